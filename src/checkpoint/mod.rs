@@ -1,0 +1,22 @@
+//! From a file somebody saved to a configured ViT with every tensor accounted for.
+//!
+//! A dialect recognises the file, reads the architecture off it and gives rules; one executor
+//! applies the rules and its log is the audit. Nothing is dropped without a reason.
+
+mod audit;
+pub mod card;
+mod config_json;
+mod dialect;
+mod error;
+mod loading;
+mod pattern;
+mod saving;
+pub mod source;
+
+pub use audit::{Audit, AuditLine, Fate};
+pub use dialect::Dialect;
+pub use error::CheckpointError;
+pub use loading::{
+    Checkpoint, Choice, Feature, IMAGENET_MEAN, IMAGENET_STD, InputFacts, LoadOptions,
+};
+pub use saving::save;

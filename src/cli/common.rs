@@ -1,0 +1,65 @@
+//! Flags that several commands have.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+/// How and where to compute.
+#[derive(Clone, Debug, Args)]
+pub struct CommonArgs {
+    /// Where records go
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub results: PathBuf,
+    /// Where features are kept [default: store in the results folder]
+    #[arg(long, value_name = "DIR")]
+    pub store: Option<PathBuf>,
+    /// Element type of stored features; f16 halves the disk and marks the record
+    #[arg(long, value_enum, default_value = "f32")]
+    pub store_type: StoreType,
+    /// Engine of the forward pass
+    #[arg(long, value_enum, default_value = "candle")]
+    pub engine: Engine,
+    /// Images in a forward pass
+    #[arg(long, value_name = "N", default_value = "32", value_parser = clap::value_parser!(u32).range(1..=65536))]
+    pub batch: u32,
+    /// Threads of the forward pass and the search [default: all cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub threads: Option<u32>,
+    /// Threads that decode images [default: as many as --threads]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub workers: Option<u32>,
+    /// What to do with an image that does not decode
+    #[arg(long, value_enum, default_value = "stop")]
+    pub on_bad_image: OnBadImage,
+    /// Seed of everything random
+    #[arg(long, value_name = "N", default_value = "0")]
+    pub seed: u64,
+    /// Print results only
+    #[arg(long)]
+    pub quiet: bool,
+}
+
+/// Engines that are built in.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Engine {
+    /// The embedded CPU engine
+    Candle,
+}
+
+/// Element types of stored features.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum StoreType {
+    /// As computed
+    F32,
+    /// Rounded to half precision
+    F16,
+}
+
+/// What to do with an image that does not decode.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum OnBadImage {
+    /// End with an error that names the file
+    Stop,
+    /// Count it, leave it out and say so in the row
+    Skip,
+}

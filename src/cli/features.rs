@@ -1,0 +1,47 @@
+//! `mimbench features`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::CommonArgs;
+
+/// Arguments of `mimbench features`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("source").required(true).args(["images", "pixels"]))]
+pub struct FeaturesArgs {
+    /// Checkpoint: a .safetensors file or a card (.toml)
+    #[arg(long, value_name = "FILE|CARD")]
+    pub ckpt: PathBuf,
+    /// Folder of images; subfolders become labels
+    #[arg(long, value_name = "DIR")]
+    pub images: Option<PathBuf>,
+    /// Normalised pixels [B, C, H, W] in a safetensors file
+    #[arg(long, value_name = "FILE[:KEY]")]
+    pub pixels: Option<String>,
+    /// The safetensors file to write
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Write embed and block.0 ... too
+    #[arg(long, value_enum)]
+    pub layers: Option<AllLayers>,
+    /// Write attn.0 ... ([B, H, N, N]) too
+    #[arg(long)]
+    pub attention: bool,
+    /// Attention heads [default: card, config.json, else width / 64]
+    #[arg(long, value_name = "H")]
+    pub heads: Option<usize>,
+    /// Leave out keys that match
+    #[arg(long, value_name = "GLOB")]
+    pub ignore_key: Vec<String>,
+    /// How and where to compute.
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+/// Which layers to write.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum AllLayers {
+    /// Every block
+    All,
+}

@@ -1,0 +1,48 @@
+//! `mimbench knn`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::CommonArgs;
+
+/// Arguments of `mimbench knn`.
+#[derive(Debug, Args)]
+pub struct KnnArgs {
+    /// Checkpoints: .safetensors files or cards (.toml)
+    #[arg(long, required = true, num_args = 1.., value_name = "FILE|CARD")]
+    pub ckpt: Vec<PathBuf>,
+    /// Folder with train/<class>/* and val/<class>/*, or tar shards
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Labels of a flat val folder: `file class` lines, synset lines or LOC_val_solution.csv
+    #[arg(long, value_name = "FILE")]
+    pub val_labels: Option<PathBuf>,
+    /// Protocol file [default: the built-in protocols/knn.toml]
+    #[arg(long, value_name = "FILE")]
+    pub protocol: Option<PathBuf>,
+    /// Change a setting of the protocol, as in task.k=[20]; marks the row
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Use at most N images of each split, stratified by class; marks the row
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: Option<u32>,
+    /// Attention heads [default: card, config.json, else width / 64]
+    #[arg(long, value_name = "H")]
+    pub heads: Option<usize>,
+    /// Leave out keys that match, as in head_extra.*; marks the row
+    #[arg(long, value_name = "GLOB")]
+    pub ignore_key: Vec<String>,
+    /// Evaluate again although a record is up to date
+    #[arg(long)]
+    pub recompute: bool,
+    /// Print the records as JSON
+    #[arg(long, conflicts_with = "csv")]
+    pub json: bool,
+    /// Print the table as CSV
+    #[arg(long)]
+    pub csv: bool,
+    /// How and where to compute.
+    #[command(flatten)]
+    pub common: CommonArgs,
+}

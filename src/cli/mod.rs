@@ -1,0 +1,41 @@
+//! The command line: structures only, one file a subcommand.
+
+mod common;
+mod data;
+mod demo;
+mod features;
+mod inspect;
+mod knn;
+
+pub use common::{CommonArgs, Engine, OnBadImage, StoreType};
+pub use data::{DataArgs, DataCommand};
+pub use demo::DemoArgs;
+pub use features::FeaturesArgs;
+pub use inspect::InspectArgs;
+pub use knn::KnnArgs;
+
+use clap::{Parser, Subcommand};
+
+/// How good is this Vision Transformer checkpoint, really, and compared with what?
+#[derive(Debug, Parser)]
+#[command(name = "mimbench", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// kNN classification of frozen features, as DINO's eval_knn.py does it
+    Knn(KnnArgs),
+    /// Write embeddings of images or pixels for your own use
+    Features(FeaturesArgs),
+    /// Say what a checkpoint is and what became of every key
+    Inspect(InspectArgs),
+    /// Look at a dataset before trusting a number on it
+    Data(DataArgs),
+    /// A whole small run on made-up scenes; nothing to download
+    Demo(DemoArgs),
+}

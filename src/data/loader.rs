@@ -1,0 +1,197 @@
+//! Decoding threads ahead of the forward pass, in order and within a bound.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use super::{
+    DatasetError, FileStamp, ImageError, InputSpec, Limits, Preprocessor, Split, content_hash,
+};
+
+/// One image on its way into a batch.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Place in the split.
+    pub index: usize,
+    /// The file it came from.
+    pub stamp: FileStamp,
+    /// First half of the blake3 of its bytes.
+    pub content: [u8; 16],
+    /// `[C, H, W]`, normalised, or why it has none.
+    pub pixels: Result<Vec<f32>, ImageError>,
+}
+
+/// Loading cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// A file cannot be read.
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
+    /// The input spec itself cannot be met.
+    #[error(transparent)]
+    Input(#[from] ImageError),
+    /// The decoder gave up in an unforeseen way.
+    #[error("{path}: the decoder failed on this image")]
+    Panicked {
+        /// The image.
+        path: String,
+    },
+}
+
+impl LoadError {
+    /// What to do next.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Dataset(error) => error.hint(),
+            Self::Input(error) => error.hint(),
+            Self::Panicked { .. } => {
+                Some("convert the image to PNG and please report the file".to_owned())
+            }
+        }
+    }
+}
+
+#[derive(Default)]
+struct State {
+    claimed: usize,
+    taken: usize,
+    ready: BTreeMap<usize, Result<Loaded, LoadError>>,
+    stopped: bool,
+}
+
+/// A queue of images being decoded: at most `window` beyond the last one taken.
+struct Queue {
+    state: Mutex<State>,
+    changed: Condvar,
+    window: usize,
+}
+
+impl Queue {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        self.changed
+            .wait(state)
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next place in the order to decode; `None` when there is none or nobody wants it.
+    fn claim(&self, total: usize) -> Option<usize> {
+        let mut state = self.state();
+        while !state.stopped && state.claimed < total && state.claimed >= state.taken + self.window
+        {
+            state = self.wait(state);
+        }
+        if state.stopped || state.claimed >= total {
+            return None;
+        }
+        state.claimed += 1;
+        Some(state.claimed - 1)
+    }
+
+    fn put(&self, position: usize, image: Result<Loaded, LoadError>) {
+        self.state().ready.insert(position, image);
+        self.changed.notify_all();
+    }
+
+    fn take(&self, position: usize) -> Result<Loaded, LoadError> {
+        let mut state = self.state();
+        loop {
+            if let Some(image) = state.ready.remove(&position) {
+                state.taken = position + 1;
+                self.changed.notify_all();
+                return image;
+            }
+            state = self.wait(state);
+        }
+    }
+
+    fn stop(&self) {
+        self.state().stopped = true;
+        self.changed.notify_all();
+    }
+}
+
+/// Decodes the images of `ranges` on `workers` threads and hands them to `consume` in order, in
+/// batches that never cross a range; an error of `consume` ends the loading.
+pub fn load_batches<E: From<LoadError>>(
+    split: &Split,
+    spec: &InputSpec,
+    ranges: &[Range<usize>],
+    batch: usize,
+    workers: usize,
+    consume: &mut dyn FnMut(Vec<Loaded>) -> Result<(), E>,
+) -> Result<(), E> {
+    let order: Vec<usize> = ranges.iter().cloned().flatten().collect();
+    let workers = workers.max(1);
+    let queue = Queue {
+        state: Mutex::default(),
+        changed: Condvar::new(),
+        window: 2 * batch.max(1) + workers,
+    };
+    Preprocessor::new(spec.clone(), Limits::default()).map_err(|error| E::from(error.into()))?;
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                // The spec was accepted above, so that a thread always has a preprocessor.
+                let Ok(mut preprocessor) = Preprocessor::new(spec.clone(), Limits::default())
+                else {
+                    return;
+                };
+                while let Some(position) = queue.claim(order.len()) {
+                    let index = order[position];
+                    let image = catch_unwind(AssertUnwindSafe(|| {
+                        load(split, spec, index, &mut preprocessor)
+                    }));
+                    queue.put(
+                        position,
+                        image.unwrap_or_else(|_| {
+                            Err(LoadError::Panicked {
+                                path: split.samples[index].path.clone(),
+                            })
+                        }),
+                    );
+                }
+            });
+        }
+        let mut position = 0;
+        let mut deliver = || {
+            for range in ranges {
+                for first in range.clone().step_by(batch.max(1)) {
+                    let end = range.end.min(first + batch.max(1));
+                    let mut images = Vec::with_capacity(end - first);
+                    for _ in first..end {
+                        images.push(queue.take(position)?);
+                        position += 1;
+                    }
+                    consume(images)?;
+                }
+            }
+            Ok(())
+        };
+        let outcome = deliver();
+        queue.stop();
+        outcome
+    })
+}
+
+fn load(
+    split: &Split,
+    spec: &InputSpec,
+    index: usize,
+    preprocessor: &mut Preprocessor,
+) -> Result<Loaded, LoadError> {
+    let stamp = split.stamp(index)?;
+    let bytes = split.read(index)?;
+    let mut pixels = vec![0.0; spec.channels * spec.height * spec.width];
+    let outcome = preprocessor.apply(&bytes, &mut pixels);
+    Ok(Loaded {
+        index,
+        stamp,
+        content: content_hash(&bytes),
+        pixels: outcome.map(|()| pixels),
+    })
+}

@@ -1,0 +1,31 @@
+//! Images: which there are, in which order, under which label, and how they become inputs.
+
+pub mod check;
+mod dataset;
+mod dataset_error;
+mod decode;
+mod folder;
+mod image_error;
+mod input;
+mod loader;
+mod manifest;
+mod resize;
+pub mod scenes;
+mod shards;
+mod subset;
+mod synset;
+
+pub use dataset::{
+    Dataset, IMAGE_EXTENSIONS, LabelSource, MAX_CLASSES, MAX_IMAGE_BYTES, OpenOptions, Sample,
+    Split,
+};
+pub use dataset_error::{DatasetError, LabelProblem, ShardProblem};
+pub use decode::{Colour, Limits, Pixels, decode};
+pub use image_error::{ImageError, ImageFormat};
+pub use input::{InputSpec, Preprocessor, Resize};
+pub use loader::{LoadError, Loaded, load_batches};
+pub use manifest::{FileStamp, class_order_digest, content_hash, fingerprint};
+pub use resize::{Interpolation, Resizer, Window};
+
+/// Decoders whose versions decide the bytes of an image.
+pub const DECODERS: &str = "libjpeg-turbo-rs 0.9.0, png 0.18, image-webp 0.2";

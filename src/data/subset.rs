@@ -1,0 +1,182 @@
+//! Class-stratified subsets.
+
+use super::dataset::Split;
+use std::{cmp::Reverse, collections::BinaryHeap};
+
+impl Split {
+    /// At most `n` samples, chosen class by class and kept in their order. A pure function of the
+    /// samples' paths and labels, `n` and `seed`.
+    ///
+    /// Every class gets its share of `n` by largest remainder (equal remainders in an order drawn
+    /// from `seed`), and at least one sample when `n` reaches the number of classes present;
+    /// within a class the samples with the smallest hash of (`seed`, path) are taken.
+    pub fn limited(&self, n: usize, seed: u64) -> Split {
+        if n >= self.samples.len() {
+            return self.clone();
+        }
+        let mut members: Vec<(u128, usize)> = self
+            .samples
+            .iter()
+            .enumerate()
+            .map(|(index, sample)| (draw(seed, sample.path.as_bytes()), index))
+            .collect();
+        let label = |index: usize| self.samples.get(index).map(|sample| sample.label);
+        members.sort_unstable_by_key(|&(draw, index)| (label(index), draw, index));
+        let classes: Vec<&[(u128, usize)]> =
+            members.chunk_by(|a, b| label(a.1) == label(b.1)).collect();
+        let ties = classes
+            .iter()
+            .map(|class| {
+                let label = class.first().and_then(|&(_, index)| label(index));
+                draw(seed, &label.unwrap_or_default().to_le_bytes())
+            })
+            .collect::<Vec<_>>();
+        let sizes: Vec<usize> = classes.iter().map(|class| class.len()).collect();
+
+        let mut chosen: Vec<usize> = classes
+            .iter()
+            .zip(quotas(&sizes, n, &ties))
+            .flat_map(|(class, quota)| class.iter().take(quota).map(|&(_, index)| index))
+            .collect();
+        chosen.sort_unstable();
+        Split {
+            samples: chosen
+                .iter()
+                .filter_map(|&index| self.samples.get(index).cloned())
+                .collect(),
+            name: self.name.clone(),
+            directory: self.directory.clone(),
+            root: self.root.clone(),
+            labels: self.labels.clone(),
+            ignored: self.ignored.clone(),
+            shards: self.shards.clone(),
+        }
+    }
+}
+
+/// How many samples to take from classes of these `sizes`: `n` in all, `n` at most their sum.
+/// Equal remainders go to the smaller of `ties`.
+fn quotas(sizes: &[usize], n: usize, ties: &[u128]) -> Vec<usize> {
+    let total = sizes.iter().sum::<usize>().max(1) as u128;
+    let mut quotas = Vec::with_capacity(sizes.len());
+    let mut remainders = Vec::with_capacity(sizes.len());
+    for (class, (&size, &tie)) in sizes.iter().zip(ties).enumerate() {
+        let share = size as u128 * n as u128;
+        quotas.push((share / total) as usize);
+        remainders.push((Reverse(share % total), tie, class));
+    }
+    let left = n - quotas.iter().sum::<usize>();
+    remainders.sort_unstable();
+    for &(_, _, class) in remainders.iter().take(left) {
+        if let Some(quota) = quotas.get_mut(class) {
+            *quota += 1;
+        }
+    }
+    if n >= sizes.len() {
+        // The classes that can best spare a sample give one to each class that has none.
+        let mut richest: BinaryHeap<(usize, Reverse<u128>, usize)> = quotas
+            .iter()
+            .zip(ties)
+            .enumerate()
+            .map(|(class, (&quota, &tie))| (quota, Reverse(tie), class))
+            .collect();
+        let poor: Vec<usize> = (0..quotas.len())
+            .filter(|&class| quotas.get(class) == Some(&0))
+            .collect();
+        for class in poor {
+            let Some((quota, tie, rich)) = richest.pop() else {
+                break;
+            };
+            richest.push((quota - 1, tie, rich));
+            if let Some(quota) = quotas.get_mut(rich) {
+                *quota -= 1;
+            }
+            if let Some(quota) = quotas.get_mut(class) {
+                *quota += 1;
+            }
+        }
+    }
+    quotas
+}
+
+/// A number drawn for `key` under `seed`.
+fn draw(seed: u64, key: &[u8]) -> u128 {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(b"mimbench subset 1\0");
+    hasher.update(&seed.to_le_bytes());
+    hasher.update(key);
+    let mut drawn = [0; 16];
+    hasher.finalize_xof().fill(&mut drawn);
+    u128::from_le_bytes(drawn)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::dataset::tests::{labelled, tree};
+    use super::*;
+
+    fn split(sizes: &[usize]) -> Split {
+        let files: Vec<String> = sizes
+            .iter()
+            .enumerate()
+            .flat_map(|(class, &size)| (0..size).map(move |i| format!("c{class}/{i:03}.jpg")))
+            .collect();
+        let root = tree(&files.iter().map(String::as_str).collect::<Vec<_>>());
+        Split::folder(root.path()).unwrap().0
+    }
+
+    #[test]
+    fn quotas_are_proportional_and_leave_no_class_out() {
+        let ties = [4, 3, 2, 1];
+        assert_eq!(quotas(&[90, 10], 10, &ties), [9, 1]);
+        assert_eq!(quotas(&[50, 30, 20], 10, &ties), [5, 3, 2]);
+        // Shares 3.5, 1.75, 1.05, 0.7: the largest remainders round up.
+        assert_eq!(quotas(&[50, 25, 15, 10], 7, &ties), [3, 2, 1, 1]);
+        // A share below one half still gets its sample from the largest class.
+        assert_eq!(quotas(&[97, 1, 1, 1], 4, &ties), [1, 1, 1, 1]);
+        assert_eq!(quotas(&[97, 1, 1, 1], 10, &ties), [7, 1, 1, 1]);
+        // Fewer samples than classes: ties decide, not the order of the classes.
+        assert_eq!(quotas(&[5, 5, 5, 5], 2, &ties), [0, 0, 1, 1]);
+        assert!(quotas(&[], 0, &[]).is_empty());
+    }
+
+    #[test]
+    fn quotas_always_add_up() {
+        for n in 0..=60 {
+            let sizes = [1, 7, 30, 2, 20];
+            let quotas = quotas(&sizes, n, &[5, 1, 4, 2, 3]);
+            assert_eq!(quotas.iter().sum::<usize>(), n);
+            assert!(quotas.iter().zip(sizes).all(|(&q, size)| q <= size));
+            assert!(n < 5 || quotas.iter().all(|&q| q > 0), "{n}: {quotas:?}");
+        }
+    }
+
+    #[test]
+    fn subsets_are_seeded_ordered_and_stratified() {
+        let split = split(&[40, 20, 4]);
+        let subset = split.limited(16, 7);
+        assert_eq!(subset.class_counts(3), [10, 5, 1]);
+        assert!(subset.samples.is_sorted_by(|a, b| a.path < b.path));
+        assert_eq!(labelled(&subset), labelled(&split.limited(16, 7)));
+        assert_ne!(labelled(&subset), labelled(&split.limited(16, 8)));
+        assert_eq!(labelled(&split.limited(64, 7)), labelled(&split));
+        assert_eq!(labelled(&split.limited(1000, 7)), labelled(&split));
+        assert!(split.limited(0, 7).samples.is_empty());
+
+        // The choice depends on paths and labels, not on where the samples stand.
+        let mut reversed = split.clone();
+        reversed.samples.reverse();
+        let mut again = reversed.limited(16, 7);
+        again.samples.reverse();
+        assert_eq!(labelled(&again), labelled(&subset));
+    }
+
+    #[test]
+    fn a_subset_never_changes_between_versions() {
+        let chosen = split(&[6, 3]).limited(3, 42);
+        assert_eq!(
+            labelled(&chosen),
+            [("c0/000.jpg", 0), ("c0/003.jpg", 0), ("c1/000.jpg", 1)]
+        );
+    }
+}

@@ -1,0 +1,325 @@
+//! What mimbench asks of a tensor library: one small trait with PyTorch's semantics, every
+//! operation differentiable, and the engines that implement it.
+//!
+//! Models in [`crate::nn`] and [`crate::vit`] are generic over [`Engine`]; nothing else is. Only
+//! this folder names a tensor library.
+
+pub mod candle;
+mod host;
+
+pub use host::{HostSlice, HostTensor};
+
+use serde::{Deserialize, Serialize};
+
+/// Version of everything that can change a bit of a feature: part of every store key, raised
+/// whenever the numerics of decoding, resizing, the engines or the model change.
+pub const NUMERICS_VERSION: u32 = 1;
+
+/// The engines that can be asked for with `--engine`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EngineKind {
+    /// The embedded CPU engine.
+    Candle,
+}
+
+impl EngineKind {
+    /// The name used on the command line and in records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Candle => "candle",
+        }
+    }
+}
+
+/// Element type an engine computes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 32-bit floating point, the precision of every published number here.
+    F32,
+    /// 64-bit floating point, for checking gradients.
+    F64,
+}
+
+impl Precision {
+    /// The name used on the command line and in records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F64 => "f64",
+        }
+    }
+}
+
+/// The activation between the two layers of an MLP.
+///
+/// tanh-GELU in place of erf-GELU moves the tokens of a ViT by about 1e-4 of their maximum, so
+/// the two are never exchanged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// `x Φ(x)` with the error function: PyTorch's `nn.GELU()`.
+    Gelu,
+    /// The tanh approximation: PyTorch's `nn.GELU(approximate="tanh")`.
+    GeluTanh,
+    /// `x σ(1.702 x)`: OpenAI CLIP's.
+    QuickGelu,
+}
+
+/// What a classification loss is measured against.
+#[derive(Clone, Copy, Debug)]
+pub enum Targets<'a, T> {
+    /// One class id a row.
+    Classes(&'a [u32]),
+    /// One distribution a row: `[B, C]`.
+    Soft(&'a T),
+}
+
+/// An operation of the tensor library failed: a shape that does not fit, or no memory.
+#[derive(Debug, thiserror::Error)]
+#[error("{op}: {message}")]
+pub struct EngineError {
+    /// The operation of [`Engine`] that failed.
+    pub op: &'static str,
+    /// What the tensor library said.
+    pub message: String,
+}
+
+/// Result of an engine operation.
+pub type Result<T> = std::result::Result<T, EngineError>;
+
+/// A tensor library on one device in one precision.
+///
+/// Axes count from 0. Binary operations broadcast as PyTorch's do. Tensors made by
+/// [`Engine::tensor`] are constants: what is computed from constants alone keeps no graph, on
+/// every engine, so inference needs no special mode. Index and class arguments are host slices,
+/// so that the trait has no integer tensors. Whole layers are operations of their own, with a
+/// composite here that an engine replaces where a fused kernel pays.
+pub trait Engine: Clone + Send {
+    /// A handle to a tensor; cloning shares the storage.
+    type Tensor: Clone + Send + std::fmt::Debug;
+
+    /// Which engine this is.
+    fn kind(&self) -> EngineKind;
+
+    /// The element type it computes in.
+    fn precision(&self) -> Precision;
+
+    /// A constant of the engine's precision from row-major host data.
+    fn tensor<'a>(&self, data: impl Into<HostSlice<'a>>, shape: &[usize]) -> Result<Self::Tensor>;
+
+    /// A leaf that [`Engine::grad`] can be asked about, from row-major host data.
+    fn parameter<'a>(
+        &self,
+        data: impl Into<HostSlice<'a>>,
+        shape: &[usize],
+    ) -> Result<Self::Tensor>;
+
+    /// The tensor's dimensions.
+    fn shape(&self, x: &Self::Tensor) -> Vec<usize>;
+
+    /// Row-major copy on the host, rounded to f32.
+    fn to_f32(&self, x: &Self::Tensor) -> Result<Vec<f32>>;
+
+    /// Row-major copy on the host, exact.
+    fn to_f64(&self, x: &Self::Tensor) -> Result<Vec<f64>>;
+
+    /// Gradients of a scalar with respect to `inputs`, in their order; `None` where the loss does
+    /// not depend on the input.
+    fn grad(
+        &self,
+        loss: &Self::Tensor,
+        inputs: &[&Self::Tensor],
+    ) -> Result<Vec<Option<Self::Tensor>>>;
+
+    /// The same values without their graph.
+    fn detach(&self, x: &Self::Tensor) -> Self::Tensor;
+
+    /// The same elements under another shape, row-major.
+    fn reshape(&self, x: &Self::Tensor, shape: &[usize]) -> Result<Self::Tensor>;
+
+    /// Axes reordered: output axis `i` is input axis `axes[i]`.
+    fn permute(&self, x: &Self::Tensor, axes: &[usize]) -> Result<Self::Tensor>;
+
+    /// Size-1 axes repeated to `shape`.
+    fn expand(&self, x: &Self::Tensor, shape: &[usize]) -> Result<Self::Tensor>;
+
+    /// `length` entries of `axis` from `start` on.
+    fn narrow(
+        &self,
+        x: &Self::Tensor,
+        axis: usize,
+        start: usize,
+        length: usize,
+    ) -> Result<Self::Tensor>;
+
+    /// Tensors joined along an existing axis.
+    fn cat(&self, xs: &[&Self::Tensor], axis: usize) -> Result<Self::Tensor>;
+
+    /// Entries `index` of `axis`, in that order, repeats allowed.
+    fn index_select(&self, x: &Self::Tensor, axis: usize, index: &[u32]) -> Result<Self::Tensor>;
+
+    /// Element-wise sum.
+    fn add(&self, x: &Self::Tensor, y: &Self::Tensor) -> Result<Self::Tensor>;
+
+    /// Element-wise difference.
+    fn sub(&self, x: &Self::Tensor, y: &Self::Tensor) -> Result<Self::Tensor>;
+
+    /// Element-wise product.
+    fn mul(&self, x: &Self::Tensor, y: &Self::Tensor) -> Result<Self::Tensor>;
+
+    /// `scale * x + shift`.
+    fn affine(&self, x: &Self::Tensor, scale: f64, shift: f64) -> Result<Self::Tensor>;
+
+    /// Sum over `axes`, which are removed.
+    fn sum(&self, x: &Self::Tensor, axes: &[usize]) -> Result<Self::Tensor>;
+
+    /// Mean over `axes`, which are removed.
+    fn mean(&self, x: &Self::Tensor, axes: &[usize]) -> Result<Self::Tensor>;
+
+    /// Matrix product over the last two axes; the leading axes are equal.
+    ///
+    /// `[.., M, K] x [.., K, N] -> [.., M, N]`
+    fn matmul(&self, x: &Self::Tensor, y: &Self::Tensor) -> Result<Self::Tensor>;
+
+    /// `exp(x) / Σ exp(x)` over the last axis.
+    fn softmax(&self, x: &Self::Tensor) -> Result<Self::Tensor>;
+
+    /// Logarithm of [`Engine::softmax`].
+    fn log_softmax(&self, x: &Self::Tensor) -> Result<Self::Tensor>;
+
+    /// Element-wise activation.
+    fn activation(&self, x: &Self::Tensor, activation: Activation) -> Result<Self::Tensor>;
+
+    /// Normalisation over the last axis with biased variance, then `weight` and `bias`: `[D]`.
+    fn layer_norm(
+        &self,
+        x: &Self::Tensor,
+        weight: &Self::Tensor,
+        bias: &Self::Tensor,
+        eps: f64,
+    ) -> Result<Self::Tensor>;
+
+    /// `x Wᵀ + b`: x `[.., I]`, weight `[O, I]`, bias `[O]` -> `[.., O]`.
+    fn linear(
+        &self,
+        x: &Self::Tensor,
+        weight: &Self::Tensor,
+        bias: Option<&Self::Tensor>,
+    ) -> Result<Self::Tensor>;
+
+    /// Two linear layers with an activation between them.
+    fn mlp(
+        &self,
+        x: &Self::Tensor,
+        fc1: (&Self::Tensor, &Self::Tensor),
+        activation: Activation,
+        fc2: (&Self::Tensor, &Self::Tensor),
+    ) -> Result<Self::Tensor> {
+        let hidden = self.linear(x, fc1.0, Some(fc1.1))?;
+        let hidden = self.activation(&hidden, activation)?;
+        self.linear(&hidden, fc2.0, Some(fc2.1))
+    }
+
+    /// Multi-head self-attention `softmax(scale q kᵀ + bias) v` over packed projections.
+    ///
+    /// qkv: `[B, N, 3 D]`, rows `[q; k; v]` and head-major inside each (timm's layout); bias:
+    /// broadcastable to `[B, H, N, N]`, not scaled -> `[B, N, D]`
+    fn attention(
+        &self,
+        qkv: &Self::Tensor,
+        heads: usize,
+        bias: Option<&Self::Tensor>,
+        scale: f64,
+    ) -> Result<Self::Tensor> {
+        Ok(self.attention_with_weights(qkv, heads, bias, scale)?.0)
+    }
+
+    /// [`Engine::attention`] and its weights: (`[B, N, D]`, `[B, H, N, N]`).
+    fn attention_with_weights(
+        &self,
+        qkv: &Self::Tensor,
+        heads: usize,
+        bias: Option<&Self::Tensor>,
+        scale: f64,
+    ) -> Result<(Self::Tensor, Self::Tensor)> {
+        let &[batch, tokens, packed] = self.shape(qkv).as_slice() else {
+            return Err(EngineError {
+                op: "attention",
+                message: format!("qkv must be [B, N, 3 D], got {:?}", self.shape(qkv)),
+            });
+        };
+        if heads == 0 || packed % (3 * heads) != 0 {
+            return Err(EngineError {
+                op: "attention",
+                message: format!("{packed} packed features do not divide into 3 x {heads} heads"),
+            });
+        }
+        let head_dim = packed / 3 / heads;
+        let split = self.reshape(qkv, &[batch, tokens, 3, heads, head_dim])?;
+        let split = self.permute(&split, &[2, 0, 3, 1, 4])?;
+        let part = |i| {
+            let part = self.narrow(&split, 0, i, 1)?;
+            self.reshape(&part, &[batch, heads, tokens, head_dim])
+        };
+        let (q, k, v) = (part(0)?, part(1)?, part(2)?);
+        let q = self.affine(&q, scale, 0.0)?;
+        let mut scores = self.matmul(&q, &self.permute(&k, &[0, 1, 3, 2])?)?;
+        if let Some(bias) = bias {
+            scores = self.add(&scores, bias)?;
+        }
+        let weights = self.softmax(&scores)?;
+        let out = self.permute(&self.matmul(&weights, &v)?, &[0, 2, 1, 3])?;
+        Ok((
+            self.reshape(&out, &[batch, tokens, heads * head_dim])?,
+            weights,
+        ))
+    }
+
+    /// Mean over the batch of `-Σ_c target_c log softmax(logits)_c`.
+    ///
+    /// logits: `[B, C]` -> scalar
+    fn cross_entropy(
+        &self,
+        logits: &Self::Tensor,
+        targets: Targets<'_, Self::Tensor>,
+    ) -> Result<Self::Tensor> {
+        let &[batch, classes] = self.shape(logits).as_slice() else {
+            return Err(EngineError {
+                op: "cross_entropy",
+                message: format!("logits must be [B, C], got {:?}", self.shape(logits)),
+            });
+        };
+        let log_probabilities = self.log_softmax(logits)?;
+        let picked = match targets {
+            Targets::Soft(target) => self.mul(&log_probabilities, target)?,
+            Targets::Classes(ids) => {
+                let mut one_hot = vec![0f32; batch * classes];
+                for (row, &id) in ids.iter().enumerate() {
+                    let at = row * classes + id as usize;
+                    if id as usize >= classes || at >= one_hot.len() {
+                        return Err(EngineError {
+                            op: "cross_entropy",
+                            message: format!(
+                                "class {id} of row {row} in logits [{batch}, {classes}]"
+                            ),
+                        });
+                    }
+                    one_hot[at] = 1.0;
+                }
+                if ids.len() != batch {
+                    return Err(EngineError {
+                        op: "cross_entropy",
+                        message: format!("{} classes for {batch} rows", ids.len()),
+                    });
+                }
+                self.mul(
+                    &log_probabilities,
+                    &self.tensor(&one_hot[..], &[batch, classes])?,
+                )?
+            }
+        };
+        self.affine(&self.sum(&picked, &[0, 1])?, -1.0 / batch as f64, 0.0)
+    }
+}

@@ -1,0 +1,80 @@
+//! Every way a command can end without its result.
+
+use crate::checkpoint::CheckpointError;
+use crate::data::scenes::SceneError;
+use crate::data::{DatasetError, ImageError};
+use crate::features::{EncoderError, ExtractError};
+use crate::protocol::knn::KnnError;
+use crate::report::TableError;
+use crate::spec::SpecError;
+use crate::store::StoreError;
+
+/// Why a command ended, with a hint where there is one.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A checkpoint.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A protocol.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// A dataset.
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
+    /// An input that images cannot be brought to.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// The demo's images.
+    #[error(transparent)]
+    Scene(#[from] SceneError),
+    /// The encoder.
+    #[error(transparent)]
+    Encoder(#[from] EncoderError),
+    /// The extraction.
+    #[error(transparent)]
+    Extract(#[from] ExtractError),
+    /// The kNN evaluation.
+    #[error(transparent)]
+    Knn(#[from] KnnError),
+    /// The results or the store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A table.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// The command line asks for what cannot be.
+    #[error("{message}")]
+    Usage {
+        /// What is wrong.
+        message: String,
+        /// What to do next.
+        hint: String,
+    },
+}
+
+impl Error {
+    /// What to do next.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Checkpoint(error) => error.hint(),
+            Self::Spec(error) => error.hint(),
+            Self::Dataset(error) => error.hint(),
+            Self::Image(error) => error.hint(),
+            Self::Scene(error) => error.hint(),
+            Self::Encoder(error) => error.hint(),
+            Self::Extract(error) => error.hint(),
+            Self::Knn(error) => error.hint(),
+            Self::Store(error) => error.hint(),
+            Self::Table(error) => error.hint(),
+            Self::Usage { hint, .. } => Some(hint.clone()),
+        }
+    }
+
+    /// 130 when the user stopped the command (128 + SIGINT, as shells count), else 2.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Extract(ExtractError::Interrupted { .. }) => 130,
+            _ => 2,
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! Parse, dispatch, exit code.
+
+mod commands;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use mimbench::cli::{Cli, Command};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Knn(args) => commands::knn(args),
+        Command::Features(args) => commands::features(args),
+        Command::Inspect(args) => commands::inspect(args),
+        Command::Data(args) => commands::data(args),
+        Command::Demo(args) => commands::demo(args),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            #[expect(
+                clippy::print_stderr,
+                reason = "errors are for the person at the terminal"
+            )]
+            {
+                eprintln!("error: {error}");
+                if let Some(hint) = error.hint() {
+                    eprintln!("hint: {hint}");
+                }
+            }
+            ExitCode::from(error.exit_code())
+        }
+    }
+}

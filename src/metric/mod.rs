@@ -1,0 +1,16 @@
+//! Metrics: pure functions of features and labels.
+
+mod accuracy;
+mod exact;
+mod hnsw;
+mod metric_error;
+mod rows;
+mod similarity;
+mod vote;
+
+pub use accuracy::{Accuracy, Hits, accuracy};
+pub use exact::{Neighbours, exact_neighbours};
+pub use hnsw::{HnswOptions, hnsw_neighbours, recall_at_k};
+pub use metric_error::{MetricError, Side};
+pub use rows::{Dense, Rows, normalise_rows};
+pub use vote::{Predictions, Ranking, Vote, vote_curve};

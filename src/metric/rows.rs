@@ -1,0 +1,138 @@
+//! Feature rows as the metrics read them, and their L2 normalisation.
+
+use super::metric_error::MetricError;
+
+/// A set of feature rows, [len, dim] in `f32`, that need not lie in one piece.
+pub trait Rows: Sync {
+    /// Number of rows.
+    fn len(&self) -> usize;
+
+    /// Features a row.
+    fn dim(&self) -> usize;
+
+    /// Copies the rows from `start` on into `out`: [n, dim], row after row, with
+    /// `out.len() = n * dim` and `start + n <= len`.
+    fn copy(&self, start: usize, out: &mut [f32]);
+
+    /// Whether there are no rows.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Rows that lie one after another in memory: [len, dim].
+#[derive(Clone, Copy, Debug)]
+pub struct Dense<'a> {
+    data: &'a [f32],
+    dim: usize,
+}
+
+impl<'a> Dense<'a> {
+    /// data: [len, dim].
+    ///
+    /// # Errors
+    /// `NoFeatures` when `dim` is 0, `Shape` when `data` is no whole number of rows.
+    pub fn new(data: &'a [f32], dim: usize) -> Result<Self, MetricError> {
+        if dim == 0 {
+            return Err(MetricError::NoFeatures);
+        }
+        if !data.len().is_multiple_of(dim) {
+            let values = data.len();
+            return Err(MetricError::Shape { values, dim });
+        }
+        Ok(Dense { data, dim })
+    }
+}
+
+impl Rows for Dense<'_> {
+    fn len(&self) -> usize {
+        self.data.len() / self.dim
+    }
+
+    fn dim(&self) -> usize {
+        self.dim
+    }
+
+    fn copy(&self, start: usize, out: &mut [f32]) {
+        let first = start * self.dim;
+        out.copy_from_slice(&self.data[first..first + out.len()]);
+    }
+}
+
+/// The smallest norm a row is divided by (`eps` of `torch.nn.functional.normalize`).
+const SMALLEST_NORM: f32 = 1e-12;
+
+/// rows: [n, dim] -> the same rows, each divided by `max(||row||_2, 1e-12)`.
+///
+/// The semantics of `torch.nn.functional.normalize(rows, dim=1)`. The squares are added in
+/// `f64` in a fixed order and the norm is rounded to `f32` once, so a row's result depends
+/// on that row alone. `dim = 0` leaves nothing to do.
+pub fn normalise_rows(rows: &mut [f32], dim: usize) {
+    if dim == 0 {
+        return;
+    }
+    for row in rows.chunks_exact_mut(dim) {
+        normalise_row(row);
+    }
+}
+
+/// Normalises one row in place; returns the norm that it had, which is finite exactly when
+/// the normalised row holds no NaN and was not flattened by an overflow.
+pub(super) fn normalise_row(row: &mut [f32]) -> f32 {
+    /// Sums kept apart so that the compiler can add them side by side.
+    const LANES: usize = 8;
+    let mut sums = [0f64; LANES];
+    let (whole, rest) = row.as_chunks::<LANES>();
+    for values in whole {
+        for (sum, &value) in sums.iter_mut().zip(values) {
+            *sum += f64::from(value) * f64::from(value);
+        }
+    }
+    for (sum, &value) in sums.iter_mut().zip(rest) {
+        *sum += f64::from(value) * f64::from(value);
+    }
+    let norm = sums.iter().sum::<f64>().sqrt() as f32;
+    // Not `max`, which would hide a NaN.
+    let divisor = if norm < SMALLEST_NORM {
+        SMALLEST_NORM
+    } else {
+        norm
+    };
+    for value in row {
+        *value /= divisor;
+    }
+    norm
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_get_unit_length_and_zero_rows_stay_zero() {
+        let mut rows = vec![3.0, 4.0, 0.0, 0.0, 1e-13, 0.0, -2e30, 0.0];
+        normalise_rows(&mut rows, 2);
+        // The third row is divided by eps, not by its norm.
+        assert_eq!(rows[..4], [0.6, 0.8, 0.0, 0.0]);
+        assert!((rows[4] - 0.1).abs() < 1e-7);
+        assert_eq!(rows[6..], [-1.0, 0.0]);
+    }
+
+    #[test]
+    fn a_row_without_a_finite_norm_is_reported() {
+        assert!(!normalise_row(&mut [1.0, f32::NAN]).is_finite());
+        assert!(!normalise_row(&mut [1.0, f32::INFINITY]).is_finite());
+        assert!(!normalise_row(&mut [3e38, 3e38]).is_finite());
+        assert!(normalise_row(&mut [0.0; 11]).is_finite());
+    }
+
+    #[test]
+    fn dense_refuses_a_broken_shape() {
+        assert!(Dense::new(&[0.0; 5], 2).is_err());
+        assert!(Dense::new(&[], 0).is_err());
+        let rows = Dense::new(&[1.0, 2.0, 3.0, 4.0], 2).unwrap();
+        let mut out = [0.0; 2];
+        rows.copy(1, &mut out);
+        assert_eq!((rows.len(), out), (2, [3.0, 4.0]));
+    }
+}

@@ -1,0 +1,39 @@
+//! The two-layer perceptron of a transformer block.
+
+use super::{Linear, WeightError, Weights};
+use crate::engine::{Activation, Engine, Result};
+
+/// `fc2(act(fc1(x)))`.
+#[derive(Clone, Debug)]
+pub struct Mlp<E: Engine> {
+    fc1: Linear<E>,
+    fc2: Linear<E>,
+    activation: Activation,
+}
+
+impl<E: Engine> Mlp<E> {
+    /// From `prefix.fc1` and `prefix.fc2`.
+    pub fn load(
+        engine: &E,
+        weights: &mut Weights,
+        prefix: &str,
+        (width, hidden): (usize, usize),
+        activation: Activation,
+    ) -> std::result::Result<Self, WeightError> {
+        Ok(Self {
+            fc1: Linear::load(engine, weights, &format!("{prefix}.fc1"), width, hidden)?,
+            fc2: Linear::load(engine, weights, &format!("{prefix}.fc2"), hidden, width)?,
+            activation,
+        })
+    }
+
+    /// x: `[.., D]` -> `[.., D]`
+    pub fn forward(&self, engine: &E, x: &E::Tensor) -> Result<E::Tensor> {
+        engine.mlp(
+            x,
+            (&self.fc1.weight, &self.fc1.bias),
+            self.activation,
+            (&self.fc2.weight, &self.fc2.bias),
+        )
+    }
+}

@@ -1,0 +1,13 @@
+//! Layers, written once over [`crate::engine::Engine`].
+
+mod attention;
+mod linear;
+mod mlp;
+mod norm;
+mod weights;
+
+pub use attention::Attention;
+pub use linear::Linear;
+pub use mlp::Mlp;
+pub use norm::LayerNorm;
+pub use weights::{WeightError, Weights};

@@ -1,0 +1,350 @@
+//! Arguments, protocol, cards and defaults resolved, checked and hashed before the first second
+//! of compute.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::checkpoint::{Checkpoint, IMAGENET_MEAN, IMAGENET_STD, LoadOptions};
+use crate::data::{Dataset, InputSpec, Interpolation, OpenOptions, Resize, Split};
+use crate::engine::{EngineKind, NUMERICS_VERSION, Precision};
+use crate::error::Error;
+use crate::features::{PassOptions, Stored, Tap, Token};
+use crate::spec::{InputSection, KnnProtocol, Normalise, Protocol, ResizeChoice};
+use crate::store::RowType;
+
+/// Inputs up to this size are taken whole under [`ResizeChoice::Dino`]: networks for CIFAR and
+/// MNIST are trained on uncropped images.
+const WHOLE_INPUT: usize = 64;
+
+/// How and where a command runs, in values that need no further default.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// Engine of the forward pass.
+    pub engine: EngineKind,
+    /// Element type of the forward pass.
+    pub precision: Precision,
+    /// Threads of the forward pass and of the search.
+    pub threads: usize,
+    /// Batch, decoding threads and what to do with bad images.
+    pub pass: PassOptions,
+    /// Element type of stored features.
+    pub rows: RowType,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Where records go.
+    pub results: PathBuf,
+    /// Where features are kept.
+    pub store: PathBuf,
+    /// Whether to evaluate again where a record is up to date.
+    pub recompute: bool,
+}
+
+/// What is evaluated.
+#[derive(Debug)]
+pub enum Subject {
+    /// A checkpoint; its weights are read again when they are needed.
+    Checkpoint(Box<Checkpoint>),
+    /// The input pixels themselves, at this size.
+    Pixels(InputSpec),
+}
+
+impl Subject {
+    /// Name in tables.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Checkpoint(checkpoint) => &checkpoint.name,
+            Self::Pixels(_) => "raw pixels",
+        }
+    }
+}
+
+/// One row of a kNN table.
+#[derive(Debug)]
+pub struct KnnCell {
+    /// What is evaluated.
+    pub subject: Subject,
+    /// How images become its inputs.
+    pub input: InputSpec,
+    /// Which features are read.
+    pub taps: Vec<Tap>,
+    /// Identity of the network and its input, hexadecimal.
+    pub subject_key: String,
+    /// Identity of the cell, hexadecimal.
+    pub key: String,
+    /// Where train features are kept, one a tap.
+    pub train: Vec<Stored>,
+    /// Where validation features are kept, one a tap.
+    pub val: Vec<Stored>,
+}
+
+/// Everything `mimbench knn` is going to do.
+#[derive(Debug)]
+pub struct KnnPlan {
+    /// The protocol.
+    pub protocol: Protocol<KnnProtocol>,
+    /// The images.
+    pub dataset: Dataset,
+    /// Class-stratified limit a split.
+    pub limit: Option<usize>,
+    /// Hash of paths, sizes and labels of both splits.
+    pub data_key: String,
+    /// One cell a subject.
+    pub cells: Vec<KnnCell>,
+    /// How it runs.
+    pub run: RunOptions,
+}
+
+/// Which dataset a command was pointed at.
+#[derive(Clone, Debug)]
+pub struct DataRequest {
+    /// `--data`.
+    pub folder: Option<PathBuf>,
+    /// `$MIMBENCH_DATA`.
+    pub collection: Option<PathBuf>,
+    /// Label file of a flat validation folder.
+    pub val_labels: Option<PathBuf>,
+    /// Class-stratified limit a split.
+    pub limit: Option<usize>,
+}
+
+impl DataRequest {
+    /// The folder of `dataset`, or an error that says what was looked for.
+    fn root(&self, dataset: &str) -> Result<PathBuf, Error> {
+        if let Some(folder) = &self.folder {
+            return Ok(folder.clone());
+        }
+        let hint = "a dataset is a folder with train/<class>/* and val/<class>/*; ImageNet-1K is at https://image-net.org (registration needed), and `mimbench demo` needs no download".to_owned();
+        match &self.collection {
+            Some(collection) => {
+                let root = collection.join(dataset);
+                if root.is_dir() {
+                    Ok(root)
+                } else {
+                    let message =
+                        format!("no --data was given and {} is no folder", root.display());
+                    Err(Error::Usage { message, hint })
+                }
+            }
+            None => Err(Error::Usage {
+                message: format!(
+                    "no --data was given and $MIMBENCH_DATA is not set ($MIMBENCH_DATA/{dataset} was looked for)"
+                ),
+                hint,
+            }),
+        }
+    }
+}
+
+impl KnnPlan {
+    /// Resolves a kNN run of `subjects` over one dataset.
+    pub fn new(
+        protocol: Protocol<KnnProtocol>,
+        data: &DataRequest,
+        subjects: Vec<Subject>,
+        run: RunOptions,
+    ) -> Result<Self, Error> {
+        protocol.spec.check()?;
+        let root = data.root(&protocol.spec.data.dataset)?;
+        let options = OpenOptions {
+            val_labels: data.val_labels.clone(),
+        };
+        let mut dataset = Dataset::open(&root, &options)?;
+        if let Some(limit) = data.limit {
+            dataset.train = dataset.train.limited(limit, run.seed);
+            dataset.val = dataset.val.limited(limit, run.seed);
+        }
+        let data_key = digest(&[dataset.train.manifest_hash(), dataset.val.manifest_hash()]);
+        let mut plan = Self {
+            protocol,
+            dataset,
+            limit: data.limit,
+            data_key,
+            cells: Vec::new(),
+            run,
+        };
+        for subject in subjects {
+            let cell = plan.cell(subject)?;
+            plan.cells.push(cell);
+        }
+        Ok(plan)
+    }
+
+    fn cell(&self, subject: Subject) -> Result<KnnCell, Error> {
+        let spec = &self.protocol.spec;
+        let task = &spec.task;
+        let (input, taps) = match &subject {
+            Subject::Checkpoint(checkpoint) => {
+                let token = task.feature.token(checkpoint.feature.token);
+                let norm = task.norm.applies(checkpoint.feature.norm);
+                let layers = task.layers.of(checkpoint.config.depth);
+                let taps = layers
+                    .into_iter()
+                    .map(|layer| Tap::Pooled { layer, token, norm });
+                (input_spec(checkpoint, &spec.input)?, taps.collect())
+            }
+            Subject::Pixels(input) => (input.clone(), vec![Tap::Pixels]),
+        };
+        let subject_key = subject_key(&subject, &input);
+        let key = digest(&(
+            &subject_key,
+            &self.protocol.hash,
+            &self.data_key,
+            self.run.seed,
+            (
+                self.run.engine,
+                self.run.precision,
+                self.run.rows,
+                NUMERICS_VERSION,
+            ),
+        ));
+        let stored = |split: &Split| {
+            taps.iter()
+                .map(|&tap| self.stored(tap, split, &subject_key))
+                .collect::<Vec<_>>()
+        };
+        Ok(KnnCell {
+            train: stored(&self.dataset.train),
+            val: stored(&self.dataset.val),
+            subject,
+            input,
+            taps,
+            subject_key,
+            key,
+        })
+    }
+
+    fn stored(&self, tap: Tap, split: &Split, subject_key: &str) -> Stored {
+        let RunOptions {
+            engine,
+            precision,
+            rows,
+            ..
+        } = self.run;
+        let key = digest(&(
+            subject_key,
+            tap,
+            split.manifest_hash(),
+            (engine, precision, rows, NUMERICS_VERSION),
+        ));
+        Stored {
+            tap,
+            folder: self.run.store.join(key),
+            rows,
+        }
+    }
+}
+
+/// Identity of a network and its input: everything that decides its features but the images.
+fn subject_key(subject: &Subject, input: &InputSpec) -> String {
+    match subject {
+        Subject::Checkpoint(checkpoint) => {
+            let dropped: Vec<_> = checkpoint.audit.ignored().collect();
+            digest(&(&checkpoint.blake3, &checkpoint.config, dropped, input))
+        }
+        Subject::Pixels(_) => digest(&("pixels", input)),
+    }
+}
+
+/// blake3 of a value's JSON, hexadecimal.
+fn digest(value: &impl Serialize) -> String {
+    #[expect(
+        clippy::expect_used,
+        reason = "strings and numbers in plain structures serialise"
+    )]
+    let json = serde_json::to_vec(value).expect("a key serialises");
+    blake3::hash(&json).to_hex()[..32].to_owned()
+}
+
+/// Opens every checkpoint.
+pub fn open_checkpoints(
+    paths: &[PathBuf],
+    options: &LoadOptions,
+) -> Result<Vec<Checkpoint>, Error> {
+    paths
+        .iter()
+        .map(|path| Ok(Checkpoint::open(path, options)?))
+        .collect()
+}
+
+/// How images become inputs of a checkpoint under a protocol's `[input]`.
+pub fn input_spec(checkpoint: &Checkpoint, section: &InputSection) -> Result<InputSpec, Error> {
+    let facts = &checkpoint.input;
+    let [height, width] = facts.size;
+    let side = height.min(width);
+    let shorter = match section.resize {
+        ResizeChoice::Whole => side,
+        ResizeChoice::Dino if side <= WHOLE_INPUT => side,
+        ResizeChoice::Dino => side * 256 / 224,
+        ResizeChoice::Card => facts.resize.ok_or_else(|| Error::Usage {
+            message: format!(
+                "input.resize = \"card\", and neither a card nor config.json of {} says a size",
+                checkpoint.name
+            ),
+            hint: "write a card with [input] resize = PIXELS, or use --set input.resize=dino"
+                .to_owned(),
+        })?,
+    };
+    let three = |mean: [f32; 3], std: [f32; 3]| {
+        if facts.channels == 3 {
+            Ok((mean.to_vec(), std.to_vec()))
+        } else {
+            Err(Error::Usage {
+                message: format!(
+                    "{} has {} input channels, the protocol's normalisation is for 3",
+                    checkpoint.name, facts.channels
+                ),
+                hint: "--set input.normalise=card uses the checkpoint's own".to_owned(),
+            })
+        }
+    };
+    let (mean, std) = match section.normalise {
+        Normalise::Card => (facts.mean.clone(), facts.std.clone()),
+        Normalise::Imagenet => three(IMAGENET_MEAN, IMAGENET_STD)?,
+        Normalise::Half => (vec![0.5; facts.channels], vec![0.5; facts.channels]),
+        // openai/CLIP clip/clip.py, `_transform`.
+        Normalise::Clip => three(
+            [0.481_454_66, 0.457_827_5, 0.408_210_73],
+            [0.268_629_54, 0.261_302_58, 0.275_777_11],
+        )?,
+    };
+    Ok(InputSpec {
+        height,
+        width,
+        channels: facts.channels,
+        resize: Resize::Shorter(shorter),
+        interpolation: match section.resize {
+            ResizeChoice::Card => facts.interpolation.unwrap_or(section.interpolation),
+            ResizeChoice::Dino | ResizeChoice::Whole => section.interpolation,
+        },
+        mean,
+        std,
+    })
+}
+
+/// Raw pixels as an input of `size` x `size`, normalised with ImageNet's statistics.
+pub fn pixel_input(size: usize) -> InputSpec {
+    InputSpec {
+        height: size,
+        width: size,
+        channels: 3,
+        resize: Resize::Shorter(size),
+        interpolation: Interpolation::Bicubic,
+        mean: IMAGENET_MEAN.to_vec(),
+        std: IMAGENET_STD.to_vec(),
+    }
+}
+
+/// Where features of a command go when `--store` is not given.
+pub fn default_store(results: &Path) -> PathBuf {
+    results.join("store")
+}
+
+/// The default feature of a checkpoint, as a tap of its last block.
+pub fn last_tap(checkpoint: &Checkpoint, token: Token) -> Tap {
+    Tap::Pooled {
+        layer: checkpoint.config.depth.saturating_sub(1),
+        token,
+        norm: true,
+    }
+}

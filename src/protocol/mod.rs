@@ -1,0 +1,3 @@
+//! Protocols: what is asked of the features, and what is answered.
+
+pub mod knn;

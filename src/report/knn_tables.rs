@@ -1,0 +1,166 @@
+//! kNN records as tables.
+
+use super::{Align, Cell, Column, Mark, Measured, Record, Table};
+
+fn column(name: &str, unit: Option<&str>, align: Align) -> Column {
+    Column {
+        name: name.to_owned(),
+        unit: unit.map(str::to_owned),
+        align,
+    }
+}
+
+/// Signs that a reader of the row must see.
+fn marks(record: &Record) -> Vec<Mark> {
+    let modified = record.modified().then_some(Mark::Modified);
+    let skipped = (record.skipped() > 0).then_some(Mark::Skipped);
+    modified.into_iter().chain(skipped).collect()
+}
+
+fn value(measured: Option<&Measured>, record: &Record, interval: bool) -> Cell {
+    match measured {
+        Some(Measured { measure, .. }) => Cell::Value {
+            value: measure.value,
+            interval: measure.interval.filter(|_| interval),
+            decimals: 1,
+            marks: marks(record),
+        },
+        None => Cell::Missing("not part of this record".to_owned()),
+    }
+}
+
+/// Features of a record in order, each once.
+fn features(record: &Record) -> Vec<&str> {
+    let mut features: Vec<&str> = Vec::new();
+    for measured in &record.measures {
+        if !features.contains(&measured.feature.as_str()) {
+            features.push(&measured.feature);
+        }
+    }
+    features
+}
+
+fn footnotes(records: &[Record]) -> Vec<String> {
+    let mut notes: Vec<String> = Vec::new();
+    for record in records {
+        for note in &record.notes {
+            notes.push(format!("{}: {note}", record.subject.name));
+        }
+        for setting in &record.protocol.modified {
+            notes.push(format!("{}: --set {setting}", record.subject.name));
+        }
+        if let Some(limit) = record.data.limit {
+            notes.push(format!(
+                "{}: --limit {limit} images a split",
+                record.subject.name
+            ));
+        }
+        for key in &record.subject.ignored_keys {
+            notes.push(format!(
+                "{}: key {key} left out on request",
+                record.subject.name
+            ));
+        }
+    }
+    notes
+}
+
+fn protocol(records: &[Record]) -> String {
+    match records.first() {
+        Some(record) => format!(
+            "{} version {} ({})",
+            record.protocol.name,
+            record.protocol.version,
+            &record.protocol.hash[..record.protocol.hash.len().min(8)]
+        ),
+        None => "knn".to_owned(),
+    }
+}
+
+/// One row a feature: the headline k with 95 % intervals. All records share one protocol.
+pub fn headline_table(records: &[Record]) -> Table {
+    let mut rows = Vec::new();
+    let mut headline = None;
+    for record in records {
+        for feature in features(record) {
+            let find = |name: &str| {
+                record.measures.iter().find(|measured| {
+                    measured.headline
+                        && measured.feature == feature
+                        && measured.measure.name == name
+                })
+            };
+            headline = headline.or(find("top1").map(|measured| measured.k));
+            rows.push(vec![
+                Cell::Text(record.subject.name.clone()),
+                Cell::Text(feature.to_owned()),
+                value(find("top1"), record, true),
+                value(find("top5"), record, true),
+                value(find("top5_strict"), record, true),
+                find("top1").map_or_else(
+                    || Cell::Missing("not part of this record".to_owned()),
+                    |measured| Cell::Count(measured.measure.n),
+                ),
+            ]);
+        }
+    }
+    Table {
+        title: format!(
+            "{}, k = {}",
+            protocol(records),
+            headline.unwrap_or_default()
+        ),
+        columns: vec![
+            column("checkpoint", None, Align::Left),
+            column("feature", None, Align::Left),
+            column("top-1", Some("%"), Align::Right),
+            column("top-5", Some("%"), Align::Right),
+            column("strict top-5", Some("%"), Align::Right),
+            column("n", None, Align::Right),
+        ],
+        rows,
+        footnotes: footnotes(records),
+    }
+}
+
+/// One row a feature: top-1 over every k. All records share one protocol.
+pub fn curve_table(records: &[Record]) -> Table {
+    let mut ks: Vec<usize> = Vec::new();
+    for measured in records.iter().flat_map(|record| &record.measures) {
+        if !ks.contains(&measured.k) {
+            ks.push(measured.k);
+        }
+    }
+    let mut rows = Vec::new();
+    for record in records {
+        for feature in features(record) {
+            let mut row = vec![
+                Cell::Text(record.subject.name.clone()),
+                Cell::Text(feature.to_owned()),
+            ];
+            row.extend(ks.iter().map(|&k| {
+                let top1 = record.measures.iter().find(|measured| {
+                    measured.k == k
+                        && measured.feature == feature
+                        && measured.measure.name == "top1"
+                });
+                value(top1, record, false)
+            }));
+            rows.push(row);
+        }
+    }
+    let mut columns = vec![
+        column("checkpoint", None, Align::Left),
+        column("feature", None, Align::Left),
+    ];
+    columns.extend(
+        ks.iter()
+            .map(|k| column(&format!("k={k}"), Some("%"), Align::Right)),
+    );
+    Table {
+        title: format!("{}, top-1 over k", protocol(records)),
+        columns,
+        rows,
+        footnotes: Vec::new(),
+    }
+}

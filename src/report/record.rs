@@ -1,0 +1,203 @@
+//! One cell of a table, with everything needed to repeat it.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::stats::Measure;
+use crate::store::{StoreError, write_atomic};
+
+/// Raised when the meaning of a field changes.
+pub const SCHEMA: u32 = 1;
+
+/// One checkpoint under one protocol on one dataset.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// [`SCHEMA`] of the program that wrote it.
+    pub schema: u32,
+    /// What makes the cell this one.
+    pub cell: CellKey,
+    /// What was evaluated.
+    pub subject: SubjectRecord,
+    /// Under which rules.
+    pub protocol: ProtocolRecord,
+    /// On which images.
+    pub data: DataRecord,
+    /// How images became inputs: size, resize, filter, mean and std.
+    pub input: serde_json::Value,
+    /// By what it was computed.
+    pub compute: ComputeRecord,
+    /// What was chosen by looking at the validation set.
+    pub selection: Selection,
+    /// The results.
+    pub measures: Vec<Measured>,
+    /// What a reader must know about them.
+    pub notes: Vec<String>,
+}
+
+/// What makes a cell: all of these equal, and the cell is the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CellKey {
+    /// Hash of all the others, hexadecimal; also the record's file name.
+    pub key: String,
+    /// Identity of the network: weights, architecture, input.
+    pub subject: String,
+    /// Hash of the protocol's settings.
+    pub protocol: String,
+    /// Hash of paths, sizes and labels of both splits.
+    pub data: String,
+    /// Seed.
+    pub seed: u64,
+}
+
+/// What was evaluated.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SubjectRecord {
+    /// Name in tables.
+    pub name: String,
+    /// The weights; none for raw pixels.
+    pub path: Option<PathBuf>,
+    /// blake3 of the weights, hexadecimal.
+    pub blake3: Option<String>,
+    /// Dialect of the weights.
+    pub dialect: Option<String>,
+    /// The architecture.
+    pub architecture: serde_json::Value,
+    /// What the weights did not tell: field, value and on whose word.
+    pub choices: serde_json::Value,
+    /// Patterns of keys that were left out on request.
+    pub ignored_keys: Vec<String>,
+}
+
+/// Under which rules.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProtocolRecord {
+    /// Name.
+    pub name: String,
+    /// Version.
+    pub version: u32,
+    /// Hash of every setting after defaults.
+    pub hash: String,
+    /// Every setting, TOML.
+    pub text: String,
+    /// Settings given on the command line.
+    pub modified: Vec<String>,
+}
+
+/// On which images.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataRecord {
+    /// The folder, as given.
+    pub root: PathBuf,
+    /// Number of classes.
+    pub classes: usize,
+    /// Class-stratified limit a split, where one was set.
+    pub limit: Option<usize>,
+    /// Train split.
+    pub train: SplitRecord,
+    /// Validation split.
+    pub val: SplitRecord,
+    /// Hash of inode, size and time of every file: equal means unchanged since.
+    pub stamps: String,
+}
+
+/// One split.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SplitRecord {
+    /// Images.
+    pub images: usize,
+    /// Hash of paths, labels and contents of all images.
+    pub fingerprint: String,
+    /// Images left out because they could not be decoded.
+    pub skipped: usize,
+}
+
+/// By what it was computed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ComputeRecord {
+    /// Engine.
+    pub engine: String,
+    /// Element type of the forward pass.
+    pub precision: String,
+    /// Device.
+    pub device: String,
+    /// Element type of stored features.
+    pub stored: String,
+    /// Image decoders and their versions.
+    pub decoder: String,
+    /// Version of mimbench, and the commit it was built from where known.
+    pub mimbench: String,
+    /// Version of everything that can change a feature's bits.
+    pub numerics: u32,
+    /// When the record was written, RFC 3339.
+    pub created: String,
+    /// Seconds from the start of the cell.
+    pub wall_seconds: f64,
+    /// Images that were encoded for this record; the rest came from the store.
+    pub encoded: usize,
+    /// Images a second over decoding and forward pass, where any were encoded.
+    pub images_per_second: Option<f64>,
+    /// Largest resident memory of the process so far, bytes, where the system tells.
+    pub peak_memory: Option<u64>,
+}
+
+/// What was chosen by looking at the validation set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Selection {
+    /// Nothing: every setting was fixed beforehand.
+    None,
+}
+
+/// One result and what it belongs to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// The feature, in words.
+    pub feature: String,
+    /// Neighbours.
+    pub k: usize,
+    /// Whether tables show it.
+    pub headline: bool,
+    /// The result.
+    #[serde(flatten)]
+    pub measure: Measure,
+}
+
+impl Record {
+    /// The record's file under `results`.
+    pub fn path(results: &Path, key: &str) -> PathBuf {
+        results.join("records").join(format!("{key}.json"))
+    }
+
+    /// The record of `key`, if there is one that this version wrote and that parses.
+    pub fn read(results: &Path, key: &str) -> Option<Self> {
+        let text = std::fs::read_to_string(Self::path(results, key)).ok()?;
+        serde_json::from_str(&text)
+            .ok()
+            .filter(|record: &Self| record.schema == SCHEMA)
+    }
+
+    /// Writes the record, whole or not at all.
+    pub fn write(&self, results: &Path) -> Result<(), StoreError> {
+        let path = Self::path(results, &self.cell.key);
+        let mut json = serde_json::to_vec_pretty(self).map_err(|error| StoreError::Io {
+            action: "write",
+            path: path.clone(),
+            source: error.into(),
+        })?;
+        json.push(b'\n');
+        write_atomic(&path, &json)
+    }
+
+    /// Whether a setting was changed or the images limited on the command line.
+    pub fn modified(&self) -> bool {
+        !self.protocol.modified.is_empty()
+            || self.data.limit.is_some()
+            || !self.subject.ignored_keys.is_empty()
+    }
+
+    /// Images left out of either split.
+    pub fn skipped(&self) -> usize {
+        self.data.train.skipped + self.data.val.skipped
+    }
+}

@@ -1,0 +1,34 @@
+//! The single match on the engine.
+
+use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::engine::candle::Candle;
+use crate::engine::{Engine, EngineKind, Precision};
+use crate::features::Encoder;
+use crate::nn::WeightError;
+use crate::vit::{Vit, VitEncoder};
+
+/// The checkpoint's encoder on an engine; takes the weights out of the checkpoint.
+pub(super) fn encoder(
+    checkpoint: &mut Checkpoint,
+    engine: EngineKind,
+    precision: Precision,
+) -> Result<Box<dyn Encoder>, CheckpointError> {
+    match engine {
+        EngineKind::Candle => build(Candle::new(precision), checkpoint),
+    }
+}
+
+fn build<E: Engine + 'static>(
+    engine: E,
+    checkpoint: &mut Checkpoint,
+) -> Result<Box<dyn Encoder>, CheckpointError> {
+    let mut weights = std::mem::take(&mut checkpoint.weights);
+    let vit =
+        Vit::load(&engine, &checkpoint.config, &mut weights).map_err(|source: WeightError| {
+            CheckpointError::Weight {
+                path: checkpoint.path.clone(),
+                source,
+            }
+        })?;
+    Ok(Box::new(VitEncoder::new(engine, vit)))
+}

@@ -1,0 +1,11 @@
+//! Carrying plans out: cells, cancellation, progress, and the one place that chooses an engine.
+
+pub mod check;
+pub mod demo;
+mod dispatch;
+pub mod features;
+pub mod inspect;
+pub mod knn;
+mod progress;
+
+pub use progress::Terminal;

@@ -1,0 +1,74 @@
+//! What can be wrong with a protocol.
+
+use std::path::PathBuf;
+
+/// A protocol file or a setting cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SpecError {
+    /// The file cannot be read.
+    #[error("{}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file does not parse, or has an unknown key.
+    #[error("{}: {reason}", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with its line.
+        reason: String,
+    },
+    /// The file is a protocol of another command.
+    #[error("{} is a protocol of kind \"{found}\"; this command needs \"{expected}\"", path.display())]
+    Kind {
+        /// The file.
+        path: PathBuf,
+        /// Its kind.
+        found: String,
+        /// The kind of the command.
+        expected: &'static str,
+    },
+    /// `extends` leads to a file that extends another.
+    #[error("{}: extends a file that extends another one", path.display())]
+    Chain {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A `--set` cannot be applied.
+    #[error("--set {setting}: {reason}")]
+    Set {
+        /// As given.
+        setting: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A value makes no sense.
+    #[error("{protocol}: {field} {reason}")]
+    Value {
+        /// Name of the protocol.
+        protocol: String,
+        /// The field.
+        field: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl SpecError {
+    /// What to do next.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Read { .. } => {
+                "--protocol takes a TOML file such as protocols/knn.toml".to_owned()
+            }
+            Self::Parse { .. } => "protocols/knn.toml shows every key with its meaning".to_owned(),
+            Self::Kind { found, .. } => format!("run it with: mimbench {found}"),
+            Self::Chain { .. } => "one level of extends is enough for everyone".to_owned(),
+            Self::Set { .. } => "as in --set task.k=[20] or --set task.vote=majority".to_owned(),
+            Self::Value { .. } => "protocols/knn.toml shows every key with its meaning".to_owned(),
+        })
+    }
+}

@@ -1,0 +1,12 @@
+//! Protocol files: what is measured, and how, in TOML.
+
+mod error;
+mod knn;
+mod overlay;
+
+pub use error::SpecError;
+pub use knn::{
+    DataSection, FeatureChoice, InputSection, KnnProtocol, KnnTask, Layers, NamedLayers,
+    NormChoice, Normalise, ResizeChoice, Search, VoteKind,
+};
+pub use overlay::{Protocol, Setting};

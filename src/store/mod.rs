@@ -1,0 +1,14 @@
+//! Files that survive anything: written whole or not at all, verified on reading, and never
+//! written by two processes at once.
+
+mod atomic;
+mod error;
+mod lock;
+mod part;
+mod tensors;
+
+pub use atomic::{AtomicFile, write_atomic};
+pub use error::StoreError;
+pub use lock::Lock;
+pub use part::{ImageStamp, Part, PartHeader, PartWriter, RowType, list_parts};
+pub use tensors::{Elements, NamedTensor, write_tensors};

@@ -1,0 +1,383 @@
+//! Parts: runs of feature rows in one self-verifying file each.
+//!
+//! Layout, little-endian: the magic number, the blake3 of everything after it, the length of the
+//! JSON header (u32), the header padded with spaces, one stamp of 48 bytes an image, the rows.
+//! Header and stamps end on a multiple of 64 bytes.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use half::f16;
+use serde::{Deserialize, Serialize};
+
+use super::{AtomicFile, StoreError};
+
+const MAGIC: [u8; 8] = *b"MIMPART1";
+/// Magic number, hash and header length.
+const PREAMBLE: usize = MAGIC.len() + blake3::OUT_LEN + 4;
+const ALIGNMENT: usize = 64;
+const STAMP_BYTES: usize = 48;
+
+/// Element type of stored rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RowType {
+    /// As computed.
+    #[default]
+    F32,
+    /// Rounded to half precision: half the disk.
+    F16,
+}
+
+impl RowType {
+    /// Bytes of one element.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 => 2,
+        }
+    }
+
+    /// The name used on the command line and in records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+        }
+    }
+}
+
+/// Identity of one image when its features were computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImageStamp {
+    /// Inode of the file.
+    pub inode: u64,
+    /// Size in bytes.
+    pub size: u64,
+    /// Last modification, nanoseconds since the epoch.
+    pub mtime_ns: i64,
+    /// Where the image begins in a shard; 0 in a file of its own.
+    pub offset: u64,
+    /// First half of the blake3 of its bytes.
+    pub content: [u8; 16],
+}
+
+impl ImageStamp {
+    fn to_bytes(self) -> [u8; STAMP_BYTES] {
+        let mut bytes = [0; STAMP_BYTES];
+        bytes[..8].copy_from_slice(&self.inode.to_le_bytes());
+        bytes[8..16].copy_from_slice(&self.size.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.mtime_ns.to_le_bytes());
+        bytes[24..32].copy_from_slice(&self.offset.to_le_bytes());
+        bytes[32..].copy_from_slice(&self.content);
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8; STAMP_BYTES]) -> Self {
+        let eight = |at| {
+            let mut eight = [0; 8];
+            eight.copy_from_slice(&bytes[at..at + 8]);
+            eight
+        };
+        let mut content = [0; 16];
+        content.copy_from_slice(&bytes[32..]);
+        Self {
+            inode: u64::from_le_bytes(eight(0)),
+            size: u64::from_le_bytes(eight(8)),
+            mtime_ns: i64::from_le_bytes(eight(16)),
+            offset: u64::from_le_bytes(eight(24)),
+            content,
+        }
+    }
+}
+
+/// What a part holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartHeader {
+    /// First image.
+    pub start: usize,
+    /// One past the last image.
+    pub end: usize,
+    /// Numbers in a row.
+    pub dim: usize,
+    /// Their type.
+    pub rows: RowType,
+    /// Images that could not be decoded, and why; their rows are zeros.
+    pub skipped: Vec<(usize, String)>,
+}
+
+impl PartHeader {
+    /// Images of the part.
+    pub fn images(&self) -> usize {
+        self.end - self.start
+    }
+}
+
+/// A part in the making, in memory until it is committed.
+#[derive(Debug)]
+pub struct PartWriter {
+    start: usize,
+    dim: usize,
+    row_type: RowType,
+    stamps: Vec<u8>,
+    rows: Vec<u8>,
+    skipped: Vec<(usize, String)>,
+}
+
+impl PartWriter {
+    /// An empty part whose first image is `start`.
+    pub fn new(start: usize, dim: usize, row_type: RowType) -> Self {
+        Self {
+            start,
+            dim,
+            row_type,
+            stamps: Vec::new(),
+            rows: Vec::new(),
+            skipped: Vec::new(),
+        }
+    }
+
+    /// First image.
+    pub fn start(&self) -> usize {
+        self.start
+    }
+
+    /// Images so far.
+    pub fn images(&self) -> usize {
+        self.stamps.len() / STAMP_BYTES
+    }
+
+    /// Appends one image and its row of `dim` numbers, or zeros and the reason it has none.
+    pub fn push(&mut self, stamp: &ImageStamp, row: Result<&[f32], &str>) {
+        let image = self.start + self.images();
+        self.stamps.extend_from_slice(&stamp.to_bytes());
+        match row {
+            Ok(row) => match self.row_type {
+                RowType::F32 => self.rows.extend(row.iter().flat_map(|x| x.to_le_bytes())),
+                RowType::F16 => {
+                    self.rows
+                        .extend(row.iter().flat_map(|&x| f16::from_f32(x).to_le_bytes()));
+                }
+            },
+            Err(reason) => {
+                self.skipped.push((image, reason.to_owned()));
+                self.rows
+                    .resize(self.rows.len() + self.dim * self.row_type.bytes(), 0);
+            }
+        }
+    }
+
+    /// Writes the part into `folder`, whole or not at all.
+    pub fn commit(self, folder: &Path) -> Result<(), StoreError> {
+        let mut stamps = self.stamps;
+        let images = stamps.len() / STAMP_BYTES;
+        stamps.resize(stamps.len().next_multiple_of(ALIGNMENT), 0);
+        let header = PartHeader {
+            start: self.start,
+            end: self.start + images,
+            dim: self.dim,
+            rows: self.row_type,
+            skipped: self.skipped,
+        };
+        let path = folder.join(format!("{:010}-{:010}.part", header.start, header.end));
+        let mut json = serde_json::to_vec(&header)
+            .map_err(|error| StoreError::io("write", &path)(error.into()))?;
+        json.resize(
+            (PREAMBLE + json.len()).next_multiple_of(ALIGNMENT) - PREAMBLE,
+            b' ',
+        );
+        let length = (json.len() as u32).to_le_bytes();
+        let body = [&length[..], &json, &stamps, &self.rows];
+        let mut hasher = blake3::Hasher::new();
+        for bytes in body {
+            hasher.update(bytes);
+        }
+        let mut file = AtomicFile::create(&path)?;
+        for bytes in [&MAGIC[..], hasher.finalize().as_bytes()]
+            .into_iter()
+            .chain(body)
+        {
+            file.write_all(bytes)
+                .map_err(StoreError::io("write", &path))?;
+        }
+        file.commit()
+    }
+}
+
+/// A verified part, memory-mapped.
+#[derive(Debug)]
+pub struct Part {
+    /// What it holds.
+    pub header: PartHeader,
+    path: PathBuf,
+    map: memmap2::Mmap,
+    stamps_at: usize,
+    rows_at: usize,
+}
+
+impl Part {
+    /// Maps a part and checks it against its header and its hash.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let failed = StoreError::io("read", path);
+        let damaged = |reason: &str| StoreError::Damaged {
+            path: path.to_owned(),
+            reason: reason.to_owned(),
+        };
+        let file = File::open(path).map_err(&failed)?;
+        // SAFETY: the map is read-only; parts are only ever replaced by renames, under the
+        // store's lock, so the mapped file is never written or shortened by mimbench.
+        #[expect(unsafe_code, reason = "a memory map")]
+        let map = unsafe { memmap2::Mmap::map(&file) }.map_err(&failed)?;
+        let (hash, body) = map
+            .strip_prefix(&MAGIC)
+            .and_then(|rest| rest.split_at_checked(blake3::OUT_LEN))
+            .ok_or_else(|| damaged("it does not begin as a part does"))?;
+        if blake3::hash(body).as_bytes() != hash {
+            return Err(damaged("its contents do not match their hash"));
+        }
+        let length = body
+            .first_chunk::<4>()
+            .map_or(0, |length| u32::from_le_bytes(*length));
+        let stamps_at = PREAMBLE + length as usize;
+        let json = map
+            .get(PREAMBLE..stamps_at)
+            .ok_or_else(|| damaged("the header is cut short"))?;
+        let header: PartHeader =
+            serde_json::from_slice(json).map_err(|error| damaged(&error.to_string()))?;
+        let images = header.end.checked_sub(header.start).unwrap_or_default();
+        let extent = images.checked_mul(STAMP_BYTES).and_then(|stamps| {
+            let rows_at = stamps_at.checked_add(stamps.checked_next_multiple_of(ALIGNMENT)?)?;
+            let rows = images
+                .checked_mul(header.dim)?
+                .checked_mul(header.rows.bytes())?;
+            Some((rows_at, rows_at.checked_add(rows)?))
+        });
+        let (rows_at, end) = extent.ok_or_else(|| damaged("the header's numbers overflow"))?;
+        if images == 0 || end != map.len() {
+            return Err(damaged("its length is not what the header says"));
+        }
+        Ok(Self {
+            header,
+            path: path.to_owned(),
+            map,
+            stamps_at,
+            rows_at,
+        })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Identity of each image, in order.
+    pub fn stamps(&self) -> impl Iterator<Item = ImageStamp> {
+        let (stamps, _) = self.map[self.stamps_at..self.rows_at].as_chunks::<STAMP_BYTES>();
+        stamps
+            .iter()
+            .take(self.header.images())
+            .map(ImageStamp::from_bytes)
+    }
+
+    /// Copies the row of image `image` (counted over the whole split) into `out`.
+    pub fn copy_row(&self, image: usize, out: &mut [f32]) {
+        let bytes = self.header.dim * self.header.rows.bytes();
+        let at = self.rows_at + (image - self.header.start) * bytes;
+        let row = &self.map[at..at + bytes];
+        match self.header.rows {
+            RowType::F32 => {
+                for (x, bytes) in out.iter_mut().zip(row.as_chunks::<4>().0) {
+                    *x = f32::from_le_bytes(*bytes);
+                }
+            }
+            RowType::F16 => {
+                for (x, bytes) in out.iter_mut().zip(row.as_chunks::<2>().0) {
+                    *x = f16::from_le_bytes(*bytes).to_f32();
+                }
+            }
+        }
+    }
+}
+
+/// Paths of the parts in `folder`, sorted by name; none where there is no such folder.
+pub fn list_parts(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let failed = StoreError::io("list", folder);
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut parts = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(&failed)?.path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "part")
+        {
+            parts.push(path);
+        }
+    }
+    parts.sort();
+    Ok(parts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stamp(i: u64) -> ImageStamp {
+        ImageStamp {
+            inode: i,
+            size: 10 + i,
+            mtime_ns: -(i as i64),
+            offset: i,
+            content: [i as u8; 16],
+        }
+    }
+
+    fn write(folder: &Path, row_type: RowType) -> PathBuf {
+        let mut part = PartWriter::new(7, 3, row_type);
+        part.push(&stamp(0), Ok(&[1.0, -2.5, 0.1]));
+        part.push(&stamp(1), Err("no image"));
+        part.push(&stamp(2), Ok(&[4.0, 5.0, 6.0]));
+        part.commit(folder).unwrap();
+        list_parts(folder).unwrap().remove(0)
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        for (row_type, third) in [(RowType::F32, 0.1), (RowType::F16, 0.099_975_586)] {
+            let folder = tempfile::tempdir().unwrap();
+            let part = Part::open(&write(folder.path(), row_type)).unwrap();
+            assert_eq!((part.header.start, part.header.end), (7, 10));
+            assert_eq!(part.header.skipped, [(8, "no image".to_owned())]);
+            assert_eq!(
+                part.stamps().collect::<Vec<_>>(),
+                [stamp(0), stamp(1), stamp(2)]
+            );
+            let mut row = [0.0; 3];
+            part.copy_row(7, &mut row);
+            assert_eq!(row, [1.0, -2.5, third]);
+            part.copy_row(9, &mut row);
+            assert_eq!(row, [4.0, 5.0, 6.0]);
+        }
+    }
+
+    #[test]
+    fn any_damage_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = write(folder.path(), RowType::F32);
+        let good = std::fs::read(&path).unwrap();
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            std::fs::write(&path, &bad).unwrap();
+            assert!(Part::open(&path).is_err(), "byte {at}");
+        }
+        for length in 0..good.len() {
+            std::fs::write(&path, &good[..length]).unwrap();
+            assert!(Part::open(&path).is_err(), "{length} bytes");
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Random initialisation, as timm initialises a ViT.
+
+use rand::RngExt;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use super::{FinalNorm, VitConfig};
+use crate::engine::HostTensor;
+use crate::nn::Weights;
+
+/// Standard deviation of timm's `trunc_normal_` (`timm/models/vision_transformer.py`).
+const STD: f64 = 0.02;
+
+/// Weights of an untrained ViT, a function of the seed alone: matrices, the class token and the
+/// positions from a normal distribution of standard deviation 0.02 cut at two deviations, biases
+/// zero, norms the identity.
+pub fn random_weights(config: &VitConfig, seed: u64) -> Weights {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut weights = Weights::default();
+    let mut normal = |name: String, shape: Vec<usize>| {
+        let count = shape.iter().product();
+        let data = (0..count)
+            .map(|_| (STD * cut_normal(&mut rng)) as f32)
+            .collect();
+        weights.insert(name, HostTensor { shape, data });
+    };
+    let (width, patch) = (config.width, config.patch_size);
+    if config.class_token {
+        normal("cls_token".to_owned(), vec![1, 1, width]);
+    }
+    normal("pos_embed".to_owned(), vec![1, config.positions(), width]);
+    normal(
+        "patch_embed.proj.weight".to_owned(),
+        vec![width, config.channels, patch, patch],
+    );
+    let linear = [
+        ("attn.qkv", 3 * width, width),
+        ("attn.proj", width, width),
+        ("mlp.fc1", config.mlp_width, width),
+        ("mlp.fc2", width, config.mlp_width),
+    ];
+    for block in 0..config.depth {
+        for (name, outputs, inputs) in linear {
+            normal(
+                format!("blocks.{block}.{name}.weight"),
+                vec![outputs, inputs],
+            );
+        }
+    }
+    let mut constant = |name: String, length: usize, value: f32| {
+        weights.insert(
+            name,
+            HostTensor {
+                shape: vec![length],
+                data: vec![value; length],
+            },
+        );
+    };
+    let mut norm = |prefix: String| {
+        constant(format!("{prefix}.weight"), width, 1.0);
+        constant(format!("{prefix}.bias"), width, 0.0);
+    };
+    for block in 0..config.depth {
+        norm(format!("blocks.{block}.norm1"));
+        norm(format!("blocks.{block}.norm2"));
+    }
+    norm(match config.final_norm {
+        FinalNorm::Tokens => "norm".to_owned(),
+        FinalNorm::MeanPatch => "fc_norm".to_owned(),
+    });
+    constant("patch_embed.proj.bias".to_owned(), width, 0.0);
+    for block in 0..config.depth {
+        for (name, outputs, _) in linear {
+            constant(format!("blocks.{block}.{name}.bias"), outputs, 0.0);
+        }
+    }
+    weights
+}
+
+/// A standard normal number within two deviations, by the polar method.
+fn cut_normal(rng: &mut ChaCha8Rng) -> f64 {
+    loop {
+        let (u, v) = (
+            2.0 * rng.random::<f64>() - 1.0,
+            2.0 * rng.random::<f64>() - 1.0,
+        );
+        let s = u * u + v * v;
+        if s > 0.0 && s < 1.0 {
+            let z = u * (-2.0 * s.ln() / s).sqrt();
+            if z.abs() <= 2.0 {
+                return z;
+            }
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! The one Vision Transformer: a configuration, its layers and the encoder made of them.
+
+mod block;
+mod config;
+mod embeddings;
+mod encoder;
+mod init;
+mod model;
+
+pub use config::{FinalNorm, VitConfig};
+pub use encoder::VitEncoder;
+pub use init::random_weights;
+pub use model::{Site, Vit};

@@ -1,0 +1,77 @@
+"""Writes cases.safetensors: inputs, outputs and gradients of every engine operation, by PyTorch in f64.
+
+Run with PyTorch 2.11 and safetensors. Each case has in.0 ..., cotangent, out, and grad.0 ...:
+the gradients of sum(out * cotangent).
+"""
+import pathlib
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+
+torch.manual_seed(0)
+HEADS, SCALE = 2, 0.5
+INDEX = torch.tensor([2, 0, 2])
+CLASSES = torch.tensor([1, 0, 3])
+
+
+def attention(qkv, bias=None):
+    b, n, d = qkv.shape
+    q, k, v = qkv.reshape(b, n, 3, HEADS, d // 3 // HEADS).permute(2, 0, 3, 1, 4)
+    scores = SCALE * q @ k.transpose(-1, -2)
+    weights = (scores if bias is None else scores + bias).softmax(-1)
+    return (weights @ v).transpose(1, 2).reshape(b, n, d // 3), weights
+
+
+def cross_entropy_soft(logits, targets):
+    return -(targets * logits.log_softmax(-1)).sum(-1).mean()
+
+
+# name: (shapes of the inputs, function)
+CASES = {
+    "detach": ([(2, 3)], lambda x: x.detach() * x),
+    "reshape": ([(2, 6)], lambda x: x.reshape(3, 4)),
+    "permute": ([(2, 3, 4)], lambda x: x.permute(2, 0, 1)),
+    "expand": ([(1, 1, 4)], lambda x: x.expand(3, 2, 4)),
+    "narrow": ([(2, 5, 3)], lambda x: x.narrow(1, 1, 3)),
+    "cat": ([(2, 1, 3), (2, 4, 3)], lambda x, y: torch.cat([x, y], 1)),
+    "index_select": ([(2, 4, 3)], lambda x: x.index_select(1, INDEX)),
+    "add": ([(2, 3, 4), (1, 3, 1)], torch.add),
+    "sub": ([(2, 3, 4), (4,)], torch.sub),
+    "mul": ([(2, 3, 4), (3, 4)], torch.mul),
+    "affine": ([(2, 3)], lambda x: 1.5 * x - 0.25),
+    "sum": ([(2, 3, 4)], lambda x: x.sum((0, 2))),
+    "mean": ([(2, 3, 4)], lambda x: x.mean(1)),
+    "matmul": ([(2, 2, 3, 4), (2, 2, 4, 5)], torch.matmul),
+    "matmul_transposed": ([(2, 3, 4), (2, 5, 4)], lambda x, y: x @ y.transpose(1, 2)),
+    "softmax": ([(2, 3, 5)], lambda x: x.softmax(-1)),
+    "log_softmax": ([(2, 5)], lambda x: x.log_softmax(-1)),
+    "gelu": ([(3, 7)], F.gelu),
+    "gelu_tanh": ([(3, 7)], lambda x: F.gelu(x, approximate="tanh")),
+    "quick_gelu": ([(3, 7)], lambda x: x * torch.sigmoid(1.702 * x)),
+    "layer_norm": ([(2, 3, 8), (8,), (8,)], lambda x, w, b: F.layer_norm(x, (8,), w, b, 1e-6)),
+    "linear": ([(2, 3, 4), (5, 4), (5,)], F.linear),
+    "linear_without_bias": ([(3, 4), (5, 4)], F.linear),
+    "mlp": (
+        [(2, 3, 4), (6, 4), (6,), (4, 6), (4,)],
+        lambda x, w1, b1, w2, b2: F.linear(F.gelu(F.linear(x, w1, b1)), w2, b2),
+    ),
+    "attention": ([(2, 4, 18)], lambda qkv: attention(qkv)[0]),
+    "attention_with_bias": ([(2, 4, 18), (HEADS, 4, 4)], lambda qkv, b: attention(qkv, b)[0]),
+    "attention_weights": ([(2, 4, 18)], lambda qkv: attention(qkv)[1]),
+    "cross_entropy_classes": ([(3, 4)], lambda x: F.cross_entropy(x, CLASSES)),
+    "cross_entropy_soft": ([(3, 4), (3, 4)], cross_entropy_soft),
+}
+
+tensors = {}
+for name, (shapes, function) in CASES.items():
+    inputs = [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
+    out = function(*inputs)
+    cotangent = torch.randn(out.shape, dtype=torch.float64)
+    gradients = torch.autograd.grad((out * cotangent).sum(), inputs)
+    tensors[f"{name}/out"] = out.detach().clone()
+    tensors[f"{name}/cotangent"] = cotangent
+    for i, (x, gradient) in enumerate(zip(inputs, gradients)):
+        tensors[f"{name}/in.{i}"] = x.detach()
+        tensors[f"{name}/grad.{i}"] = gradient.clone()
+save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, pathlib.Path(__file__).with_name("cases.safetensors"))

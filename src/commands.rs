@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use mimbench::checkpoint::{Checkpoint, LoadOptions};
 use mimbench::cli::{
@@ -171,6 +172,7 @@ fn in_pool(
             batch: args.batch as usize,
             workers: args.workers.map_or(threads, |n| n as usize),
             skip_bad_images: matches!(args.on_bad_image, OnBadImage::Skip),
+            save_every: Duration::from_secs(args.save_every.into()),
         },
         rows: match args.store_type {
             StoreType::F32 => RowType::F32,
@@ -214,7 +216,7 @@ fn print_records(records: &[Record], json: bool, as_csv: bool) -> Outcome {
     };
     let headline = terminal::render(&headline, None, colour)?;
     let curve = terminal::render(&curve_table(records), None, colour)?;
-    print(&format!("{headline}\n{curve}"))
+    print(&format!("{headline}\n\n{curve}\n"))
 }
 
 fn print(text: &str) -> Outcome {

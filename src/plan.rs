@@ -256,15 +256,32 @@ fn digest(value: &impl Serialize) -> String {
     blake3::hash(&json).to_hex()[..32].to_owned()
 }
 
-/// Opens every checkpoint.
+/// Opens every checkpoint; of those with one name, each is named after its folder too.
 pub fn open_checkpoints(
     paths: &[PathBuf],
     options: &LoadOptions,
 ) -> Result<Vec<Checkpoint>, Error> {
-    paths
+    let mut checkpoints = Vec::new();
+    for path in paths {
+        checkpoints.push(Checkpoint::open(path, options)?);
+    }
+    let names: Vec<_> = checkpoints
         .iter()
-        .map(|path| Ok(Checkpoint::open(path, options)?))
-        .collect()
+        .map(|checkpoint| checkpoint.name.clone())
+        .collect();
+    for checkpoint in &mut checkpoints {
+        let folder = checkpoint.path.parent().and_then(Path::file_name);
+        if let Some(folder) = folder
+            && names
+                .iter()
+                .filter(|name| **name == checkpoint.name)
+                .count()
+                > 1
+        {
+            checkpoint.name = format!("{}/{}", folder.to_string_lossy(), checkpoint.name);
+        }
+    }
+    Ok(checkpoints)
 }
 
 /// How images become inputs of a checkpoint under a protocol's `[input]`.
@@ -305,7 +322,7 @@ pub fn input_spec(checkpoint: &Checkpoint, section: &InputSection) -> Result<Inp
         // openai/CLIP clip/clip.py, `_transform`.
         Normalise::Clip => three(
             [0.481_454_66, 0.457_827_5, 0.408_210_73],
-            [0.268_629_54, 0.261_302_58, 0.275_777_11],
+            [0.268_629_55, 0.261_302_6, 0.275_777_1],
         )?,
     };
     Ok(InputSpec {

@@ -435,13 +435,13 @@ impl Settle<'_> {
             resize: card
                 .and_then(|input| input.resize)
                 .or_else(|| crop.map(|ratio| (size[0].min(size[1]) as f64 / ratio) as usize)),
-            interpolation: card.and_then(|input| input.interpolation).or_else(|| {
+            interpolation: card.and_then(|input| input.interpolation).or(
                 match self.json.interpolation.as_deref() {
                     Some("bicubic") => Some(Interpolation::Bicubic),
                     Some("bilinear") => Some(Interpolation::Bilinear),
                     _ => None,
-                }
-            }),
+                },
+            ),
             mean,
             std,
         })

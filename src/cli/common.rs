@@ -31,6 +31,9 @@ pub struct CommonArgs {
     /// What to do with an image that does not decode
     #[arg(long, value_enum, default_value = "stop")]
     pub on_bad_image: OnBadImage,
+    /// Seconds of encoding between two saved parts: what a kill can lose
+    #[arg(long, value_name = "SECONDS", default_value = "20", value_parser = clap::value_parser!(u16).range(0..=60))]
+    pub save_every: u16,
     /// Seed of everything random
     #[arg(long, value_name = "N", default_value = "0")]
     pub seed: u64,

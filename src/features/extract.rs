@@ -12,8 +12,6 @@ use crate::data::{
 use crate::engine::HostTensor;
 use crate::store::{ImageStamp, Lock, Part, PartWriter, RowType, StoreError, list_parts};
 
-/// Longest time of encoding between two parts, so that a kill loses less than a minute.
-const PART_TIME: Duration = Duration::from_secs(20);
 /// Largest part kept in memory.
 const PART_BYTES: usize = 256 << 20;
 
@@ -142,6 +140,8 @@ pub struct PassOptions {
     pub workers: usize,
     /// Whether an image that does not decode is left out instead of ending the pass.
     pub skip_bad_images: bool,
+    /// Longest time of encoding between two stored parts.
+    pub save_every: Duration,
 }
 
 /// Encodes the images of `ranges` once and feeds every ask.
@@ -271,6 +271,7 @@ struct StoreSink {
     rows: RowType,
     dim: usize,
     missing: Vec<Range<usize>>,
+    save_every: Duration,
     part: Option<(PartWriter, Instant)>,
 }
 
@@ -311,7 +312,7 @@ impl Sink for StoreSink {
             part.push(stamp, row);
         }
         let full = self.part.as_ref().is_some_and(|(part, since)| {
-            since.elapsed() >= PART_TIME
+            since.elapsed() >= self.save_every
                 || part.images() * self.dim * self.rows.bytes() >= PART_BYTES
         });
         if full { self.commit() } else { Ok(()) }
@@ -338,7 +339,7 @@ pub struct Extraction {
 pub struct Extractor<'a> {
     split: &'a Split,
     stored: &'a [Stored],
-    skip_bad_images: bool,
+    options: PassOptions,
     contents: Contents<'a>,
     parts: Vec<Vec<Part>>,
     sinks: Vec<StoreSink>,
@@ -349,12 +350,12 @@ pub struct Extractor<'a> {
 
 impl<'a> Extractor<'a> {
     /// Locks the store and finds what of it can be used; `dims` are the numbers in a row, one a
-    /// tap. With `skip_bad_images`, images that cannot be decoded have no row.
+    /// tap. Where bad images are skipped, they have no row.
     pub fn open(
         split: &'a Split,
         stored: &'a [Stored],
         dims: &[usize],
-        skip_bad_images: bool,
+        options: PassOptions,
         observer: &mut dyn Observer,
     ) -> Result<Self, ExtractError> {
         let mut locks = Vec::new();
@@ -379,6 +380,7 @@ impl<'a> Extractor<'a> {
                 rows: object.rows,
                 dim,
                 missing: gaps(&usable, split.samples.len()),
+                save_every: options.save_every,
                 part: None,
             });
             parts.push(usable);
@@ -392,7 +394,7 @@ impl<'a> Extractor<'a> {
         Ok(Self {
             split,
             stored,
-            skip_bad_images,
+            options,
             contents,
             parts,
             sinks,
@@ -412,9 +414,9 @@ impl<'a> Extractor<'a> {
         &mut self,
         encoder: &dyn Encoder,
         spec: &InputSpec,
-        options: &PassOptions,
         observer: &mut dyn Observer,
     ) -> Result<(), ExtractError> {
+        let options = self.options;
         self.encoded = self.missing();
         let mut asks: Vec<_> = self
             .stored
@@ -431,7 +433,7 @@ impl<'a> Extractor<'a> {
             self.split,
             spec,
             &self.missing,
-            options,
+            &options,
             &mut asks,
             observer,
         )?;
@@ -449,7 +451,7 @@ impl<'a> Extractor<'a> {
         let mut matrices = Vec::new();
         for (sink, parts) in self.sinks.iter().zip(self.parts) {
             if let Some((image, reason)) = parts.iter().flat_map(|part| &part.header.skipped).next()
-                && !self.skip_bad_images
+                && !self.options.skip_bad_images
             {
                 return Err(ExtractError::BadStoredImage {
                     path: location(self.split, *image),

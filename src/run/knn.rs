@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::Terminal;
 use super::dispatch;
-use crate::data::{DECODERS, FileStamp, Split, fingerprint};
+use crate::data::{DECODERS, FileStamp, Resize, Split, fingerprint};
 use crate::engine::NUMERICS_VERSION;
 use crate::error::Error;
 use crate::features::{
@@ -73,13 +73,16 @@ fn announce(plan: &KnnPlan, dims: &[Vec<usize>], terminal: &mut Terminal) {
         let input = &cell.input;
         let features: Vec<_> = cell.taps.iter().map(Tap::to_string).collect();
         terminal.notice(&format!(
-            "{}: {} of {} x {} x {} inputs, {:?}",
+            "{}: {} of {} x {} x {} inputs, {}",
             cell.subject.name(),
             features.join(", "),
             input.channels,
             input.height,
             input.width,
-            input.resize,
+            match input.resize {
+                Resize::Shorter(side) => format!("shorter side {side} before the crop"),
+                Resize::Exact => "resized to it".to_owned(),
+            },
         ));
         if let Subject::Checkpoint(checkpoint) = &cell.subject {
             for choice in &checkpoint.choices {
@@ -146,11 +149,10 @@ fn run_cell(
     let mut features = |split: &Split, stored: &[Stored]| {
         terminal.begin(&format!("{name} {}", split.name));
         let since = Instant::now();
-        let skip = plan.run.pass.skip_bad_images;
-        let mut extractor = Extractor::open(split, stored, dims, skip, terminal)?;
+        let mut extractor = Extractor::open(split, stored, dims, plan.run.pass, terminal)?;
         if extractor.missing() > 0 {
             let encoder = reopen(plan, cell)?;
-            let encoded = extractor.encode(encoder.as_ref(), &cell.input, &plan.run.pass, terminal);
+            let encoded = extractor.encode(encoder.as_ref(), &cell.input, terminal);
             terminal.end();
             encoded?;
         }

@@ -245,7 +245,7 @@ impl Part {
             .ok_or_else(|| damaged("the header is cut short"))?;
         let header: PartHeader =
             serde_json::from_slice(json).map_err(|error| damaged(&error.to_string()))?;
-        let images = header.end.checked_sub(header.start).unwrap_or_default();
+        let images = header.end.saturating_sub(header.start);
         let extent = images.checked_mul(STAMP_BYTES).and_then(|stamps| {
             let rows_at = stamps_at.checked_add(stamps.checked_next_multiple_of(ALIGNMENT)?)?;
             let rows = images

@@ -1,12 +1,22 @@
-//! Resizing and normalising generated pixels: one image a measurement, one thread.
+//! Decoding, resizing and normalising: one image a measurement, one thread.
+//!
+//! `cargo bench --bench preprocess` runs criterion on generated pixels; with `-- --folder DIR` it
+//! prints one JSON line for one pass over the JPEG files of a folder instead.
 
-#![expect(clippy::expect_used, reason = "the inputs are generated and valid")]
+#![expect(
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a benchmark stops at a bad input and prints its result"
+)]
 
 use std::hint::black_box;
+use std::path::Path;
+use std::time::Instant;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput};
 use mimbench::data::{
-    Colour, InputSpec, Interpolation, Limits, Pixels, Preprocessor, Resize, Resizer, Window, decode,
+    Colour, InputSpec, Interpolation, Limits, Pixels, Preprocessor, Resize, Resizer, Split, Window,
+    decode,
 };
 
 /// Smooth, photograph-like pixels, `[height, width, 3]`.
@@ -39,6 +49,38 @@ fn jpeg(pixels: &Pixels) -> Vec<u8> {
     .expect("valid pixels encode")
 }
 
+/// DINO's evaluation transform.
+fn dino() -> InputSpec {
+    InputSpec {
+        height: 224,
+        width: 224,
+        channels: 3,
+        resize: Resize::Shorter(256),
+        interpolation: Interpolation::Bicubic,
+        mean: vec![0.485, 0.456, 0.406],
+        std: vec![0.229, 0.224, 0.225],
+    }
+}
+
+/// Images a second of one pass over a folder, reading included.
+fn pass(folder: &str) {
+    let (split, _) = Split::folder(Path::new(folder)).expect("a folder of images");
+    let mut preprocessor =
+        Preprocessor::new(dino(), Limits::default()).expect("a valid specification");
+    let mut out = vec![0.0; 3 * 224 * 224];
+    let start = Instant::now();
+    for index in 0..split.samples.len() {
+        let bytes = split.read(index).expect("a readable file");
+        preprocessor.apply(&bytes, &mut out).expect("an image");
+        black_box(&out);
+    }
+    let rate = split.samples.len() as f64 / start.elapsed().as_secs_f64();
+    println!(
+        "{}",
+        serde_json::json!({ "images": split.samples.len(), "images_per_s": rate })
+    );
+}
+
 fn preprocess(criterion: &mut Criterion) {
     let pixels = pixels(500, 375);
     let file = jpeg(&pixels);
@@ -61,16 +103,7 @@ fn preprocess(criterion: &mut Criterion) {
         });
     }
 
-    let spec = InputSpec {
-        height: 224,
-        width: 224,
-        channels: 3,
-        resize: Resize::Shorter(256),
-        interpolation: Interpolation::Bicubic,
-        mean: vec![0.485, 0.456, 0.406],
-        std: vec![0.229, 0.224, 0.225],
-    };
-    let mut preprocessor = Preprocessor::new(spec, limits).expect("a valid specification");
+    let mut preprocessor = Preprocessor::new(dino(), limits).expect("a valid specification");
     let mut out = vec![0.0; 3 * 224 * 224];
     group.bench_function("jpeg to tensor", |b| {
         b.iter(|| preprocessor.apply(black_box(&file), &mut out));
@@ -86,5 +119,12 @@ fn window(size: usize, start: usize) -> Window {
     }
 }
 
-criterion_group!(benches, preprocess);
-criterion_main!(benches);
+fn main() {
+    let mut arguments = std::env::args().skip_while(|argument| argument != "--folder");
+    if let Some(folder) = arguments.nth(1) {
+        return pass(&folder);
+    }
+    let mut criterion = Criterion::default().configure_from_args();
+    preprocess(&mut criterion);
+    criterion.final_summary();
+}

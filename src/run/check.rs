@@ -1,9 +1,9 @@
 //! `mimbench data check`: what a dataset holds and whether a number on it can be trusted.
 
+use std::cell::RefCell;
 use std::fmt::Write;
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::Mutex;
 
 use super::Terminal;
 use crate::data::check::{Report, SplitReport, check};
@@ -20,7 +20,7 @@ pub fn run(
 ) -> Result<Report, Error> {
     let dataset = Dataset::open(root, options)?;
     terminal.begin("decoding");
-    let shown = Mutex::new(&mut *terminal);
+    let shown = RefCell::new(&mut *terminal);
     let report = check(
         &dataset,
         &|bytes| {
@@ -28,11 +28,7 @@ pub fn run(
                 .map(|pixels| (pixels.width, pixels.height))
                 .map_err(|error| error.to_string())
         },
-        &|done, total| {
-            if let Ok(mut terminal) = shown.lock() {
-                terminal.progress(done, total);
-            }
-        },
+        &|done, total| shown.borrow_mut().progress(done, total),
         workers,
     );
     terminal.end();

@@ -1,24 +1,23 @@
 //! One function a subcommand: from arguments to what is printed on stdout.
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use mimbench::checkpoint::{Checkpoint, LoadOptions};
 use mimbench::cli::{
-    CommonArgs, DataArgs, DataCommand, DemoArgs, Engine, FeaturesArgs, InspectArgs, KnnArgs,
-    OnBadImage, StoreType,
+    ComputeArgs, DataArgs, DataCommand, DemoArgs, Device, Engine, FeaturesArgs, ForwardPrecision,
+    InspectArgs, KnnArgs, OnBadImage, StoreArgs, StoreType,
 };
 use mimbench::data::OpenOptions;
 use mimbench::engine::{EngineKind, Precision};
 use mimbench::error::Error;
-use mimbench::features::PassOptions;
-use mimbench::plan::{
-    DataRequest, KnnPlan, RunOptions, Subject, default_store, input_spec, open_checkpoints,
-};
-use mimbench::report::{Record, csv, curve_table, headline_table, terminal};
+use mimbench::features::{Observer, PassOptions};
+use mimbench::plan::{DataRequest, KnnPlan, RunOptions, default_store, input_spec};
+use mimbench::report::{Record, csv, curve_table, full_table, headline_table, terminal};
+use mimbench::run::features::{PixelSource, Wanted};
 use mimbench::run::{self, Terminal};
 use mimbench::spec::{InputSection, KnnProtocol, Protocol, Setting};
 use mimbench::store::RowType;
@@ -27,12 +26,8 @@ type Outcome = Result<ExitCode, Error>;
 
 pub fn knn(args: KnnArgs) -> Outcome {
     let settings: Vec<_> = args.set.into_iter().map(Setting).collect();
-    let protocol = Protocol::read(
-        args.protocol.as_deref(),
-        KnnProtocol::BUILTIN,
-        "knn",
-        &settings,
-    )?;
+    let path = args.protocol.as_deref();
+    let protocol = Protocol::read(path, KnnProtocol::BUILTIN, "knn", &settings)?;
     let load = LoadOptions {
         heads: args.heads,
         ignore_keys: args.ignore_key,
@@ -43,32 +38,30 @@ pub fn knn(args: KnnArgs) -> Outcome {
         val_labels: args.val_labels,
         limit: args.limit.map(|limit| limit as usize),
     };
-    in_pool(&args.common, args.recompute, |options, terminal| {
-        let checkpoints = open_checkpoints(&args.ckpt, &load)?;
-        let subjects = checkpoints
-            .into_iter()
-            .map(|c| Subject::Checkpoint(Box::new(c)))
-            .collect();
-        let mut plan = KnnPlan::new(protocol, &data, subjects, options)?;
-        let records = run::knn::run(&mut plan, terminal)?;
-        print_records(&records, args.json, args.csv)
+    let options = run_options(&args.compute, &args.store);
+    in_pool(&args.compute, |terminal| {
+        let subjects = run::knn::open(&args.ckpt, &load)?;
+        let plan = KnnPlan::new(protocol, &data, subjects, options)?;
+        let (records, errors) = run::knn::run(&plan, terminal)?;
+        print_records(&records, errors, &args.store)
     })
 }
 
 pub fn demo(args: DemoArgs) -> Outcome {
     let protocol = Protocol::read(None, KnnProtocol::BUILTIN, "knn", &[])?;
-    in_pool(&args.common, false, |options, terminal| {
-        let per_class = (args.train_per_class as usize, args.val_per_class as usize);
-        let (folder, subjects) = run::demo::prepare(per_class.0, per_class.1, &options, terminal)?;
+    let options = run_options(&args.compute, &args.store);
+    in_pool(&args.compute, |terminal| {
+        let per_class = [args.train_per_class, args.val_per_class].map(|n| n as usize);
+        let (folder, subjects) = run::demo::prepare(per_class, &options, terminal)?;
         let data = DataRequest {
             folder: Some(folder),
             collection: None,
             val_labels: None,
             limit: None,
         };
-        let mut plan = KnnPlan::new(protocol, &data, subjects, options)?;
-        let records = run::knn::run(&mut plan, terminal)?;
-        print_records(&records, args.json, args.csv)
+        let plan = KnnPlan::new(protocol, &data, subjects, options)?;
+        let (records, errors) = run::knn::run(&plan, terminal)?;
+        print_records(&records, errors, &args.store)
     })
 }
 
@@ -77,35 +70,44 @@ pub fn features(args: FeaturesArgs) -> Outcome {
         heads: args.heads,
         ignore_keys: args.ignore_key,
     };
-    in_pool(&args.common, false, |options, terminal| {
+    in_pool(&args.compute, |terminal| {
         let mut checkpoint = Checkpoint::open(&args.ckpt, &load)?;
         let source = match (args.images, args.pixels) {
             (Some(folder), _) => {
-                let spec = input_spec(&checkpoint, &InputSection::default())?;
-                run::features::PixelSource::Images(folder, spec)
+                PixelSource::Images(folder, input_spec(&checkpoint, &InputSection::default())?)
             }
             (None, pixels) => {
                 let (path, key) = file_and_key(&pixels.unwrap_or_default());
-                run::features::PixelSource::Tensor(path, key)
+                PixelSource::Tensor(path, key)
             }
         };
-        let wanted = run::features::Wanted {
+        let wanted = Wanted {
             layers: args.layers.is_some(),
             attention: args.attention,
         };
+        let engine = (engine(&args.compute), precision(&args.compute));
+        let pass = pass_options(&args.compute, Duration::ZERO);
         let written = run::features::run(
             &mut checkpoint,
             &source,
             wanted,
             &args.out,
-            &options,
+            engine,
+            &pass,
             terminal,
         )?;
-        let lines: Vec<_> = written
-            .iter()
-            .map(|(name, shape)| format!("{name} {shape:?}"))
-            .collect();
-        print(&format!("{}\n", lines.join("\n")))
+        if written.skipped > 0 {
+            let skipped = written.skipped;
+            terminal.notice(&format!(
+                "{skipped} images could not be decoded and are left out"
+            ));
+        }
+        let mut text = String::new();
+        for (name, shape) in written.tensors {
+            text.push_str(&format!("{name} {shape:?}\n"));
+        }
+        print(&text)?;
+        Ok(ExitCode::SUCCESS)
     })
 }
 
@@ -114,12 +116,14 @@ pub fn inspect(args: InspectArgs) -> Outcome {
         heads: args.heads,
         ignore_keys: args.ignore_key,
     };
-    let checkpoint = Checkpoint::open(&args.file, &load)?;
+    let inspection = run::inspect::inspect(&args.file, &load)?;
     if args.json {
-        print(&format!("{:#}\n", run::inspect::json(&checkpoint)))
+        print(&format!("{:#}\n", run::inspect::json(&inspection)))?;
     } else {
-        print(&run::inspect::text(&checkpoint))
+        print(&run::inspect::text(&inspection))?;
     }
+    inspection.checkpoint?;
+    Ok(ExitCode::SUCCESS)
 }
 
 pub fn data(args: DataArgs) -> Outcome {
@@ -130,23 +134,18 @@ pub fn data(args: DataArgs) -> Outcome {
         json,
         quiet,
     } = args.command;
-    let workers = workers
-        .and_then(|n| NonZeroUsize::new(n as usize))
-        .unwrap_or(cores());
-    let mut terminal = Terminal::new(quiet);
-    let report = run::check::run(&dir, &OpenOptions { val_labels }, workers, &mut terminal)?;
+    let workers = workers.and_then(|n| NonZeroUsize::new(n as usize));
+    let terminal = Terminal::new(quiet);
+    let options = OpenOptions { val_labels };
+    let report = run::check::run(&dir, &options, workers.unwrap_or(cores()), &terminal)?;
     if json {
-        print(&format!(
-            "{}\n",
-            serde_json::to_string_pretty(&report).unwrap_or_default()
-        ))?;
+        print_json(&report)?;
     } else {
         print(&run::check::text(&report))?;
     }
-    Ok(if run::check::trustworthy(&report) {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(1)
+    Ok(match run::check::trustworthy(&report) {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::from(1),
     })
 }
 
@@ -154,83 +153,116 @@ fn cores() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
-/// Resolves the common flags and works in a pool of `--threads` threads, so that whatever runs in
-/// parallel inside stays within them.
-fn in_pool(
-    args: &CommonArgs,
-    recompute: bool,
-    work: impl FnOnce(RunOptions, &mut Terminal) -> Outcome + Send,
-) -> Outcome {
-    let threads = args.threads.map_or(cores().get(), |n| n as usize);
-    let options = RunOptions {
-        engine: match args.engine {
-            Engine::Candle => EngineKind::Candle,
-        },
-        precision: Precision::F32,
-        threads,
-        pass: PassOptions {
-            batch: args.batch as usize,
-            workers: args.workers.map_or(threads, |n| n as usize),
-            skip_bad_images: matches!(args.on_bad_image, OnBadImage::Skip),
-            save_every: Duration::from_secs(args.save_every.into()),
-        },
-        rows: match args.store_type {
+fn threads(args: &ComputeArgs) -> usize {
+    args.threads.map_or(cores().get(), |n| n as usize)
+}
+
+fn engine(args: &ComputeArgs) -> EngineKind {
+    match (args.engine, args.device) {
+        (Engine::Candle, Device::Cpu) => EngineKind::Candle,
+    }
+}
+
+fn precision(args: &ComputeArgs) -> Precision {
+    match args.precision {
+        ForwardPrecision::F32 => Precision::F32,
+    }
+}
+
+fn pass_options(args: &ComputeArgs, save_every: Duration) -> PassOptions {
+    PassOptions {
+        batch: args.batch as usize,
+        workers: args.workers.map_or(threads(args), |n| n as usize),
+        skip_bad_images: matches!(args.on_bad_image, OnBadImage::Skip),
+        save_every,
+    }
+}
+
+fn run_options(compute: &ComputeArgs, store: &StoreArgs) -> RunOptions {
+    RunOptions {
+        engine: engine(compute),
+        precision: precision(compute),
+        threads: threads(compute),
+        pass: pass_options(compute, Duration::from_secs(store.save_every.into())),
+        rows: match store.store_type {
             StoreType::F32 => RowType::F32,
             StoreType::F16 => RowType::F16,
         },
-        seed: args.seed,
-        results: args.results.clone(),
-        store: args
-            .store
-            .clone()
-            .unwrap_or_else(|| default_store(&args.results)),
-        recompute,
-    };
-    let quiet = args.quiet;
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .build()
-        .map_err(|error| Error::Usage {
-            message: format!("cannot start {threads} threads: {error}"),
-            hint: "ask for fewer with --threads N".to_owned(),
-        })?;
-    pool.install(|| work(options, &mut Terminal::new(quiet)))
+        seed: store.seed,
+        results: store.results.clone(),
+        store: match &store.store {
+            Some(folder) => folder.clone(),
+            None => default_store(&store.results),
+        },
+        recompute: store.recompute,
+    }
 }
 
-fn print_records(records: &[Record], json: bool, as_csv: bool) -> Outcome {
-    if json {
-        return print(&format!(
-            "{}\n",
-            serde_json::to_string_pretty(records).unwrap_or_default()
-        ));
-    }
-    let headline = headline_table(records);
-    if as_csv {
-        return print(&csv::render(&headline)?);
-    }
-    let out = std::io::stdout();
-    let colour = if out.is_terminal() {
-        terminal::Colour::Always
-    } else {
-        terminal::Colour::Never
-    };
-    let headline = terminal::render(&headline, None, colour)?;
-    let curve = terminal::render(&curve_table(records), None, colour)?;
-    print(&format!("{headline}\n\n{curve}\n"))
+/// Works in a pool of `--threads` threads, so that whatever runs in parallel inside stays within
+/// them.
+fn in_pool(args: &ComputeArgs, work: impl FnOnce(&mut Terminal) -> Outcome + Send) -> Outcome {
+    let (threads, quiet) = (threads(args), args.quiet);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    let pool = pool.map_err(|error| Error::Usage {
+        message: format!("cannot start {threads} threads: {error}"),
+        hint: "ask for fewer with --threads N".to_owned(),
+    })?;
+    pool.install(|| work(&mut Terminal::new(quiet)))
 }
 
-fn print(text: &str) -> Outcome {
-    // Whoever closed the pipe has read enough.
-    let _ = std::io::stdout().write_all(text.as_bytes());
-    Ok(ExitCode::SUCCESS)
+/// Prints the rows there are; then the errors of the others, the last as the command's own.
+fn print_records(records: &[Record], mut errors: Vec<Error>, args: &StoreArgs) -> Outcome {
+    let last = errors.pop();
+    if !records.is_empty() {
+        if args.json {
+            print_json(records)?;
+        } else if args.csv {
+            print(&csv::render(&full_table(records))?)?;
+        } else {
+            let colour = match std::io::stdout().is_terminal() {
+                true => terminal::Colour::Always,
+                false => terminal::Colour::Never,
+            };
+            let headline = terminal::render(&headline_table(records), None, colour)?;
+            let curve = terminal::render(&curve_table(records), None, colour)?;
+            print(&format!(
+                "{}\n\n{}\n",
+                headline.trim_end(),
+                curve.trim_end()
+            ))?;
+        }
+    }
+    for error in &errors {
+        crate::report_error(error);
+    }
+    last.map_or(Ok(ExitCode::SUCCESS), Err)
+}
+
+fn print_json(value: &(impl serde::Serialize + ?Sized)) -> Result<(), Error> {
+    let text = serde_json::to_string_pretty(value).map_err(|error| cannot_print(error.into()))?;
+    print(&format!("{text}\n"))
+}
+
+fn print(text: &str) -> Result<(), Error> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // Whoever closed the pipe has read enough.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(cannot_print(error)),
+        _ => Ok(()),
+    }
+}
+
+fn cannot_print(error: std::io::Error) -> Error {
+    Error::Usage {
+        message: format!("cannot write to stdout: {error}"),
+        hint: "the records are complete; run the command again to print them".to_owned(),
+    }
 }
 
 /// `FILE` or `FILE:KEY`; a file whose name has a colon is taken whole where it exists.
 fn file_and_key(text: &str) -> (PathBuf, Option<String>) {
     match text.rsplit_once(':') {
-        Some((file, key)) if !std::path::Path::new(text).exists() => {
-            (file.into(), Some(key.to_owned()))
-        }
+        Some((file, key)) if !Path::new(text).exists() => (file.into(), Some(key.to_owned())),
         _ => (text.into(), None),
     }
 }

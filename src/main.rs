@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use mimbench::cli::{Cli, Command};
+use mimbench::error::Error;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -21,17 +22,19 @@ fn main() -> ExitCode {
     match outcome {
         Ok(code) => code,
         Err(error) => {
-            #[expect(
-                clippy::print_stderr,
-                reason = "errors are for the person at the terminal"
-            )]
-            {
-                eprintln!("error: {error}");
-                if let Some(hint) = error.hint() {
-                    eprintln!("hint: {hint}");
-                }
-            }
+            report_error(&error);
             ExitCode::from(error.exit_code())
         }
+    }
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "errors are for the person at the terminal"
+)]
+fn report_error(error: &Error) {
+    eprintln!("error: {error}");
+    if let Some(hint) = error.hint() {
+        eprintln!("hint: {hint}");
     }
 }

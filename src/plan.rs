@@ -5,13 +5,19 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::checkpoint::{Checkpoint, IMAGENET_MEAN, IMAGENET_STD, LoadOptions};
-use crate::data::{Dataset, InputSpec, Interpolation, OpenOptions, Resize, Split};
+use crate::checkpoint::{Checkpoint, IMAGENET_MEAN, IMAGENET_STD};
+use crate::data::{
+    Dataset, InputSpec, Interpolation, Limits, OpenOptions, Preprocessor, Resize, Split,
+};
 use crate::engine::{EngineKind, NUMERICS_VERSION, Precision};
 use crate::error::Error;
-use crate::features::{PassOptions, Stored, Tap, Token};
-use crate::spec::{InputSection, KnnProtocol, Normalise, Protocol, ResizeChoice};
+use crate::features::{PassOptions, Stored, Tap};
+use crate::protocol::knn::EVALUATION_VERSION;
+use crate::spec::{
+    InputSection, InterpolationChoice, KnnProtocol, Normalise, Protocol, ResizeChoice,
+};
 use crate::store::RowType;
+use crate::vit::tap_shape;
 
 /// Inputs up to this size are taken whole under [`ResizeChoice::Dino`]: networks for CIFAR and
 /// MNIST are trained on uncropped images.
@@ -68,6 +74,8 @@ pub struct KnnCell {
     pub input: InputSpec,
     /// Which features are read.
     pub taps: Vec<Tap>,
+    /// Numbers in one image's feature, one a tap.
+    pub dims: Vec<usize>,
     /// Identity of the network and its input, hexadecimal.
     pub subject_key: String,
     /// Identity of the cell, hexadecimal.
@@ -150,7 +158,17 @@ impl KnnPlan {
             val_labels: data.val_labels.clone(),
         };
         let mut dataset = Dataset::open(&root, &options)?;
-        if let Some(limit) = data.limit {
+        // A limit that leaves every image in is none.
+        let largest = dataset.train.samples.len().max(dataset.val.samples.len());
+        let limit = data.limit.filter(|&limit| limit < largest);
+        if let Some(limit) = limit {
+            let classes = dataset.classes.len();
+            if limit < classes {
+                return Err(Error::Usage {
+                    message: format!("--limit {limit} is below the {classes} classes of {}", root.display()),
+                    hint: "a class without train images could not be found: take at least one image a class".to_owned(),
+                });
+            }
             dataset.train = dataset.train.limited(limit, run.seed);
             dataset.val = dataset.val.limited(limit, run.seed);
         }
@@ -158,7 +176,7 @@ impl KnnPlan {
         let mut plan = Self {
             protocol,
             dataset,
-            limit: data.limit,
+            limit,
             data_key,
             cells: Vec::new(),
             run,
@@ -173,7 +191,7 @@ impl KnnPlan {
     fn cell(&self, subject: Subject) -> Result<KnnCell, Error> {
         let spec = &self.protocol.spec;
         let task = &spec.task;
-        let (input, taps) = match &subject {
+        let (input, taps): (_, Vec<Tap>) = match &subject {
             Subject::Checkpoint(checkpoint) => {
                 let token = task.feature.token(checkpoint.feature.token);
                 let norm = task.norm.applies(checkpoint.feature.norm);
@@ -185,6 +203,16 @@ impl KnnPlan {
             }
             Subject::Pixels(input) => (input.clone(), vec![Tap::Pixels]),
         };
+        // Refuses inputs that images cannot be brought to.
+        Preprocessor::new(input.clone(), Limits::default())?;
+        let mut dims = Vec::new();
+        for &tap in &taps {
+            let shape = match &subject {
+                Subject::Checkpoint(checkpoint) => tap_shape(&checkpoint.config, tap)?,
+                Subject::Pixels(input) => vec![input.channels, input.height, input.width],
+            };
+            dims.push(shape.iter().product());
+        }
         let subject_key = subject_key(&subject, &input);
         let key = digest(&(
             &subject_key,
@@ -196,6 +224,7 @@ impl KnnPlan {
                 self.run.precision,
                 self.run.rows,
                 NUMERICS_VERSION,
+                EVALUATION_VERSION,
             ),
         ));
         let stored = |split: &Split| {
@@ -209,6 +238,7 @@ impl KnnPlan {
             subject,
             input,
             taps,
+            dims,
             subject_key,
             key,
         })
@@ -256,20 +286,13 @@ fn digest(value: &impl Serialize) -> String {
     blake3::hash(&json).to_hex()[..32].to_owned()
 }
 
-/// Opens every checkpoint; of those with one name, each is named after its folder too.
-pub fn open_checkpoints(
-    paths: &[PathBuf],
-    options: &LoadOptions,
-) -> Result<Vec<Checkpoint>, Error> {
-    let mut checkpoints = Vec::new();
-    for path in paths {
-        checkpoints.push(Checkpoint::open(path, options)?);
-    }
+/// Names checkpoints that share a name after their folders too.
+pub fn tell_apart(checkpoints: &mut [Checkpoint]) {
     let names: Vec<_> = checkpoints
         .iter()
         .map(|checkpoint| checkpoint.name.clone())
         .collect();
-    for checkpoint in &mut checkpoints {
+    for checkpoint in checkpoints {
         let folder = checkpoint.path.parent().and_then(Path::file_name);
         if let Some(folder) = folder
             && names
@@ -281,7 +304,20 @@ pub fn open_checkpoints(
             checkpoint.name = format!("{}/{}", folder.to_string_lossy(), checkpoint.name);
         }
     }
-    Ok(checkpoints)
+}
+
+/// Refuses one number of heads for checkpoints of several widths.
+pub fn check_heads(heads: Option<usize>, checkpoints: &[Checkpoint]) -> Result<(), Error> {
+    let mut widths = checkpoints.iter().map(|checkpoint| checkpoint.config.width);
+    let first = widths.next();
+    if heads.is_some() && widths.any(|width| Some(width) != first) {
+        return Err(Error::Usage {
+            message: "--heads was given for checkpoints of different widths".to_owned(),
+            hint: "evaluate them one by one, or write a card with [model] heads for each"
+                .to_owned(),
+        });
+    }
+    Ok(())
 }
 
 /// How images become inputs of a checkpoint under a protocol's `[input]`.
@@ -330,9 +366,16 @@ pub fn input_spec(checkpoint: &Checkpoint, section: &InputSection) -> Result<Inp
         width,
         channels: facts.channels,
         resize: Resize::Shorter(shorter),
-        interpolation: match section.resize {
-            ResizeChoice::Card => facts.interpolation.unwrap_or(section.interpolation),
-            ResizeChoice::Dino | ResizeChoice::Whole => section.interpolation,
+        interpolation: match section.interpolation {
+            InterpolationChoice::Bicubic => Interpolation::Bicubic,
+            InterpolationChoice::Bilinear => Interpolation::Bilinear,
+            InterpolationChoice::Card => facts.interpolation.ok_or_else(|| Error::Usage {
+                message: format!(
+                    "input.interpolation = \"card\", and neither a card nor config.json of {} says one",
+                    checkpoint.name
+                ),
+                hint: "write a card with [input] interpolation, or use --set input.interpolation=bicubic".to_owned(),
+            })?,
         },
         mean,
         std,
@@ -355,13 +398,4 @@ pub fn pixel_input(size: usize) -> InputSpec {
 /// Where features of a command go when `--store` is not given.
 pub fn default_store(results: &Path) -> PathBuf {
     results.join("store")
-}
-
-/// The default feature of a checkpoint, as a tap of its last block.
-pub fn last_tap(checkpoint: &Checkpoint, token: Token) -> Tap {
-    Tap::Pooled {
-        layer: checkpoint.config.depth.saturating_sub(1),
-        token,
-        norm: true,
-    }
 }

@@ -1,6 +1,10 @@
 //! What became of every key of a checkpoint.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+
+use super::source::Entry;
 
 /// The fate of one key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +22,8 @@ pub enum Fate {
         /// Why.
         reason: String,
     },
+    /// No rule of the dialect mentions it; such a checkpoint cannot be loaded.
+    Unknown,
     /// Left out because the user said so.
     Ignored {
         /// The pattern that names it.
@@ -47,6 +53,19 @@ pub struct Audit {
 }
 
 impl Audit {
+    /// Entries with a fate each.
+    pub(super) fn new(entries: &BTreeMap<String, Entry>, fate: impl Fn(&str) -> Fate) -> Self {
+        let line = |(key, entry): (&String, &Entry)| AuditLine {
+            key: key.clone(),
+            dtype: entry.dtype.clone(),
+            shape: entry.shape.clone(),
+            fate: fate(key),
+        };
+        Self {
+            lines: entries.iter().map(line).collect(),
+        }
+    }
+
     /// Keys that are part of the model, and keys left out.
     pub fn counts(&self) -> (usize, usize) {
         let loaded = |line: &&AuditLine| matches!(line.fate, Fate::Loaded | Fate::Renamed { .. });

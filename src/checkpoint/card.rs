@@ -108,7 +108,11 @@ mod tests {
     #[test]
     fn the_documented_card_is_a_card() {
         let page = include_str!("../../checkpoints/README.md");
-        let text = page.split("```toml").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        let text = page
+            .split("```toml")
+            .nth(1)
+            .and_then(|rest| rest.split("```").next())
+            .unwrap();
         let card: Card = toml::from_str(text).unwrap();
         assert_eq!(card.model.heads, Some(12));
         assert_eq!(card.published[0].value, 73.9);

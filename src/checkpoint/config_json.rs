@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::CheckpointError;
+use crate::data::Interpolation;
 use crate::engine::Activation;
 
 /// What a `config.json` says that the weights cannot tell, or should agree on.
@@ -21,7 +22,7 @@ pub(super) struct ConfigJson {
     pub std: Option<Vec<f32>>,
     /// Input side over resized shorter side.
     pub crop_ratio: Option<f64>,
-    pub interpolation: Option<String>,
+    pub interpolation: Option<Interpolation>,
     /// Whether the model's own feature is the mean of its patch tokens.
     pub mean_pooling: Option<bool>,
     /// Set where the blocks are not pre-norm.
@@ -119,6 +120,23 @@ impl ConfigJson {
                 ))),
             },
         };
+        let number = |names: &[&'static str]| match find(names) {
+            None => Ok(None),
+            Some((name, value)) => match value.as_f64().filter(|&x| x > 0.0) {
+                Some(x) => Ok(Some(x)),
+                None => Err(wrong(format!(
+                    "{name} must be a positive number, it is {value}"
+                ))),
+            },
+        };
+        let interpolation = match find(&["interpolation"]) {
+            None => None,
+            Some((name, value)) => Some(match value.as_str() {
+                Some("bicubic") => Interpolation::Bicubic,
+                Some("bilinear") => Interpolation::Bilinear,
+                _ => return Err(wrong(format!("{name} {value} is not known"))),
+            }),
+        };
         let numbers = |names: &[&'static str]| match find(names) {
             None => Ok(None),
             Some((name, value)) => value
@@ -154,16 +172,13 @@ impl ConfigJson {
         Ok(Self {
             path: path.to_owned(),
             heads: count(&["num_heads", "num_attention_heads", "heads"])?,
-            norm_eps: find(&["layer_norm_eps", "norm_eps", "eps"])
-                .and_then(|(_, value)| value.as_f64()),
+            norm_eps: number(&["layer_norm_eps", "norm_eps", "eps"])?,
             activation,
             image_size,
             mean: numbers(&["mean", "image_mean"])?,
             std: numbers(&["std", "image_std"])?,
-            crop_ratio: find(&["crop_pct"]).and_then(|(_, value)| value.as_f64()),
-            interpolation: find(&["interpolation"])
-                .and_then(|(_, value)| value.as_str())
-                .map(str::to_owned),
+            crop_ratio: number(&["crop_pct"])?,
+            interpolation,
             mean_pooling: find(&["global_pool", "pool"])
                 .and_then(|(_, value)| value.as_str())
                 .map(|pool| matches!(pool, "avg" | "mean")),
@@ -223,6 +238,16 @@ mod tests {
             parse(r#"{"num_heads": 0}"#)
                 .unwrap_err()
                 .contains("num_heads")
+        );
+        assert!(
+            parse(r#"{"layer_norm_eps": "1e-5"}"#)
+                .unwrap_err()
+                .contains("layer_norm_eps")
+        );
+        assert!(
+            parse(r#"{"interpolation": "lanczos"}"#)
+                .unwrap_err()
+                .contains("lanczos")
         );
         assert!(parse("[").is_err());
     }

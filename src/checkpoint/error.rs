@@ -91,6 +91,22 @@ pub enum CheckpointError {
         /// The keys.
         keys: Vec<String>,
     },
+    /// Tensors that no layer of the architecture takes.
+    #[error("{}: no layer takes {}", path.display(), listed(keys))]
+    Unused {
+        /// The weights.
+        path: PathBuf,
+        /// Canonical names.
+        keys: Vec<String>,
+    },
+    /// A pattern of `--ignore-key` that names nothing.
+    #[error("--ignore-key {pattern} matches no key of {}", path.display())]
+    NothingIgnored {
+        /// The weights.
+        path: PathBuf,
+        /// As given.
+        pattern: String,
+    },
     /// A tensor is missing or does not fit.
     #[error("{}: {source}", path.display())]
     Weight {
@@ -179,6 +195,9 @@ impl CheckpointError {
             }
             Self::UnknownKeys { .. } => {
                 "they may change the forward pass; --ignore-key GLOB leaves keys out on purpose, and the record says so".to_owned()
+            }
+            Self::NothingIgnored { .. } | Self::Unused { .. } => {
+                "mimbench inspect FILE lists every key of the file".to_owned()
             }
             Self::Weight { .. } => "mimbench inspect FILE lists every key of the file".to_owned(),
             Self::Dtype { .. } => "--ignore-key GLOB leaves it out on purpose".to_owned(),

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::card::{Card, Published};
 use super::config_json::ConfigJson;
 use super::dialect::{Dialect, Facts};
+use super::pattern::matches;
 use super::source::TensorSource;
-use super::{Audit, CheckpointError};
+use super::{Audit, AuditLine, CheckpointError, Fate};
 use crate::data::Interpolation;
 use crate::engine::Activation;
 use crate::features::Token;
@@ -115,15 +116,7 @@ impl Checkpoint {
     /// `config.json` beside the weights are read where they exist; options override the card,
     /// the card overrides `config.json`.
     pub fn open(path: &Path, options: &LoadOptions) -> Result<Self, CheckpointError> {
-        let (weights_path, card) = if path.extension().is_some_and(|x| x == "toml") {
-            let card = Card::read(path)?;
-            (path.with_file_name(&card.file.path), Some(card))
-        } else {
-            let card = path.with_extension("toml");
-            let card = card.is_file().then(|| Card::read(&card)).transpose()?;
-            let card = card.filter(|card| card.file.path.file_name() == path.file_name());
-            (path.to_owned(), card)
-        };
+        let (weights_path, card) = resolve(path)?;
         let source = TensorSource::open(&weights_path)?;
         let config = ConfigJson::beside(&weights_path)?.unwrap_or_default();
         if let Some(position) = &config.norm_position {
@@ -158,8 +151,23 @@ impl Checkpoint {
                 dialect
             }
         };
-        let facts = dialect.facts(&source)?;
-        let (weights, audit) = dialect.load(&source, &options.ignore_keys)?;
+        let audit = dialect.audit(source.entries(), &options.ignore_keys);
+        for pattern in &options.ignore_keys {
+            let used = |line: &AuditLine| matches(pattern, &line.key).is_some();
+            if !audit.lines.iter().any(used) {
+                return Err(CheckpointError::NothingIgnored {
+                    path: weights_path,
+                    pattern: pattern.clone(),
+                });
+            }
+        }
+        let mut entries = source.entries().clone();
+        for key in audit.ignored() {
+            entries.remove(key);
+        }
+        let facts = dialect.facts(&weights_path, &entries)?;
+        let weights = dialect.load(&source, &audit)?;
+        source.check_unchanged()?;
         let mut settle = Settle {
             path: &weights_path,
             card: card.as_ref(),
@@ -207,6 +215,45 @@ impl Checkpoint {
             })
         }
     }
+}
+
+/// The weights that `path` means, and their card: `path` itself, or one of its stem beside it.
+fn resolve(path: &Path) -> Result<(PathBuf, Option<Card>), CheckpointError> {
+    Ok(if path.extension().is_some_and(|x| x == "toml") {
+        let card = Card::read(path)?;
+        (path.with_file_name(&card.file.path), Some(card))
+    } else {
+        let card_path = path.with_extension("toml");
+        let card = card_path
+            .is_file()
+            .then(|| Card::read(&card_path))
+            .transpose()?;
+        if let Some(card) = &card
+            && card.file.path.file_name() != path.file_name()
+        {
+            let named = card.file.path.display();
+            return Err(CheckpointError::Card {
+                path: card_path,
+                reason: format!("[file] path is {named}, not the file that it stands beside"),
+            });
+        }
+        (path.to_owned(), card)
+    })
+}
+
+/// What becomes of every key of a file, whether or not it can be loaded; every key is unknown
+/// where no dialect recognises the file.
+pub fn audit_file(path: &Path, options: &LoadOptions) -> Result<(PathBuf, Audit), CheckpointError> {
+    let (weights_path, card) = resolve(path)?;
+    let source = TensorSource::open(&weights_path)?;
+    let dialect = card
+        .and_then(|card| card.model.dialect)
+        .or_else(|| Dialect::recognise(source.entries()).map(|(dialect, _)| dialect));
+    let audit = match dialect {
+        Some(dialect) => dialect.audit(source.entries(), &options.ignore_keys),
+        None => Audit::new(source.entries(), |_| Fate::Unknown),
+    };
+    Ok((weights_path, audit))
 }
 
 /// Names a prefix that hides timm's keys, where there is one.
@@ -294,6 +341,17 @@ impl Settle<'_> {
                 ));
             }
         }
+        if let Some([height, width]) = self.input_size()
+            && (height % facts.patch_size != 0 || width % facts.patch_size != 0)
+        {
+            return Err(self.unclear(
+                format!(
+                    "an input of {height} x {width} pixels is no whole number of patches of {}",
+                    facts.patch_size
+                ),
+                "correct the input size of the card or config.json",
+            ));
+        }
         let (grid, class_position) = self.grid(facts)?;
         let heads = self.heads(facts.width, options)?;
         let card = self.card.map(|card| &card.model);
@@ -304,6 +362,12 @@ impl Settle<'_> {
             TIMM_NORM_EPS,
             "default of timm and MAE",
         );
+        if !(norm_eps.is_finite() && norm_eps > 0.0) {
+            return Err(self.unclear(
+                format!("norm_eps is {norm_eps}"),
+                "it is a small positive number such as 1e-6",
+            ));
+        }
         let activation = self.first(
             "activation",
             card.and_then(|model| model.activation),
@@ -331,12 +395,15 @@ impl Settle<'_> {
         })
     }
 
+    /// Height and width of the input, where the card or `config.json` says it.
+    fn input_size(&self) -> Option<[usize; 2]> {
+        let card = self.card.and_then(|card| card.input.size);
+        card.or(self.json.image_size)
+    }
+
     /// Patch grid, and whether the class token has a position, from the number of positions.
     fn grid(&self, facts: &Facts) -> Result<([usize; 2], bool), CheckpointError> {
-        let size = self
-            .card
-            .and_then(|card| card.input.size)
-            .or(self.json.image_size);
+        let size = self.input_size();
         let n = facts.positions;
         let with_class = facts.class_token.then(|| (n - 1, true));
         for (patches, class_position) in with_class.into_iter().chain([(n, false)]) {
@@ -364,8 +431,9 @@ impl Settle<'_> {
     }
 
     fn heads(&mut self, width: usize, options: &LoadOptions) -> Result<usize, CheckpointError> {
-        // Widths of published ViTs whose heads are not 64 wide: SigLIP so400m, ViT-H, ViT-g, bigG.
-        const NOT_64: [(usize, usize); 4] = [(1152, 16), (1280, 16), (1408, 16), (1664, 16)];
+        // Widths of published ViTs whose heads are not 64 wide: so400m, ViT-H, ViT-g, bigG, ViT-7B.
+        const NOT_64: [(usize, usize); 5] =
+            [(1152, 16), (1280, 16), (1408, 16), (1664, 16), (4096, 32)];
         let card = self.card.and_then(|card| card.model.heads);
         let (heads, from) = if let Some(heads) = options.heads {
             (heads, "--heads".to_owned())
@@ -376,7 +444,10 @@ impl Settle<'_> {
         } else if let Some((_, heads)) = NOT_64.into_iter().find(|&(known, _)| known == width) {
             (heads, format!("the published ViT of width {width}"))
         } else if width.is_multiple_of(64) {
-            (width / 64, format!("width {width} / 64; --heads overrides"))
+            (
+                width / 64,
+                format!("a guess: width {width} / 64; --heads tells"),
+            )
         } else {
             return Err(self.unclear(
                 format!(
@@ -435,13 +506,9 @@ impl Settle<'_> {
             resize: card
                 .and_then(|input| input.resize)
                 .or_else(|| crop.map(|ratio| (size[0].min(size[1]) as f64 / ratio) as usize)),
-            interpolation: card.and_then(|input| input.interpolation).or(
-                match self.json.interpolation.as_deref() {
-                    Some("bicubic") => Some(Interpolation::Bicubic),
-                    Some("bilinear") => Some(Interpolation::Bilinear),
-                    _ => None,
-                },
-            ),
+            interpolation: card
+                .and_then(|input| input.interpolation)
+                .or(self.json.interpolation),
             mean,
             std,
         })

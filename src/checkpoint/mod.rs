@@ -17,6 +17,6 @@ pub use audit::{Audit, AuditLine, Fate};
 pub use dialect::Dialect;
 pub use error::CheckpointError;
 pub use loading::{
-    Checkpoint, Choice, Feature, IMAGENET_MEAN, IMAGENET_STD, InputFacts, LoadOptions,
+    Checkpoint, Choice, Feature, IMAGENET_MEAN, IMAGENET_STD, InputFacts, LoadOptions, audit_file,
 };
 pub use saving::save;

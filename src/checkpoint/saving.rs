@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::nn::Weights;
-use crate::store::{Elements, NamedTensor, StoreError, write_tensors};
+use crate::store::{Elements, NamedTensor, StoreError, TensorFile};
 
 /// Writes tensors in f32 under their canonical (timm) names, whole or not at all.
 pub fn save(path: &Path, weights: &Weights) -> Result<(), StoreError> {
@@ -19,5 +19,5 @@ pub fn save(path: &Path, weights: &Weights) -> Result<(), StoreError> {
     let metadata = [("format".to_owned(), "pt".to_owned())]
         .into_iter()
         .collect();
-    write_tensors(path, &tensors, Some(metadata))
+    TensorFile::create(path)?.write(&tensors, &metadata)
 }

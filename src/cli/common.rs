@@ -4,21 +4,18 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-/// How and where to compute.
+/// How to compute.
 #[derive(Clone, Debug, Args)]
-pub struct CommonArgs {
-    /// Where records go
-    #[arg(long, value_name = "DIR", default_value = "results")]
-    pub results: PathBuf,
-    /// Where features are kept [default: store in the results folder]
-    #[arg(long, value_name = "DIR")]
-    pub store: Option<PathBuf>,
-    /// Element type of stored features; f16 halves the disk and marks the record
-    #[arg(long, value_enum, default_value = "f32")]
-    pub store_type: StoreType,
+pub struct ComputeArgs {
     /// Engine of the forward pass
     #[arg(long, value_enum, default_value = "candle")]
     pub engine: Engine,
+    /// Device of the forward pass
+    #[arg(long, value_enum, default_value = "cpu")]
+    pub device: Device,
+    /// Element type of the forward pass
+    #[arg(long, value_enum, default_value = "f32")]
+    pub precision: ForwardPrecision,
     /// Images in a forward pass
     #[arg(long, value_name = "N", default_value = "32", value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub batch: u32,
@@ -31,15 +28,38 @@ pub struct CommonArgs {
     /// What to do with an image that does not decode
     #[arg(long, value_enum, default_value = "stop")]
     pub on_bad_image: OnBadImage,
+    /// Print results only
+    #[arg(long)]
+    pub quiet: bool,
+}
+
+/// Where results and features go.
+#[derive(Clone, Debug, Args)]
+pub struct StoreArgs {
+    /// Where records go
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub results: PathBuf,
+    /// Where features are kept [default: store in the results folder]
+    #[arg(long, value_name = "DIR")]
+    pub store: Option<PathBuf>,
+    /// Element type of stored features; f16 halves the disk and marks the row
+    #[arg(long, value_enum, default_value = "f32")]
+    pub store_type: StoreType,
     /// Seconds of encoding between two saved parts: what a kill can lose
-    #[arg(long, value_name = "SECONDS", default_value = "20", value_parser = clap::value_parser!(u16).range(0..=60))]
+    #[arg(long, value_name = "SECONDS", default_value = "20", value_parser = clap::value_parser!(u16).range(0..=30))]
     pub save_every: u16,
     /// Seed of everything random
     #[arg(long, value_name = "N", default_value = "0")]
     pub seed: u64,
-    /// Print results only
+    /// Evaluate again although a record is up to date
     #[arg(long)]
-    pub quiet: bool,
+    pub recompute: bool,
+    /// Print the records as JSON
+    #[arg(long, conflicts_with = "csv")]
+    pub json: bool,
+    /// Print every feature and k as CSV
+    #[arg(long)]
+    pub csv: bool,
 }
 
 /// Engines that are built in.
@@ -47,6 +67,20 @@ pub struct CommonArgs {
 pub enum Engine {
     /// The embedded CPU engine
     Candle,
+}
+
+/// Devices that the built-in engines compute on.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Device {
+    /// The processor
+    Cpu,
+}
+
+/// Element types of the forward pass.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum ForwardPrecision {
+    /// 32-bit floating point
+    F32,
 }
 
 /// Element types of stored features.

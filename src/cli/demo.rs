@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::CommonArgs;
+use super::{ComputeArgs, StoreArgs};
 
 /// Arguments of `mimbench demo`.
 #[derive(Debug, Args)]
@@ -13,13 +13,10 @@ pub struct DemoArgs {
     /// Validation images of each class
     #[arg(long, value_name = "N", default_value = "25", value_parser = clap::value_parser!(u32).range(1..=10000))]
     pub val_per_class: u32,
-    /// Print the records as JSON
-    #[arg(long, conflicts_with = "csv")]
-    pub json: bool,
-    /// Print the table as CSV
-    #[arg(long)]
-    pub csv: bool,
-    /// How and where to compute.
+    /// How to compute.
     #[command(flatten)]
-    pub common: CommonArgs,
+    pub compute: ComputeArgs,
+    /// Where results and features go.
+    #[command(flatten)]
+    pub store: StoreArgs,
 }

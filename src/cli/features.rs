@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::CommonArgs;
+use super::ComputeArgs;
 
 /// Arguments of `mimbench features`.
 #[derive(Debug, Args)]
@@ -34,9 +34,9 @@ pub struct FeaturesArgs {
     /// Leave out keys that match
     #[arg(long, value_name = "GLOB")]
     pub ignore_key: Vec<String>,
-    /// How and where to compute.
+    /// How to compute.
     #[command(flatten)]
-    pub common: CommonArgs,
+    pub compute: ComputeArgs,
 }
 
 /// Which layers to write.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::CommonArgs;
+use super::{ComputeArgs, StoreArgs};
 
 /// Arguments of `mimbench knn`.
 #[derive(Debug, Args)]
@@ -33,16 +33,10 @@ pub struct KnnArgs {
     /// Leave out keys that match, as in head_extra.*; marks the row
     #[arg(long, value_name = "GLOB")]
     pub ignore_key: Vec<String>,
-    /// Evaluate again although a record is up to date
-    #[arg(long)]
-    pub recompute: bool,
-    /// Print the records as JSON
-    #[arg(long, conflicts_with = "csv")]
-    pub json: bool,
-    /// Print the table as CSV
-    #[arg(long)]
-    pub csv: bool,
-    /// How and where to compute.
+    /// How to compute.
     #[command(flatten)]
-    pub common: CommonArgs,
+    pub compute: ComputeArgs,
+    /// Where results and features go.
+    #[command(flatten)]
+    pub store: StoreArgs,
 }

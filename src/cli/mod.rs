@@ -7,7 +7,7 @@ mod features;
 mod inspect;
 mod knn;
 
-pub use common::{CommonArgs, Engine, OnBadImage, StoreType};
+pub use common::{ComputeArgs, Device, Engine, ForwardPrecision, OnBadImage, StoreArgs, StoreType};
 pub use data::{DataArgs, DataCommand};
 pub use demo::DemoArgs;
 pub use features::FeaturesArgs;

@@ -356,7 +356,12 @@ impl DatasetError {
                 LabelProblem::UnknownClass(_) => {
                     "a class is the name of a training class folder, or its place in their sorted order counted from 0".into()
                 }
-                _ => return None,
+                LabelProblem::Format { .. }
+                | LabelProblem::UnknownImage(_)
+                | LabelProblem::AmbiguousImage(_)
+                | LabelProblem::Repeated(_) => {
+                    "correct the line: every image is labelled once, by its path in the val folder".into()
+                }
             },
             Self::LabelCount { .. } => {
                 "a list of synsets has one line for every image, in the order of the file names".into()
@@ -376,17 +381,25 @@ impl DatasetError {
                 ShardProblem::NoImage | ShardProblem::NoLabel => {
                     "the members of a sample must stand side by side, as `tar --sort=name` writes them".into()
                 }
-                _ => return None,
+                ShardProblem::BadHeader | ShardProblem::BadExtension | ShardProblem::Oversized { .. } => {
+                    "the archive is damaged or no tar file: download or write it again".into()
+                }
+                ShardProblem::NonUtf8Name
+                | ShardProblem::NotPlain
+                | ShardProblem::Repeated(_)
+                | ShardProblem::BadLabel(_)
+                | ShardProblem::LabelOutside { .. }
+                | ShardProblem::MixedLabels { .. } => {
+                    "write the shard again: each sample is one plain image and one label".into()
+                }
             },
             Self::Changed { .. } => "run again once nothing writes to the dataset".into(),
-            Self::Io { .. }
-            | Self::TooManyClasses { .. }
-            | Self::NotAFile { .. }
-            | Self::TooLarge { .. }
-            | Self::MissingLabels { .. }
-            | Self::NotText { .. }
-            | Self::NoSuchSample { .. }
-            | Self::HashCount { .. } => return None,
+            Self::Io { .. } => "check the path and that you may read it".into(),
+            Self::TooManyClasses { .. } => "check the labels: no known dataset has so many".into(),
+            Self::NotAFile { .. } | Self::TooLarge { .. } => "remove it from the dataset".into(),
+            Self::MissingLabels { .. } => "every image needs a line in the label file".into(),
+            Self::NotText { .. } => "save the file as UTF-8 text".into(),
+            Self::NoSuchSample { .. } | Self::HashCount { .. } => return None,
         };
         Some(hint)
     }

@@ -31,6 +31,9 @@ pub enum LoadError {
     /// The input spec itself cannot be met.
     #[error(transparent)]
     Input(#[from] ImageError),
+    /// A decoding thread cannot be started.
+    #[error("cannot start a decoding thread: {0}")]
+    Thread(std::io::Error),
     /// The decoder gave up in an unforeseen way.
     #[error("{path}: the decoder failed on this image")]
     Panicked {
@@ -45,6 +48,7 @@ impl LoadError {
         match self {
             Self::Dataset(error) => error.hint(),
             Self::Input(error) => error.hint(),
+            Self::Thread(_) => Some("ask for fewer with --workers N".to_owned()),
             Self::Panicked { .. } => {
                 Some("convert the image to PNG and please report the file".to_owned())
             }
@@ -115,6 +119,15 @@ impl Queue {
     }
 }
 
+/// Lets the decoding threads end however the consumer ends, by a panic too.
+struct StopOnDrop<'a>(&'a Queue);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
 /// Decodes the images of `ranges` on `workers` threads and hands them to `consume` in order, in
 /// batches that never cross a range; an error of `consume` ends the loading.
 pub fn load_batches<E: From<LoadError>>(
@@ -134,8 +147,9 @@ pub fn load_batches<E: From<LoadError>>(
     };
     Preprocessor::new(spec.clone(), Limits::default()).map_err(|error| E::from(error.into()))?;
     std::thread::scope(|scope| {
+        let _stop = StopOnDrop(&queue);
         for _ in 0..workers {
-            scope.spawn(|| {
+            let worker = || {
                 // The spec was accepted above, so that a thread always has a preprocessor.
                 let Ok(mut preprocessor) = Preprocessor::new(spec.clone(), Limits::default())
                 else {
@@ -155,7 +169,10 @@ pub fn load_batches<E: From<LoadError>>(
                         }),
                     );
                 }
-            });
+            };
+            std::thread::Builder::new()
+                .spawn_scoped(scope, worker)
+                .map_err(|error| E::from(LoadError::Thread(error)))?;
         }
         let mut position = 0;
         let mut deliver = || {
@@ -172,9 +189,7 @@ pub fn load_batches<E: From<LoadError>>(
             }
             Ok(())
         };
-        let outcome = deliver();
-        queue.stop();
-        outcome
+        deliver()
     })
 }
 

@@ -30,6 +30,13 @@ impl EngineKind {
             Self::Candle => "candle",
         }
     }
+
+    /// The libraries that compute, with their versions.
+    pub fn versions(self) -> &'static str {
+        match self {
+            Self::Candle => candle::VERSIONS,
+        }
+    }
 }
 
 /// Element type an engine computes in.

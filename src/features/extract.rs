@@ -1,8 +1,10 @@
 //! One pass over the images for any number of askers, on top of the feature store.
 
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+use rayon::prelude::*;
 
 use super::{Encoder, EncoderError, FeatureMatrix, Observer, Tap};
 use crate::data::{
@@ -10,10 +12,15 @@ use crate::data::{
     load_batches,
 };
 use crate::engine::HostTensor;
-use crate::store::{ImageStamp, Lock, Part, PartWriter, RowType, StoreError, list_parts};
+use crate::store::{
+    ImageStamp, Lock, Part, PartWriter, RowType, StoreError, list_parts, merge_parts,
+    remove_leftovers,
+};
 
 /// Largest part kept in memory.
 const PART_BYTES: usize = 256 << 20;
+/// Largest number of IEEE half precision.
+const F16_MAX: f32 = 65504.0;
 
 /// Extraction ended before every image had its features.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +61,16 @@ pub enum ExtractError {
         /// What was read.
         tap: Tap,
     },
+    /// A number too large for half precision.
+    #[error("{tap} of {path} holds {value}, which half precision cannot store")]
+    TooLargeForF16 {
+        /// The image.
+        path: String,
+        /// What was read.
+        tap: Tap,
+        /// The number.
+        value: f32,
+    },
     /// The user stopped it.
     #[error("interrupted after {done} of {total} images")]
     Interrupted {
@@ -61,6 +78,8 @@ pub enum ExtractError {
         done: usize,
         /// Images the pass had to encode.
         total: usize,
+        /// Whether what was encoded is in the store.
+        stored: bool,
     },
     /// The store changed under the run.
     #[error("{} lost features while they were in use", folder.display())]
@@ -94,9 +113,11 @@ impl ExtractError {
             Self::NotFinite { .. } => Some(
                 "the checkpoint overflows on this image: its weights may be damaged".to_owned(),
             ),
-            Self::Interrupted { .. } => {
-                Some("finished parts are kept: the same command goes on from there".to_owned())
+            Self::TooLargeForF16 { .. } => Some("use --store-type f32".to_owned()),
+            Self::Interrupted { stored: true, .. } => {
+                Some("what is encoded is kept: the same command goes on from there".to_owned())
             }
+            Self::Interrupted { stored: false, .. } => Some("nothing was written".to_owned()),
             Self::Incomplete { .. } => {
                 Some("something else deletes files of the store: run the command again".to_owned())
             }
@@ -105,11 +126,24 @@ impl ExtractError {
     }
 }
 
+/// One image of a batch.
+#[derive(Debug)]
+pub struct Encoded {
+    /// Place in the split.
+    pub index: usize,
+    /// Its path, as a user can open it.
+    pub path: String,
+    /// The file it came from.
+    pub stamp: ImageStamp,
+    /// Why it could not be decoded, where it could not.
+    pub skipped: Option<String>,
+}
+
 /// What one batch gave: images, and one `[kept, ..]` a tap for those that could be decoded.
 #[derive(Debug)]
 pub struct Outputs<'a> {
     /// Images in order, with the reason where one could not be decoded.
-    pub images: &'a [(ImageStamp, usize, Option<String>)],
+    pub images: &'a [Encoded],
     /// One tensor a tap that was asked for, in the order asked.
     pub taps: Vec<&'a HostTensor>,
 }
@@ -171,7 +205,11 @@ pub fn pass(
         options.workers,
         &mut |images| {
             if observer.cancelled() {
-                return Err(ExtractError::Interrupted { done, total });
+                return Err(ExtractError::Interrupted {
+                    done,
+                    total,
+                    stored: false,
+                });
             }
             done += images.len();
             encode(encoder, split, images, options, &taps, asks)?;
@@ -193,7 +231,7 @@ fn encode(
     asks: &mut [Ask<'_>],
 ) -> Result<(), ExtractError> {
     let mut pixels = Vec::new();
-    let mut stamped = Vec::with_capacity(images.len());
+    let mut encoded = Vec::with_capacity(images.len());
     let mut kept = Vec::with_capacity(images.len());
     for image in images {
         let reason = match image.pixels {
@@ -210,7 +248,12 @@ fn encode(
                 });
             }
         };
-        stamped.push((stamp(image.stamp, image.content), image.index, reason));
+        encoded.push(Encoded {
+            index: image.index,
+            path: location(split, image.index),
+            stamp: stamp(image.stamp, image.content),
+            skipped: reason,
+        });
     }
     let outputs = if kept.is_empty() {
         let empty = HostTensor {
@@ -236,7 +279,7 @@ fn encode(
             .iter()
             .filter_map(|tap| taps.iter().position(|other| other == tap));
         let outputs = Outputs {
-            images: &stamped,
+            images: &encoded,
             taps: wanted.map(|place| &outputs[place]).collect(),
         };
         ask.sink.accept(&outputs)?;
@@ -267,20 +310,24 @@ pub struct Stored {
 
 /// Writes one tap's rows into parts, only where the store lacks them.
 struct StoreSink {
+    tap: Tap,
     folder: PathBuf,
     rows: RowType,
     dim: usize,
     missing: Vec<Range<usize>>,
     save_every: Duration,
-    part: Option<(PartWriter, Instant)>,
+    part: Option<PartWriter>,
+    /// Since when work is not on disk.
+    since: Instant,
 }
 
 impl StoreSink {
     fn commit(&mut self) -> Result<(), ExtractError> {
-        if let Some((part, _)) = self.part.take().filter(|(part, _)| part.images() > 0) {
-            part.commit(&self.folder)?;
+        self.since = Instant::now();
+        match self.part.take() {
+            Some(part) => Ok(part.commit(&self.folder)?),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -291,30 +338,45 @@ impl Sink for StoreSink {
             .taps
             .iter()
             .flat_map(|tap| tap.data.chunks_exact(dim));
-        for (stamp, index, reason) in outputs.images {
-            let row = match reason {
+        for image in outputs.images {
+            let row = match &image.skipped {
                 Some(reason) => Err(reason.as_str()),
                 None => Ok(rows.next().unwrap_or_default()),
             };
-            if !self.missing.iter().any(|range| range.contains(index)) {
+            if !self
+                .missing
+                .iter()
+                .any(|range| range.contains(&image.index))
+            {
                 continue;
+            }
+            if self.rows == RowType::F16
+                && let Some(&value) = row.unwrap_or_default().iter().find(|x| x.abs() > F16_MAX)
+            {
+                return Err(ExtractError::TooLargeForF16 {
+                    path: image.path.clone(),
+                    tap: self.tap,
+                    value,
+                });
             }
             if self
                 .part
                 .as_ref()
-                .is_some_and(|(part, _)| part.start() + part.images() != *index)
+                .is_some_and(|part| part.start() + part.images() != image.index)
             {
                 self.commit()?;
             }
-            let (part, _) = self
+            let part = self
                 .part
-                .get_or_insert_with(|| (PartWriter::new(*index, dim, self.rows), Instant::now()));
-            part.push(stamp, row);
+                .get_or_insert_with(|| PartWriter::new(image.index, dim, self.rows));
+            part.push(&image.stamp, row);
         }
-        let full = self.part.as_ref().is_some_and(|(part, since)| {
-            since.elapsed() >= self.save_every
-                || part.images() * self.dim * self.rows.bytes() >= PART_BYTES
-        });
+        let bytes = |part: &PartWriter| part.images() * dim * self.rows.bytes();
+        let full = self.since.elapsed() >= self.save_every
+            || self
+                .part
+                .as_ref()
+                .is_some_and(|part| bytes(part) >= PART_BYTES);
         if full { self.commit() } else { Ok(()) }
     }
 
@@ -332,6 +394,23 @@ pub struct Extraction {
     pub encoded: usize,
     /// Images in the split.
     pub images: usize,
+    /// Seconds that decoding and encoding took.
+    pub seconds: f64,
+}
+
+impl Extraction {
+    /// Images that have features, ascending; the same for every tap, because one decoder judged
+    /// them.
+    pub fn kept(&self) -> &[u32] {
+        self.matrices.first().map_or(&[], FeatureMatrix::kept)
+    }
+
+    /// First half of the blake3 of every image's bytes, in image order.
+    pub fn contents(&self) -> Vec<[u8; 16]> {
+        self.matrices
+            .first()
+            .map_or_else(Vec::new, |matrix| matrix.contents().collect())
+    }
 }
 
 /// Brings the features of some taps over a split: from the store where they are, by one pass over
@@ -345,6 +424,7 @@ pub struct Extractor<'a> {
     sinks: Vec<StoreSink>,
     missing: Vec<Range<usize>>,
     encoded: usize,
+    seconds: f64,
     _locks: Vec<Lock>,
 }
 
@@ -368,7 +448,7 @@ impl<'a> Extractor<'a> {
                     "process {holder} is computing these features; waiting for it"
                 ));
             })?);
-            remove_leftovers(folder)?;
+            remove_leftovers(folder, "")?;
         }
         let mut contents = Contents::new(split);
         let mut parts = Vec::new();
@@ -376,12 +456,14 @@ impl<'a> Extractor<'a> {
         for (object, &dim) in stored.iter().zip(dims) {
             let usable = usable_parts(object, dim, &mut contents, observer)?;
             sinks.push(StoreSink {
+                tap: object.tap,
                 folder: object.folder.clone(),
                 rows: object.rows,
                 dim,
                 missing: gaps(&usable, split.samples.len()),
                 save_every: options.save_every,
                 part: None,
+                since: Instant::now(),
             });
             parts.push(usable);
         }
@@ -400,6 +482,7 @@ impl<'a> Extractor<'a> {
             sinks,
             missing,
             encoded: 0,
+            seconds: 0.0,
             _locks: locks,
         })
     }
@@ -418,6 +501,10 @@ impl<'a> Extractor<'a> {
     ) -> Result<(), ExtractError> {
         let options = self.options;
         self.encoded = self.missing();
+        let start = Instant::now();
+        for sink in &mut self.sinks {
+            sink.since = start;
+        }
         let mut asks: Vec<_> = self
             .stored
             .iter()
@@ -436,7 +523,16 @@ impl<'a> Extractor<'a> {
             &options,
             &mut asks,
             observer,
-        )?;
+        )
+        .map_err(|error| match error {
+            ExtractError::Interrupted { done, total, .. } => ExtractError::Interrupted {
+                done,
+                total,
+                stored: true,
+            },
+            other => other,
+        })?;
+        self.seconds = start.elapsed().as_secs_f64();
         for ((object, sink), parts) in self.stored.iter().zip(&self.sinks).zip(&mut self.parts) {
             if !sink.missing.is_empty() {
                 *parts = usable_parts(object, sink.dim, &mut self.contents, observer)?;
@@ -473,6 +569,7 @@ impl<'a> Extractor<'a> {
             matrices,
             encoded: self.encoded,
             images,
+            seconds: self.seconds,
         })
     }
 }
@@ -484,22 +581,6 @@ fn location(split: &Split, index: usize) -> String {
         .join(&split.samples[index].path)
         .display()
         .to_string()
-}
-
-/// Deletes what a killed process left half-written; called under the folder's lock.
-fn remove_leftovers(folder: &std::path::Path) -> Result<(), StoreError> {
-    let failed = |source| StoreError::Io {
-        action: "clean",
-        path: folder.to_owned(),
-        source,
-    };
-    for entry in std::fs::read_dir(folder).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        if path.extension().is_some_and(|extension| extension == "tmp") {
-            std::fs::remove_file(&path).map_err(failed)?;
-        }
-    }
-    Ok(())
 }
 
 /// The images as they are now: stamps once, contents only where a stamp has changed.
@@ -519,46 +600,70 @@ impl<'a> Contents<'a> {
         }
     }
 
-    /// Whether image `index` still has the bytes that `then` was computed from.
-    fn same(&mut self, index: usize, then: &ImageStamp) -> Result<bool, DatasetError> {
-        let now = match self.stamps[index] {
-            Some(now) => now,
-            None => *self.stamps[index].insert(self.split.stamp(index)?),
-        };
-        if stamp(now, then.content) == *then {
-            return Ok(true);
+    /// The stamps that the images of a part have now, where their bytes are the same as then;
+    /// an image that is not names the change.
+    fn now(&mut self, part: &Part) -> Result<Result<Vec<ImageStamp>, usize>, DatasetError> {
+        let first = part.header.start;
+        let then: Vec<_> = part.stamps().collect();
+        let mut now = Vec::with_capacity(then.len());
+        for (index, then) in (first..).zip(&then) {
+            let file = match self.stamps[index] {
+                Some(file) => file,
+                None => *self.stamps[index].insert(self.split.stamp(index)?),
+            };
+            now.push(stamp(file, then.content));
         }
-        let content = match self.read[index] {
-            Some(content) => content,
-            None => *self.read[index].insert(content_hash(&self.split.read(index)?)),
+        let split = self.split;
+        let doubtful: Vec<usize> = (first..)
+            .zip(then.iter().zip(&now))
+            .filter(|&(index, (then, now))| then != now && self.read[index].is_none())
+            .map(|(index, _)| index)
+            .collect();
+        let read: Vec<_> = doubtful
+            .par_iter()
+            .map(|&index| Ok((index, content_hash(&split.read(index)?))))
+            .collect::<Result<_, DatasetError>>()?;
+        for (index, content) in read {
+            self.read[index] = Some(content);
+        }
+        let changed = |&(index, then): &(usize, &ImageStamp)| {
+            self.read[index].is_some_and(|content| content != then.content)
         };
-        Ok(content == then.content)
+        Ok(match (first..).zip(&then).find(changed) {
+            Some((index, _)) => Err(index),
+            None => Ok(now),
+        })
     }
 }
 
-/// Parts that can be used as they are, sorted, without overlap; damaged or outdated ones are
-/// deleted, so that they are computed again.
+/// Parts that can be used, sorted, without overlap; damaged or outdated ones are deleted, so that
+/// they are computed again.
 fn usable_parts(
     object: &Stored,
     dim: usize,
     contents: &mut Contents<'_>,
     observer: &mut dyn Observer,
 ) -> Result<Vec<Part>, ExtractError> {
+    merge_parts(&object.folder)?;
     let mut parts: Vec<Part> = Vec::new();
     for path in list_parts(&object.folder)? {
+        let end = parts.last().map_or(0, |last| last.header.end);
         let why = match Part::open(&path) {
-            Ok(part) => match outdated(&part, object, dim, contents)? {
-                None => {
-                    if parts
-                        .last()
-                        .is_none_or(|last| last.header.end <= part.header.start)
-                    {
-                        parts.push(part);
-                        continue;
-                    }
-                    "it overlaps another part".to_owned()
+            Ok(part) if part.header.start < end => {
+                // A merged part whose sources a kill left behind.
+                std::fs::remove_file(&path).map_err(|source| StoreError::Io {
+                    action: "delete",
+                    path,
+                    source,
+                })?;
+                continue;
+            }
+            Ok(part) => match current(part, &path, object, dim, contents)? {
+                Ok(part) => {
+                    parts.push(part);
+                    continue;
                 }
-                Some(why) => why,
+                Err(why) => why,
             },
             Err(StoreError::Damaged { reason, .. }) => reason,
             Err(error) => return Err(error.into()),
@@ -573,23 +678,29 @@ fn usable_parts(
     Ok(parts)
 }
 
-fn outdated(
-    part: &Part,
+/// The part, with the stamps its files have now, or why it is out of date.
+fn current(
+    part: Part,
+    path: &Path,
     object: &Stored,
     dim: usize,
     contents: &mut Contents<'_>,
-) -> Result<Option<String>, DatasetError> {
+) -> Result<Result<Part, String>, ExtractError> {
     let header = &part.header;
     if header.dim != dim || header.rows != object.rows || header.end > contents.stamps.len() {
-        return Ok(Some("it belongs to other features".to_owned()));
+        return Ok(Err("it belongs to other features".to_owned()));
     }
-    for (index, stamp) in (header.start..header.end).zip(part.stamps()) {
-        if !contents.same(index, &stamp)? {
-            let path = location(contents.split, index);
-            return Ok(Some(format!("{path} has changed since")));
+    Ok(match contents.now(&part)? {
+        Err(index) => Err(format!(
+            "{} has changed since",
+            location(contents.split, index)
+        )),
+        Ok(now) if part.stamps().eq(now.iter().copied()) => Ok(part),
+        Ok(now) => {
+            part.restamp(&now)?;
+            Ok(Part::open(path)?)
         }
-    }
-    Ok(None)
+    })
 }
 
 /// Images of `0..images` that no part holds.

@@ -38,11 +38,6 @@ impl FeatureMatrix {
         &self.kept
     }
 
-    /// Images that could not be decoded, and why.
-    pub fn skipped(&self) -> impl Iterator<Item = &(usize, String)> {
-        self.parts.iter().flat_map(|part| &part.header.skipped)
-    }
-
     /// First half of the blake3 of every image's bytes, in image order.
     pub fn contents(&self) -> impl Iterator<Item = [u8; 16]> {
         self.parts

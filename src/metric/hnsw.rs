@@ -38,7 +38,8 @@ impl Default for HnswOptions {
 }
 
 impl HnswOptions {
-    fn check(&self) -> Result<(), MetricError> {
+    /// Refuses options out of their range.
+    pub fn check(&self) -> Result<(), MetricError> {
         // `hnsw_rs` counts links in a `u8` and divides by the logarithm of `m`.
         let bounds = [
             ("m", self.m, 2, 255),

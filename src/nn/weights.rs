@@ -47,6 +47,11 @@ impl Weights {
         self.tensors.insert(name, tensor);
     }
 
+    /// Whether every tensor has been taken out.
+    pub fn is_empty(&self) -> bool {
+        self.tensors.is_empty()
+    }
+
     /// Canonical names and tensors, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &HostTensor)> {
         self.tensors

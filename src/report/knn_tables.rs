@@ -55,6 +55,13 @@ fn footnotes(records: &[Record]) -> Vec<String> {
                 record.subject.name
             ));
         }
+        if record.compute.stored != "f32" {
+            let stored = &record.compute.stored;
+            notes.push(format!(
+                "{}: features stored as {stored}",
+                record.subject.name
+            ));
+        }
         for key in &record.subject.ignored_keys {
             notes.push(format!(
                 "{}: key {key} left out on request",
@@ -106,9 +113,14 @@ pub fn headline_table(records: &[Record]) -> Table {
     }
     Table {
         title: format!(
-            "{}, k = {}",
+            "{}, k = {}, on {}",
             protocol(records),
-            headline.unwrap_or_default()
+            headline.unwrap_or_default(),
+            records.first().map_or_else(String::new, |record| record
+                .data
+                .root
+                .display()
+                .to_string()),
         ),
         columns: vec![
             column("checkpoint", None, Align::Left),
@@ -120,6 +132,73 @@ pub fn headline_table(records: &[Record]) -> Table {
         ],
         rows,
         footnotes: footnotes(records),
+    }
+}
+
+/// One row a feature and k, with what identifies it: for programs.
+pub fn full_table(records: &[Record]) -> Table {
+    let mut rows = Vec::new();
+    for record in records {
+        for feature in features(record) {
+            let of_feature = |measured: &&Measured| measured.feature == feature;
+            let mut ks: Vec<usize> = Vec::new();
+            for measured in record.measures.iter().filter(of_feature) {
+                if !ks.contains(&measured.k) {
+                    ks.push(measured.k);
+                }
+            }
+            for k in ks {
+                let find = |name: &str| {
+                    let mut measures = record.measures.iter().filter(of_feature);
+                    measures.find(|measured| measured.k == k && measured.measure.name == name)
+                };
+                let text = |text: &str| Cell::Text(text.to_owned());
+                rows.push(vec![
+                    text(&record.subject.name),
+                    text(record.subject.blake3.as_deref().unwrap_or_default()),
+                    text(feature),
+                    Cell::Count(k as u64),
+                    value(find("top1"), record, true),
+                    value(find("top5"), record, true),
+                    value(find("top5_strict"), record, true),
+                    Cell::Count(find("top1").map_or(0, |measured| measured.measure.n)),
+                    text(&record.protocol.name),
+                    Cell::Count(record.protocol.version.into()),
+                    text(&record.protocol.hash),
+                    text(&record.data.root.to_string_lossy()),
+                    text(&record.data.train.fingerprint),
+                    text(&record.data.val.fingerprint),
+                    Cell::Count(record.cell.seed),
+                    text(&record.cell.key),
+                ]);
+            }
+        }
+    }
+    let percent = |name| column(name, Some("%"), Align::Right);
+    let text = |name| column(name, None, Align::Left);
+    let count = |name| column(name, None, Align::Right);
+    Table {
+        title: protocol(records),
+        columns: vec![
+            text("checkpoint"),
+            text("blake3"),
+            text("feature"),
+            count("k"),
+            percent("top-1"),
+            percent("top-5"),
+            percent("strict top-5"),
+            count("n"),
+            text("protocol"),
+            count("version"),
+            text("protocol hash"),
+            text("data"),
+            text("train fingerprint"),
+            text("val fingerprint"),
+            count("seed"),
+            text("record"),
+        ],
+        rows,
+        footnotes: Vec::new(),
     }
 }
 

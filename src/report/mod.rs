@@ -1,7 +1,6 @@
 //! Records, tables and the formats they are written in. A table is a pure function of records.
 
 pub mod csv;
-pub mod json;
 mod knn_tables;
 mod outcomes;
 mod record;
@@ -9,7 +8,7 @@ mod table;
 mod table_error;
 pub mod terminal;
 
-pub use knn_tables::{curve_table, headline_table};
+pub use knn_tables::{curve_table, full_table, headline_table};
 pub use outcomes::{ImageOutcomes, Outcomes};
 pub use record::{
     CellKey, ComputeRecord, DataRecord, Measured, ProtocolRecord, Record, SCHEMA, Selection,

@@ -1,8 +1,9 @@
 //! What happened to every single image, for paired tests between checkpoints.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::store::{Elements, NamedTensor, StoreError, write_tensors};
+use crate::store::{Elements, NamedTensor, StoreError, TensorFile};
 
 /// Predictions for one feature and one k.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +69,6 @@ impl Outcomes {
                 Elements::U8(top5.into()),
             ));
         }
-        write_tensors(&Self::path(results, key), &tensors, None)
+        TensorFile::create(&Self::path(results, key))?.write(&tensors, &BTreeMap::new())
     }
 }

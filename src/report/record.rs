@@ -35,10 +35,11 @@ pub struct Record {
     pub notes: Vec<String>,
 }
 
-/// What makes a cell: all of these equal, and the cell is the same.
+/// What makes a cell.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CellKey {
-    /// Hash of all the others, hexadecimal; also the record's file name.
+    /// Hash of the others, of engine, precision and type of stored features, and of the versions
+    /// of the numerics and the evaluation; hexadecimal, also the record's file name.
     pub key: String,
     /// Identity of the network: weights, architecture, input.
     pub subject: String,
@@ -65,7 +66,7 @@ pub struct SubjectRecord {
     pub architecture: serde_json::Value,
     /// What the weights did not tell: field, value and on whose word.
     pub choices: serde_json::Value,
-    /// Patterns of keys that were left out on request.
+    /// Keys that were left out on request.
     pub ignored_keys: Vec<String>,
 }
 
@@ -119,8 +120,12 @@ pub struct ComputeRecord {
     pub engine: String,
     /// Element type of the forward pass.
     pub precision: String,
-    /// Device.
+    /// Device, with the processor's name where the system tells.
     pub device: String,
+    /// Threads of the forward pass and the search.
+    pub threads: usize,
+    /// Images in a forward pass.
+    pub batch: usize,
     /// Element type of stored features.
     pub stored: String,
     /// Image decoders and their versions.
@@ -131,7 +136,7 @@ pub struct ComputeRecord {
     pub numerics: u32,
     /// When the record was written, RFC 3339.
     pub created: String,
-    /// Seconds from the start of the cell.
+    /// Seconds that the cell took, waiting for other processes left out.
     pub wall_seconds: f64,
     /// Images that were encoded for this record; the rest came from the store.
     pub encoded: usize,
@@ -189,11 +194,13 @@ impl Record {
         write_atomic(&path, &json)
     }
 
-    /// Whether a setting was changed or the images limited on the command line.
+    /// Whether a setting, the images, the weights or the precision of the stored features are
+    /// other than the protocol's.
     pub fn modified(&self) -> bool {
         !self.protocol.modified.is_empty()
             || self.data.limit.is_some()
             || !self.subject.ignored_keys.is_empty()
+            || self.compute.stored != "f32"
     }
 
     /// Images left out of either split.

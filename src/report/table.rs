@@ -63,7 +63,7 @@ pub enum Cell {
 /// A warning attached to a value. The order is the one in which marks are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mark {
-    /// The protocol was changed on the command line.
+    /// The protocol, the images or the weights were changed on the command line.
     Modified,
     /// The best of several, by the data that it is reported on.
     Selected,
@@ -93,9 +93,9 @@ impl Mark {
     /// What it means, for a footnote.
     pub const fn explanation(self) -> &'static str {
         match self {
-            Mark::Modified => "settings differ from the protocol's (--set or --limit)",
+            Mark::Modified => "not the protocol as it stands, see below",
             Mark::Selected => "selected on the validation set",
-            Mark::Skipped => "samples that could not be used were skipped",
+            Mark::Skipped => "images that could not be decoded are left out",
         }
     }
 }

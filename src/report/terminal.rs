@@ -252,7 +252,7 @@ mod tests {
  MAE, "official"              1000  46.2*† [43.1, 49.4]          – (1)
  FD                          – (2)                – (2)          – (1)
 ───────────────────────────────────────────────────────────────────────
-* settings differ from the protocol's (--set or --limit)
+* not the protocol as it stands, see below
 † selected on the validation set
 (1) not in the paper
 (2) not run
@@ -276,7 +276,7 @@ k = 20, cosine
  MAE, "official"   1000  46.2*† [43.1, 49.4]          – (1)
  FD               – (2)                – (2)          – (1)
 ────────────────────────────────────────────────────────────
-* settings differ from the protocol's (--set or --limit)
+* not the protocol as it stands, see below
 † selected on the validation set
 (1) not in the paper
 (2) not run

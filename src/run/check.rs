@@ -1,26 +1,24 @@
 //! `mimbench data check`: what a dataset holds and whether a number on it can be trusted.
 
-use std::cell::RefCell;
 use std::fmt::Write;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
 use super::Terminal;
-use crate::data::check::{Report, SplitReport, check};
+use crate::data::check::{Count, Known, Report, SplitReport, check};
 use crate::data::{Colour, Dataset, Limits, OpenOptions, decode};
 use crate::error::Error;
-use crate::features::Observer;
 
 /// Decodes every image of the dataset in `root`.
 pub fn run(
     root: &Path,
     options: &OpenOptions,
     workers: NonZeroUsize,
-    terminal: &mut Terminal,
+    terminal: &Terminal,
 ) -> Result<Report, Error> {
     let dataset = Dataset::open(root, options)?;
-    terminal.begin("decoding");
-    let shown = RefCell::new(&mut *terminal);
+    let images = dataset.train.samples.len() + dataset.val.samples.len();
+    let bar = terminal.bar("decoding", images, "images");
     let report = check(
         &dataset,
         &|bytes| {
@@ -28,15 +26,15 @@ pub fn run(
                 .map(|pixels| (pixels.width, pixels.height))
                 .map_err(|error| error.to_string())
         },
-        &|done, total| shown.borrow_mut().progress(done, total),
+        &|done, _| bar.set_position(done as u64),
         workers,
     );
-    terminal.end();
+    bar.finish_and_clear();
     Ok(report)
 }
 
 /// Whether nothing was found that makes a number on this data meaningless: undecodable images,
-/// the same image under two labels, or in both splits.
+/// the same image under two labels or in both splits, or a known dataset with other counts.
 pub fn trustworthy(report: &Report) -> bool {
     let sound = |split: &SplitReport| {
         split.undecodable.is_empty()
@@ -45,7 +43,11 @@ pub fn trustworthy(report: &Report) -> bool {
                 .iter()
                 .any(|duplicate| duplicate.labels_differ)
     };
-    sound(&report.train) && sound(&report.val) && report.leaks.is_empty()
+    let whole = |known: &Known| known.train.difference == 0 && known.val.difference == 0;
+    sound(&report.train)
+        && sound(&report.val)
+        && report.leaks.is_empty()
+        && report.known.as_ref().is_none_or(whole)
 }
 
 /// Longest list of examples shown.
@@ -134,7 +136,7 @@ pub fn text(report: &Report) -> String {
         ));
     }
     if let Some(known) = &report.known {
-        let compare = |count: &crate::data::check::Count| match count.difference {
+        let compare = |count: &Count| match count.difference {
             0 => format!("{} as it should be", count.expected),
             difference => format!("{} expected, {difference:+}", count.expected),
         };

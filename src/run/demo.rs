@@ -32,11 +32,10 @@ fn config() -> VitConfig {
     }
 }
 
-/// Draws the scenes and saves the untrained ViT below the results folder; both are found again
+/// Draws so many train and validation scenes a class and saves the untrained ViT below the results folder; both are found again
 /// by the next run. Returns the dataset and what is to be evaluated on it.
 pub fn prepare(
-    train_per_class: usize,
-    val_per_class: usize,
+    [train_per_class, val_per_class]: [usize; 2],
     options: &RunOptions,
     terminal: &mut Terminal,
 ) -> Result<(PathBuf, Vec<Subject>), Error> {

@@ -18,6 +18,11 @@ pub(super) fn encoder(
     }
 }
 
+/// Builds the model once on the default engine and lets it go, weights and all.
+pub(super) fn check(checkpoint: &mut Checkpoint) -> Result<(), CheckpointError> {
+    encoder(checkpoint, EngineKind::Candle, Precision::F32).map(drop)
+}
+
 fn build<E: Engine + 'static>(
     engine: E,
     checkpoint: &mut Checkpoint,
@@ -30,5 +35,11 @@ fn build<E: Engine + 'static>(
                 source,
             }
         })?;
+    if !weights.is_empty() {
+        return Err(CheckpointError::Unused {
+            path: checkpoint.path.clone(),
+            keys: weights.iter().map(|(name, _)| name.to_owned()).collect(),
+        });
+    }
     Ok(Box::new(VitEncoder::new(engine, vit)))
 }

@@ -1,16 +1,16 @@
 //! `mimbench features`: embeddings for anyone's own use, in one safetensors file.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::{Terminal, dispatch};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::source::TensorSource;
 use crate::data::{InputSpec, Split};
-use crate::engine::HostTensor;
+use crate::engine::{EngineKind, HostTensor, Precision};
 use crate::error::Error;
-use crate::features::{Ask, Encoder, ExtractError, Outputs, Sink, Tap, Token, pass};
-use crate::plan::RunOptions;
-use crate::store::{Elements, NamedTensor, write_tensors};
+use crate::features::{Ask, ExtractError, Outputs, PassOptions, Sink, Tap, Token, pass};
+use crate::store::{Elements, NamedTensor, TensorFile};
 use crate::vit::FinalNorm;
 
 /// Where the pixels come from.
@@ -31,28 +31,45 @@ pub struct Wanted {
     pub attention: bool,
 }
 
-/// Encodes the source and writes `out`; returns names and shapes of what was written.
+/// What was written.
+#[derive(Debug)]
+pub struct Written {
+    /// Names and shapes, in the file's order.
+    pub tensors: Vec<(String, Vec<usize>)>,
+    /// Images left out because they could not be decoded.
+    pub skipped: usize,
+}
+
+/// Encodes the source and writes `out`, which appears once it is complete.
 pub fn run(
     checkpoint: &mut Checkpoint,
     source: &PixelSource,
     wanted: Wanted,
     out: &Path,
-    options: &RunOptions,
+    engine: (EngineKind, Precision),
+    options: &PassOptions,
     terminal: &mut Terminal,
-) -> Result<Vec<(String, Vec<usize>)>, Error> {
-    let encoder = dispatch::encoder(checkpoint, options.engine, options.precision)?;
-    let taps = taps(checkpoint, wanted);
+) -> Result<Written, Error> {
+    let file = TensorFile::create(out)?;
+    let encoder = dispatch::encoder(checkpoint, engine.0, engine.1)?;
+    let (names, taps): (Vec<_>, Vec<_>) = taps(checkpoint, wanted).into_iter().unzip();
     let mut collected = Collected {
         tensors: vec![None; taps.len()],
         images: Vec::new(),
     };
     let mut extra = Vec::new();
+    let mut skipped = 0;
+    let mut metadata = BTreeMap::from([
+        ("checkpoint".to_owned(), checkpoint.blake3.clone()),
+        ("format".to_owned(), "pt".to_owned()),
+        ("heads".to_owned(), checkpoint.config.heads.to_string()),
+    ]);
     match source {
         PixelSource::Images(folder, spec) => {
             let (split, classes) = Split::folder(folder)?;
             terminal.begin(&checkpoint.name);
             let mut asks = [Ask {
-                taps: taps.iter().map(|(_, tap)| *tap).collect(),
+                taps,
                 sink: &mut collected,
             }];
             let all = 0..split.samples.len();
@@ -61,64 +78,79 @@ pub fn run(
                 &split,
                 spec,
                 &[all],
-                &options.pass,
+                options,
                 &mut asks,
                 terminal,
             );
             terminal.end();
             encoded?;
-            let kept = || collected.images.iter().map(|&image| &split.samples[image]);
-            if !classes.is_empty() {
-                let labels: Vec<i64> = kept().map(|sample| sample.label.into()).collect();
-                extra.push(NamedTensor {
-                    name: "labels".to_owned(),
-                    shape: vec![labels.len()],
-                    elements: Elements::I64(labels.into()),
-                });
+            if collected.images.is_empty() {
+                let images = split.samples.len();
+                return Err(ExtractError::NothingLeft(images, split.name).into());
             }
-            let names: Vec<&str> = kept().map(|sample| sample.path.as_str()).collect();
-            let names = names.join("\n").into_bytes();
-            extra.push(NamedTensor {
-                name: "files".to_owned(),
-                shape: vec![names.len()],
-                elements: Elements::U8(names.into()),
-            });
+            skipped = split.samples.len() - collected.images.len();
+            extra = image_tensors(&split, &classes, &collected.images);
+            let input = serde_json::to_string(spec).unwrap_or_default();
+            metadata.insert("input".to_owned(), input);
+            metadata.insert("classes".to_owned(), classes.join("\n"));
         }
         PixelSource::Tensor(path, key) => {
-            encode_tensor(
-                encoder.as_ref(),
-                checkpoint,
-                path,
-                key.as_deref(),
-                &taps,
-                options,
-                &mut collected,
-            )?;
+            let pixels = pixel_tensor(checkpoint, path, key.as_deref())?;
+            let image = pixels.data.len() / pixels.shape[0];
+            for batch in pixels.data.chunks(image * options.batch) {
+                let outputs = encoder.encode(batch, batch.len() / image, &taps)?;
+                collected.append(&outputs.iter().collect::<Vec<_>>());
+            }
         }
     }
-    let mut tensors: Vec<_> = taps
-        .iter()
+    let mut tensors: Vec<_> = names
+        .into_iter()
         .zip(&collected.tensors)
-        .filter_map(|((name, _), tensor)| {
+        .filter_map(|(name, tensor)| {
             let tensor = tensor.as_ref()?;
             Some(NamedTensor {
-                name: name.clone(),
+                name,
                 shape: tensor.shape.clone(),
                 elements: Elements::F32((&tensor.data).into()),
             })
         })
         .collect();
+    if let Some(tensor) = tensors.iter().find(|tensor| !tensor.is_finite()) {
+        return Err(Error::Usage {
+            message: format!("{} is not finite", tensor.name),
+            hint: "the checkpoint overflows on these pixels: are they normalised?".to_owned(),
+        });
+    }
     tensors.extend(extra);
-    let metadata = [
-        ("checkpoint".to_owned(), checkpoint.blake3.clone()),
-        ("heads".to_owned(), checkpoint.config.heads.to_string()),
-        ("format".to_owned(), "pt".to_owned()),
-    ];
-    write_tensors(out, &tensors, Some(metadata.into_iter().collect()))?;
-    Ok(tensors
+    file.write(&tensors, &metadata)?;
+    let tensors = tensors
         .into_iter()
-        .map(|tensor| (tensor.name, tensor.shape))
-        .collect())
+        .map(|tensor| (tensor.name, tensor.shape));
+    Ok(Written {
+        tensors: tensors.collect(),
+        skipped,
+    })
+}
+
+/// Labels, where there are any, and file names (bytes, newline between two) of encoded images.
+fn image_tensors(split: &Split, classes: &[String], images: &[usize]) -> Vec<NamedTensor<'static>> {
+    let samples = || images.iter().map(|&image| &split.samples[image]);
+    let files: Vec<&str> = samples().map(|sample| sample.path.as_str()).collect();
+    let files = files.join("\n").into_bytes();
+    let mut tensors = vec![NamedTensor {
+        name: "files".to_owned(),
+        shape: vec![files.len()],
+        elements: Elements::U8(files.into()),
+    }];
+    if !classes.is_empty() {
+        let labels: Vec<i64> = samples().map(|sample| sample.label.into()).collect();
+        tensors.push(NamedTensor {
+            name: "labels".to_owned(),
+            shape: vec![labels.len()],
+            elements: Elements::I64(labels.into()),
+        });
+    }
+    tensors
 }
 
 /// Names in the file and what they hold, for what the architecture has.
@@ -175,12 +207,13 @@ impl Collected {
 
 impl Sink for Collected {
     fn accept(&mut self, outputs: &Outputs<'_>) -> Result<(), ExtractError> {
-        let kept = outputs
+        let decoded = outputs
             .images
             .iter()
-            .filter(|(_, _, reason)| reason.is_none());
-        self.images.extend(kept.clone().map(|(_, image, _)| *image));
-        if kept.count() > 0 {
+            .filter(|image| image.skipped.is_none());
+        let before = self.images.len();
+        self.images.extend(decoded.map(|image| image.index));
+        if self.images.len() > before {
             self.append(&outputs.taps);
         }
         Ok(())
@@ -191,15 +224,12 @@ impl Sink for Collected {
     }
 }
 
-fn encode_tensor(
-    encoder: &dyn Encoder,
+/// Pixels of the checkpoint's input: `[B, C, H, W]`.
+fn pixel_tensor(
     checkpoint: &Checkpoint,
     path: &Path,
     key: Option<&str>,
-    taps: &[(String, Tap)],
-    options: &RunOptions,
-    collected: &mut Collected,
-) -> Result<(), Error> {
+) -> Result<HostTensor, Error> {
     let source = TensorSource::open(path)?;
     let usage = |message: String| Error::Usage {
         message,
@@ -236,11 +266,10 @@ fn encode_tensor(
             pixels.shape, config.channels
         )));
     }
-    let taps: Vec<_> = taps.iter().map(|(_, tap)| *tap).collect();
-    let image = channels * rows * columns;
-    for batch in pixels.data.chunks(image * options.pass.batch.max(1)) {
-        let outputs = encoder.encode(batch, batch.len() / image, &taps)?;
-        collected.append(&outputs.iter().collect::<Vec<_>>());
+    if let Some(at) = pixels.data.iter().position(|x| !x.is_finite()) {
+        let value = pixels.data[at];
+        return Err(usage(format!("{key} holds {value} at element {at}")));
     }
-    Ok(())
+    source.check_unchanged()?;
+    Ok(pixels)
 }

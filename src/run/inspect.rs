@@ -1,17 +1,55 @@
 //! `mimbench inspect`: what a checkpoint is, and what became of every key.
 
 use std::fmt::Write;
+use std::path::{Path, PathBuf};
 
-use crate::checkpoint::{Checkpoint, Fate};
+use super::dispatch;
+use crate::checkpoint::{Audit, Checkpoint, CheckpointError, Fate, LoadOptions, audit_file};
 use crate::vit::FinalNorm;
 
+/// What is known of a checkpoint file.
+#[derive(Debug)]
+pub struct Inspection {
+    /// The weights.
+    pub path: PathBuf,
+    /// The fate of every key.
+    pub audit: Audit,
+    /// The checkpoint, or why it cannot be evaluated.
+    pub checkpoint: Result<Checkpoint, CheckpointError>,
+}
+
+/// Reads the file and builds the model once; fails only where there are no keys to show.
+pub fn inspect(path: &Path, options: &LoadOptions) -> Result<Inspection, CheckpointError> {
+    let (weights, audit) = audit_file(path, options)?;
+    let checkpoint = Checkpoint::open(path, options).and_then(|mut checkpoint| {
+        dispatch::check(&mut checkpoint)?;
+        Ok(checkpoint)
+    });
+    Ok(Inspection {
+        path: weights,
+        audit,
+        checkpoint,
+    })
+}
+
 /// The report as text.
-pub fn text(checkpoint: &Checkpoint) -> String {
+pub fn text(inspection: &Inspection) -> String {
+    let mut out = String::new();
+    match &inspection.checkpoint {
+        Ok(checkpoint) => describe(&mut out, checkpoint),
+        Err(_) => {
+            // Writing to a String cannot fail.
+            let _ = writeln!(out, "file          {}", inspection.path.display());
+        }
+    }
+    keys(&mut out, &inspection.audit);
+    out
+}
+
+fn describe(out: &mut String, checkpoint: &Checkpoint) {
     let config = &checkpoint.config;
     let [height, width] = config.input_size();
-    let mut out = String::new();
     let mut line = |what: &str, value: String| {
-        // Writing to a String cannot fail.
         let _ = writeln!(out, "{what:<13} {value}");
     };
     line("file", checkpoint.path.display().to_string());
@@ -51,41 +89,41 @@ pub fn text(checkpoint: &Checkpoint) -> String {
             ),
         );
     }
-    let (loaded, left_out) = checkpoint.audit.counts();
-    line("keys", format!("{loaded} loaded, {left_out} left out"));
-    let widest = checkpoint
-        .audit
-        .lines
-        .iter()
-        .map(|line| line.key.len())
-        .max()
-        .unwrap_or(0);
-    for key in &checkpoint.audit.lines {
-        let fate = match &key.fate {
+}
+
+fn keys(out: &mut String, audit: &Audit) {
+    let (loaded, left_out) = audit.counts();
+    let _ = writeln!(out, "keys          {loaded} loaded, {left_out} left out");
+    let widest = audit.lines.iter().map(|line| line.key.len()).max();
+    let widest = widest.unwrap_or(0);
+    for line in &audit.lines {
+        let fate = match &line.fate {
             Fate::Loaded => "loaded".to_owned(),
             Fate::Renamed { to } => format!("loaded as {to}"),
             Fate::Dropped { reason } => format!("dropped: {reason}"),
             Fate::Ignored { pattern } => format!("left out by --ignore-key {pattern}"),
+            Fate::Unknown => "unknown".to_owned(),
         };
+        let shape = format!("{:?}", line.shape);
         let _ = writeln!(
             out,
-            "  {:<widest$}  {:<4} {:<18} {fate}",
-            key.key,
-            key.dtype,
-            format!("{:?}", key.shape)
+            "  {:<widest$}  {:<4} {shape:<18} {fate}",
+            line.key, line.dtype
         );
     }
-    out
 }
 
 /// The report as JSON.
-pub fn json(checkpoint: &Checkpoint) -> serde_json::Value {
+pub fn json(inspection: &Inspection) -> serde_json::Value {
+    let checkpoint = inspection.checkpoint.as_ref();
     serde_json::json!({
-        "file": checkpoint.path,
-        "blake3": checkpoint.blake3,
-        "dialect": checkpoint.dialect,
-        "architecture": checkpoint.config,
-        "choices": checkpoint.choices,
-        "keys": checkpoint.audit.lines,
+        "file": inspection.path,
+        "error": checkpoint.err().map(CheckpointError::to_string),
+        "blake3": checkpoint.ok().map(|checkpoint| &checkpoint.blake3),
+        "dialect": checkpoint.ok().map(|checkpoint| checkpoint.dialect),
+        "architecture": checkpoint.ok().map(|checkpoint| &checkpoint.config),
+        "choices": checkpoint.ok().map(|checkpoint| &checkpoint.choices),
+        "published": checkpoint.ok().map(|checkpoint| &checkpoint.published),
+        "keys": inspection.audit.lines,
     })
 }

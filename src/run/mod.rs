@@ -7,5 +7,6 @@ pub mod features;
 pub mod inspect;
 pub mod knn;
 mod progress;
+mod record;
 
 pub use progress::Terminal;

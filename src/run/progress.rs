@@ -11,62 +11,79 @@ use crate::features::Observer;
 #[derive(Debug)]
 pub struct Terminal {
     quiet: bool,
-    cancelled: Arc<AtomicBool>,
+    signals: Arc<Signals>,
     bar: Option<ProgressBar>,
     label: String,
 }
 
+#[derive(Debug, Default)]
+struct Signals {
+    /// Whether a pass is under way that can store what it has before it ends.
+    in_pass: AtomicBool,
+    cancelled: AtomicBool,
+}
+
 impl Terminal {
-    /// Stops at the first Ctrl-C, SIGTERM or SIGHUP once the batch in hand is stored; a second
-    /// one ends the process at once.
+    /// A Ctrl-C, SIGTERM or SIGHUP during a pass ends it once the batch in hand is stored; a
+    /// second one, or one at another time, ends the process at once.
     pub fn new(quiet: bool) -> Self {
-        let cancelled = Arc::new(AtomicBool::new(false));
-        let flag = Arc::clone(&cancelled);
+        let signals = Arc::new(Signals::default());
+        let seen = Arc::clone(&signals);
         // Where no handler can be set the signal ends the process, and finished parts are kept.
         let _ = ctrlc::set_handler(move || {
-            if flag.swap(true, Ordering::SeqCst) {
+            let again = seen.cancelled.swap(true, Ordering::SeqCst);
+            if again || !seen.in_pass.load(Ordering::SeqCst) {
                 std::process::exit(130);
             }
         });
         Self {
             quiet,
-            cancelled,
+            signals,
             bar: None,
             label: String::new(),
         }
     }
 
-    /// Names what the next progress is about.
+    /// Begins a pass, named so in its progress.
     pub fn begin(&mut self, label: &str) {
-        self.end();
         label.clone_into(&mut self.label);
+        self.signals.in_pass.store(true, Ordering::SeqCst);
     }
 
-    /// Takes the progress bar away.
+    /// Ends a pass.
     pub fn end(&mut self) {
+        self.signals.in_pass.store(false, Ordering::SeqCst);
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
+    }
+
+    /// A progress bar over `total` of `unit`, to be moved from any thread.
+    pub fn bar(&self, label: &str, total: usize, unit: &str) -> ProgressBar {
+        if self.quiet {
+            return ProgressBar::hidden();
+        }
+        // Draws nothing where stderr is no terminal.
+        let bar = ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::stderr());
+        let template = format!(
+            "{{msg}} {{wide_bar}} {{human_pos}}/{{human_len}} {unit}, {{per_sec}}, {{eta}} left"
+        );
+        if let Ok(style) = ProgressStyle::with_template(&template) {
+            bar.set_style(style);
+        }
+        bar.set_message(label.to_owned());
+        bar
     }
 }
 
 impl Observer for Terminal {
     fn progress(&mut self, done: usize, total: usize) {
-        if self.quiet {
-            return;
+        if self.bar.is_none() {
+            self.bar = Some(self.bar(&self.label, total, "images"));
         }
-        let bar = self.bar.get_or_insert_with(|| {
-            // Draws nothing where stderr is no terminal.
-            let bar =
-                ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::stderr());
-            let style = ProgressStyle::with_template(
-                "{msg} {wide_bar} {human_pos}/{human_len} images, {per_sec}, {eta} left",
-            );
-            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-            bar.set_message(self.label.clone());
-            bar
-        });
-        bar.set_position(done as u64);
+        if let Some(bar) = &self.bar {
+            bar.set_position(done as u64);
+        }
     }
 
     fn notice(&mut self, message: &str) {
@@ -89,6 +106,6 @@ impl Observer for Terminal {
     }
 
     fn cancelled(&self) -> bool {
-        self.cancelled.load(Ordering::SeqCst)
+        self.signals.cancelled.load(Ordering::SeqCst)
     }
 }

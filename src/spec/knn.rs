@@ -1,10 +1,11 @@
 //! The kNN protocol: DINO's evaluator (facebookresearch/dino `eval_knn.py`) with its settings
 //! named.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::SpecError;
-use crate::data::Interpolation;
 use crate::features::Token;
 use crate::metric::HnswOptions;
 
@@ -57,7 +58,7 @@ pub struct InputSection {
     /// Shorter side before the centre crop.
     pub resize: ResizeChoice,
     /// Filter of the resize.
-    pub interpolation: Interpolation,
+    pub interpolation: InterpolationChoice,
 }
 
 impl Default for InputSection {
@@ -65,7 +66,7 @@ impl Default for InputSection {
         Self {
             normalise: Normalise::Card,
             resize: ResizeChoice::Dino,
-            interpolation: Interpolation::Bicubic,
+            interpolation: InterpolationChoice::Bicubic,
         }
     }
 }
@@ -97,6 +98,18 @@ pub enum ResizeChoice {
     Card,
     /// The input size itself: nothing is cropped from the longer side's middle but the excess.
     Whole,
+}
+
+/// Filter of the resize.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InterpolationChoice {
+    /// What the checkpoint's card or `config.json` says.
+    Card,
+    /// Cubic, a = -0.5, antialiased.
+    Bicubic,
+    /// Linear, antialiased.
+    Bilinear,
 }
 
 /// The evaluation.
@@ -278,9 +291,27 @@ impl KnnProtocol {
                 format!("{} overflows exp(1/T) in f32", task.temperature),
             );
         }
-        if matches!(&task.layers, Layers::Blocks(blocks) if blocks.is_empty()) {
-            return wrong("task.layers", "lists no block".to_owned());
+        if repeats(&task.k) {
+            return wrong("task.k", format!("lists a number twice: {:?}", task.k));
+        }
+        if let Layers::Blocks(blocks) = &task.layers {
+            if blocks.is_empty() {
+                return wrong("task.layers", "lists no block".to_owned());
+            }
+            if repeats(blocks) {
+                return wrong("task.layers", format!("lists a block twice: {blocks:?}"));
+            }
+        }
+        if task.search == Search::Hnsw
+            && let Err(error) = task.hnsw.check()
+        {
+            return wrong("task.hnsw", error.to_string());
         }
         Ok(())
     }
+}
+
+fn repeats(numbers: &[usize]) -> bool {
+    let mut seen = HashSet::new();
+    !numbers.iter().all(|number| seen.insert(number))
 }

@@ -6,7 +6,7 @@ mod overlay;
 
 pub use error::SpecError;
 pub use knn::{
-    DataSection, FeatureChoice, InputSection, KnnProtocol, KnnTask, Layers, NamedLayers,
-    NormChoice, Normalise, ResizeChoice, Search, VoteKind,
+    DataSection, FeatureChoice, InputSection, InterpolationChoice, KnnProtocol, KnnTask, Layers,
+    NamedLayers, NormChoice, Normalise, ResizeChoice, Search, VoteKind,
 };
 pub use overlay::{Protocol, Setting};

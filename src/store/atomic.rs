@@ -79,3 +79,18 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
         .map_err(StoreError::io("write", path))?;
     file.commit()
 }
+
+/// Deletes what killed processes left half-written in `folder` under names that begin with
+/// `prefix`; the caller holds the lock under which such files are written.
+pub fn remove_leftovers(folder: &Path, prefix: &str) -> Result<(), StoreError> {
+    let failed = StoreError::io("clean", folder);
+    for entry in std::fs::read_dir(folder).map_err(&failed)? {
+        let entry = entry.map_err(&failed)?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(prefix) && name.ends_with(".tmp") {
+            std::fs::remove_file(entry.path()).map_err(&failed)?;
+        }
+    }
+    Ok(())
+}

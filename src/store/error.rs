@@ -42,12 +42,13 @@ impl StoreError {
         Some(match self {
             Self::Io { source, .. } => match source.kind() {
                 PermissionDenied | ReadOnlyFilesystem => {
-                    "choose a folder you may write with --results DIR (and --store DIR)".to_owned()
+                    "choose a place you may write: --results DIR, --store DIR or --out FILE"
+                        .to_owned()
                 }
                 StorageFull | QuotaExceeded => {
-                    "free some space or choose another disk with --store DIR; what is finished is kept".to_owned()
+                    "free some space or choose another disk (--store DIR, --out FILE)".to_owned()
                 }
-                _ => "check the path given with --results or --store".to_owned(),
+                _ => "check the path given with --results, --store or --out".to_owned(),
             },
             Self::Damaged { .. } => "delete the file: it will be computed again".to_owned(),
         })

@@ -168,6 +168,15 @@ impl PartWriter {
         }
     }
 
+    /// Appends the images of a part of the same kind of rows.
+    fn append(&mut self, part: &Part) {
+        let stamps = part.header.images() * STAMP_BYTES;
+        self.stamps
+            .extend_from_slice(&part.map[part.stamps_at..][..stamps]);
+        self.rows.extend_from_slice(part.rows());
+        self.skipped.extend_from_slice(&part.header.skipped);
+    }
+
     /// Writes the part into `folder`, whole or not at all.
     pub fn commit(self, folder: &Path) -> Result<(), StoreError> {
         let mut stamps = self.stamps;
@@ -266,11 +275,6 @@ impl Part {
         })
     }
 
-    /// The file.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Identity of each image, in order.
     pub fn stamps(&self) -> impl Iterator<Item = ImageStamp> {
         let (stamps, _) = self.map[self.stamps_at..self.rows_at].as_chunks::<STAMP_BYTES>();
@@ -278,6 +282,21 @@ impl Part {
             .iter()
             .take(self.header.images())
             .map(ImageStamp::from_bytes)
+    }
+
+    /// The same part with other stamps, one an image, written over this one.
+    pub fn restamp(&self, stamps: &[ImageStamp]) -> Result<(), StoreError> {
+        let PartHeader {
+            start, dim, rows, ..
+        } = self.header;
+        let mut part = PartWriter::new(start, dim, rows);
+        part.append(self);
+        part.stamps = stamps.iter().flat_map(|stamp| stamp.to_bytes()).collect();
+        part.commit(self.path.parent().unwrap_or(Path::new(".")))
+    }
+
+    fn rows(&self) -> &[u8] {
+        &self.map[self.rows_at..]
     }
 
     /// Copies the row of image `image` (counted over the whole split) into `out`.
@@ -300,7 +319,58 @@ impl Part {
     }
 }
 
-/// Paths of the parts in `folder`, sorted by name; none where there is no such folder.
+/// Largest part that merging makes, bytes of rows.
+const MERGED_BYTES: usize = 256 << 20;
+/// Number of parts from which on they are merged: every part in use is one memory map, of which
+/// a process may have some ten thousand.
+const MANY_PARTS: usize = 128;
+
+/// Merges runs of adjacent intact parts where there are very many; a merged part replaces its
+/// sources only once it is on disk.
+pub fn merge_parts(folder: &Path) -> Result<(), StoreError> {
+    let paths = list_parts(folder)?;
+    if paths.len() < MANY_PARTS {
+        return Ok(());
+    }
+    let mut run: Option<(PartWriter, Vec<PathBuf>)> = None;
+    for path in paths {
+        // What cannot be merged is judged by whoever uses the parts.
+        let Ok(part) = Part::open(&path) else {
+            continue;
+        };
+        let joins = run.as_ref().is_some_and(|(merged, _)| {
+            merged.start + merged.images() == part.header.start
+                && (merged.dim, merged.row_type) == (part.header.dim, part.header.rows)
+                && merged.rows.len() + part.rows().len() <= MERGED_BYTES
+        });
+        if !joins {
+            replace(run.take(), folder)?;
+        }
+        let (merged, sources) = run.get_or_insert_with(|| {
+            let PartHeader {
+                start, dim, rows, ..
+            } = part.header;
+            (PartWriter::new(start, dim, rows), Vec::new())
+        });
+        merged.append(&part);
+        sources.push(path);
+    }
+    replace(run, folder)
+}
+
+fn replace(run: Option<(PartWriter, Vec<PathBuf>)>, folder: &Path) -> Result<(), StoreError> {
+    let Some((merged, sources)) = run.filter(|(_, sources)| sources.len() > 1) else {
+        return Ok(());
+    };
+    merged.commit(folder)?;
+    for source in sources {
+        std::fs::remove_file(&source).map_err(StoreError::io("delete", &source))?;
+    }
+    Ok(())
+}
+
+/// Paths of the parts in `folder`, by first image and the longest first; none where there is no
+/// such folder.
 pub fn list_parts(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
     let failed = StoreError::io("list", folder);
     let entries = match std::fs::read_dir(folder) {
@@ -318,7 +388,18 @@ pub fn list_parts(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
             parts.push(path);
         }
     }
-    parts.sort();
+    // Names are `start-end` in ten digits each.
+    parts.sort_by(|a, b| {
+        let key = |path: &Path| {
+            path.file_stem()
+                .map(|stem| stem.to_string_lossy().into_owned())
+        };
+        let (a, b) = (key(a).unwrap_or_default(), key(b).unwrap_or_default());
+        let (a, b) = (a.split_once('-'), b.split_once('-'));
+        a.map(|(start, _)| start)
+            .cmp(&b.map(|(start, _)| start))
+            .then(b.cmp(&a))
+    });
     Ok(parts)
 }
 
@@ -362,6 +443,60 @@ mod tests {
             part.copy_row(9, &mut row);
             assert_eq!(row, [4.0, 5.0, 6.0]);
         }
+    }
+
+    #[test]
+    fn many_parts_become_few_of_the_same_rows() {
+        let folder = tempfile::tempdir().unwrap();
+        for i in 0..MANY_PARTS {
+            // A gap, which merging must not close.
+            let start = if i < 100 { i } else { i + 10 };
+            let mut part = PartWriter::new(start, 1, RowType::F32);
+            if i == 5 {
+                part.push(&stamp(5), Err("no image"));
+            } else {
+                part.push(&stamp(i as u64), Ok(&[i as f32]));
+            }
+            part.commit(folder.path()).unwrap();
+        }
+        let damaged = &list_parts(folder.path()).unwrap()[50];
+        std::fs::write(damaged, b"MIMPART1").unwrap();
+        merge_parts(folder.path()).unwrap();
+        let paths = list_parts(folder.path()).unwrap();
+        let parts: Vec<_> = paths
+            .iter()
+            .filter_map(|path| Part::open(path).ok())
+            .collect();
+        let spans: Vec<_> = parts
+            .iter()
+            .map(|part| (part.header.start, part.header.end))
+            .collect();
+        assert_eq!(spans, [(0, 50), (51, 100), (110, 138)]);
+        assert_eq!(parts[0].header.skipped, [(5, "no image".to_owned())]);
+        let mut row = [0.0];
+        parts[2].copy_row(137, &mut row);
+        assert_eq!(row, [127.0]);
+        assert_eq!(parts[2].stamps().last(), Some(stamp(127)));
+        assert!(paths.contains(damaged));
+    }
+
+    #[test]
+    fn the_longest_of_overlapping_parts_comes_first() {
+        let folder = tempfile::tempdir().unwrap();
+        for (start, images) in [(0, 1), (0, 3), (1, 1)] {
+            let mut part = PartWriter::new(start, 1, RowType::F32);
+            for i in 0..images {
+                part.push(&stamp(i), Ok(&[0.0]));
+            }
+            part.commit(folder.path()).unwrap();
+        }
+        let paths = list_parts(folder.path()).unwrap();
+        let spans: Vec<_> = paths
+            .iter()
+            .map(|path| Part::open(path).unwrap().header)
+            .map(|header| (header.start, header.end))
+            .collect();
+        assert_eq!(spans, [(0, 3), (0, 1), (1, 2)]);
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! Writing named tensors as one safetensors file, whole or not at all.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use safetensors::{Dtype, View};
+use serde_json::{Map, Value, json};
 
 use super::{AtomicFile, StoreError};
 
@@ -38,48 +38,89 @@ pub struct NamedTensor<'a> {
     pub elements: Elements<'a>,
 }
 
-impl View for &NamedTensor<'_> {
-    fn dtype(&self) -> Dtype {
-        match self.elements {
-            Elements::F32(_) => Dtype::F32,
-            Elements::U32(_) => Dtype::U32,
-            Elements::I64(_) => Dtype::I64,
-            Elements::U8(_) => Dtype::U8,
+impl NamedTensor<'_> {
+    /// Whether no element is NaN or infinite.
+    pub fn is_finite(&self) -> bool {
+        match &self.elements {
+            Elements::F32(elements) => elements.iter().all(|x| x.is_finite()),
+            Elements::U32(_) | Elements::I64(_) | Elements::U8(_) => true,
         }
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Borrowed(match &self.elements {
-            Elements::F32(elements) => bytemuck::cast_slice(elements),
-            Elements::U32(elements) => bytemuck::cast_slice(elements),
-            Elements::I64(elements) => bytemuck::cast_slice(elements),
-            Elements::U8(elements) => elements,
-        })
-    }
-
-    fn data_len(&self) -> usize {
-        self.data().len()
     }
 }
 
-/// Writes `tensors` and `metadata` to `path`.
-pub fn write_tensors(
-    path: &Path,
-    tensors: &[NamedTensor<'_>],
-    metadata: Option<HashMap<String, String>>,
-) -> Result<(), StoreError> {
-    let views = tensors.iter().map(|tensor| (&tensor.name, tensor));
-    let bytes = safetensors::serialize(views, metadata).map_err(|error| StoreError::Io {
-        action: "write",
-        path: path.to_owned(),
-        source: std::io::Error::other(error),
-    })?;
-    let mut file = AtomicFile::create(path)?;
-    file.write_all(&bytes)
-        .map_err(StoreError::io("write", path))?;
-    file.commit()
+impl Elements<'_> {
+    fn dtype(&self) -> &'static str {
+        match self {
+            Self::F32(_) => "F32",
+            Self::U32(_) => "U32",
+            Self::I64(_) => "I64",
+            Self::U8(_) => "U8",
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::F32(elements) => bytemuck::cast_slice(elements),
+            Self::U32(elements) => bytemuck::cast_slice(elements),
+            Self::I64(elements) => bytemuck::cast_slice(elements),
+            Self::U8(elements) => elements,
+        }
+    }
+}
+
+/// A safetensors file in the making: created before the work whose results it takes, so that a
+/// place that cannot be written is known at once.
+#[derive(Debug)]
+pub struct TensorFile {
+    path: PathBuf,
+    file: AtomicFile,
+}
+
+impl TensorFile {
+    /// Starts the file; nothing appears under its name yet.
+    pub fn create(path: &Path) -> Result<Self, StoreError> {
+        Ok(Self {
+            path: path.to_owned(),
+            file: AtomicFile::create(path)?,
+        })
+    }
+
+    /// Writes tensors and metadata without copying them, and puts the file in its place.
+    pub fn write(
+        mut self,
+        tensors: &[NamedTensor<'_>],
+        metadata: &BTreeMap<String, String>,
+    ) -> Result<(), StoreError> {
+        let failed = StoreError::io("write", &self.path);
+        let mut header = Map::new();
+        if !metadata.is_empty() {
+            header.insert("__metadata__".to_owned(), json!(metadata));
+        }
+        let mut end = 0;
+        for NamedTensor {
+            name,
+            shape,
+            elements,
+        } in tensors
+        {
+            let start = end;
+            end += elements.bytes().len();
+            let entry = json!({
+                "dtype": elements.dtype(), "shape": shape, "data_offsets": [start, end],
+            });
+            if header.insert(name.clone(), entry).is_some() {
+                let message = format!("two tensors are called {name}");
+                return Err(failed(std::io::Error::other(message)));
+            }
+        }
+        let mut header = Value::Object(header).to_string().into_bytes();
+        // The format wants data to begin on a multiple of eight.
+        header.resize(header.len().next_multiple_of(8), b' ');
+        let length = (header.len() as u64).to_le_bytes();
+        let data = tensors.iter().map(|tensor| tensor.elements.bytes());
+        for bytes in [&length[..], &header].into_iter().chain(data) {
+            self.file.write_all(bytes).map_err(&failed)?;
+        }
+        self.file.commit()
+    }
 }

@@ -1,6 +1,6 @@
 //! A ViT as an [`Encoder`] in plain data.
 
-use super::{FinalNorm, Site, Vit};
+use super::{FinalNorm, Site, Vit, VitConfig};
 use crate::engine::{Engine, HostTensor, Result};
 use crate::features::{Encoder, EncoderError, Tap, Token};
 
@@ -58,37 +58,7 @@ impl<E: Engine> VitEncoder<E> {
 
 impl<E: Engine> Encoder for VitEncoder<E> {
     fn shape(&self, tap: Tap) -> std::result::Result<Vec<usize>, EncoderError> {
-        let config = self.vit.config();
-        let refuse = |reason| Err(EncoderError::NoSuchTap { tap, reason });
-        if tap.layer().is_some_and(|layer| layer >= config.depth) {
-            return refuse("the checkpoint has fewer blocks");
-        }
-        let tokens = config.tokens();
-        Ok(match tap {
-            Tap::Pooled {
-                token: Token::Cls | Token::Concat,
-                ..
-            } if !config.class_token => {
-                return refuse("the checkpoint has no class token");
-            }
-            Tap::Pooled {
-                token: Token::Cls | Token::Concat,
-                norm: true,
-                ..
-            } if config.final_norm == FinalNorm::MeanPatch => {
-                return refuse(
-                    "the checkpoint normalises only the mean of its patch tokens (fc_norm)",
-                );
-            }
-            Tap::Pooled {
-                token: Token::Concat,
-                ..
-            } => vec![2 * config.width],
-            Tap::Pooled { .. } => vec![config.width],
-            Tap::Pixels => return refuse("raw pixels are read without a checkpoint"),
-            Tap::Embed | Tap::Block(_) | Tap::Tokens => vec![tokens, config.width],
-            Tap::Attention(_) => vec![config.heads, tokens, tokens],
-        })
+        tap_shape(self.vit.config(), tap)
     }
 
     fn encode(
@@ -153,4 +123,36 @@ impl<E: Engine> Encoder for VitEncoder<E> {
             })
             .collect()
     }
+}
+
+/// Shape of one image's part of `tap`, or why the architecture has no such thing.
+pub fn tap_shape(config: &VitConfig, tap: Tap) -> std::result::Result<Vec<usize>, EncoderError> {
+    let refuse = |reason| Err(EncoderError::NoSuchTap { tap, reason });
+    if tap.layer().is_some_and(|layer| layer >= config.depth) {
+        return refuse("the checkpoint has fewer blocks");
+    }
+    let tokens = config.tokens();
+    Ok(match tap {
+        Tap::Pooled {
+            token: Token::Cls | Token::Concat,
+            ..
+        } if !config.class_token => {
+            return refuse("the checkpoint has no class token");
+        }
+        Tap::Pooled {
+            token: Token::Cls | Token::Concat,
+            norm: true,
+            ..
+        } if config.final_norm == FinalNorm::MeanPatch => {
+            return refuse("the checkpoint normalises only the mean of its patch tokens (fc_norm)");
+        }
+        Tap::Pooled {
+            token: Token::Concat,
+            ..
+        } => vec![2 * config.width],
+        Tap::Pooled { .. } => vec![config.width],
+        Tap::Pixels => return refuse("raw pixels are read without a checkpoint"),
+        Tap::Embed | Tap::Block(_) | Tap::Tokens => vec![tokens, config.width],
+        Tap::Attention(_) => vec![config.heads, tokens, tokens],
+    })
 }

@@ -8,6 +8,6 @@ mod init;
 mod model;
 
 pub use config::{FinalNorm, VitConfig};
-pub use encoder::VitEncoder;
+pub use encoder::{VitEncoder, tap_shape};
 pub use init::random_weights;
 pub use model::{Site, Vit};

@@ -3,6 +3,7 @@
 mod timm;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -65,9 +66,14 @@ impl Dialect {
         })
     }
 
-    pub(super) fn facts(self, source: &TensorSource) -> Result<Facts, CheckpointError> {
+    /// The architecture, from the keys that are not ignored.
+    pub(super) fn facts(
+        self,
+        path: &Path,
+        entries: &BTreeMap<String, Entry>,
+    ) -> Result<Facts, CheckpointError> {
         match self {
-            Self::Timm => timm::facts(source),
+            Self::Timm => timm::facts(path, entries),
         }
     }
 
@@ -77,54 +83,54 @@ impl Dialect {
         }
     }
 
-    /// Applies the dialect's rules to every key; keys that match none are an error, except those
-    /// that `ignore` (patterns) names.
+    /// What becomes of every key, by the dialect's rules and the patterns of `ignore`.
+    pub(super) fn audit(self, entries: &BTreeMap<String, Entry>, ignore: &[String]) -> Audit {
+        Audit::new(entries, |key| {
+            self.fate(key, ignore).unwrap_or(Fate::Unknown)
+        })
+    }
+
+    /// Reads the tensors that the audit makes part of the model; unknown keys are an error.
     pub(super) fn load(
         self,
         source: &TensorSource,
-        ignore: &[String],
-    ) -> Result<(Weights, Audit), CheckpointError> {
-        let mut weights = Weights::default();
-        let mut audit = Audit::default();
-        let mut unknown = Vec::new();
-        for (key, entry) in source.entries() {
-            let Some(fate) = self.fate(key, ignore) else {
-                unknown.push(key.clone());
-                continue;
-            };
-            let name = match &fate {
-                Fate::Loaded => Some(key),
-                Fate::Renamed { to } => Some(to),
-                Fate::Dropped { .. } | Fate::Ignored { .. } => None,
-            };
-            if let Some((name, tensor)) = name.and_then(|name| Some((name, source.tensor(key)?))) {
-                let tensor = tensor?;
-                if let Some(index) = tensor.data.iter().position(|x| !x.is_finite()) {
-                    return Err(CheckpointError::NotFinite {
-                        path: source.path().to_owned(),
-                        name: key.clone(),
-                        value: tensor.data[index],
-                        index,
-                    });
-                }
-                weights.insert(name.clone(), tensor);
-            }
-            audit.lines.push(AuditLine {
-                key: key.clone(),
-                dtype: entry.dtype.clone(),
-                shape: entry.shape.clone(),
-                fate,
-            });
-        }
-        if unknown.is_empty() {
-            Ok((weights, audit))
-        } else {
-            Err(CheckpointError::UnknownKeys {
+        audit: &Audit,
+    ) -> Result<Weights, CheckpointError> {
+        let unknown: Vec<_> = audit
+            .lines
+            .iter()
+            .filter(|line| line.fate == Fate::Unknown)
+            .map(|line| line.key.clone())
+            .collect();
+        if !unknown.is_empty() {
+            return Err(CheckpointError::UnknownKeys {
                 path: source.path().to_owned(),
                 dialect: self.name(),
                 keys: unknown,
-            })
+            });
         }
+        let mut weights = Weights::default();
+        for AuditLine { key, fate, .. } in &audit.lines {
+            let name = match fate {
+                Fate::Loaded => key,
+                Fate::Renamed { to } => to,
+                Fate::Dropped { .. } | Fate::Ignored { .. } | Fate::Unknown => continue,
+            };
+            let Some(tensor) = source.tensor(key) else {
+                continue;
+            };
+            let tensor = tensor?;
+            if let Some(index) = tensor.data.iter().position(|x| !x.is_finite()) {
+                return Err(CheckpointError::NotFinite {
+                    path: source.path().to_owned(),
+                    name: key.clone(),
+                    value: tensor.data[index],
+                    index,
+                });
+            }
+            weights.insert(name.clone(), tensor);
+        }
+        Ok(weights)
     }
 
     fn fate(self, key: &str, ignore: &[String]) -> Option<Fate> {

@@ -1,11 +1,12 @@
 //! timm's `VisionTransformer` (`timm/models/vision_transformer.py`) and facebookresearch/mae,
 //! whose encoder has the same names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use super::super::CheckpointError;
 use super::super::pattern::matches;
-use super::super::source::{Entry, TensorSource};
+use super::super::source::Entry;
 use super::{Facts, Rule};
 use crate::nn::WeightError;
 
@@ -78,19 +79,22 @@ pub(super) fn recognise(entries: &BTreeMap<String, Entry>) -> Option<String> {
     Some(format!("{kernel}, {block}"))
 }
 
-pub(super) fn facts(source: &TensorSource) -> Result<Facts, CheckpointError> {
-    let entries = source.entries();
+pub(super) fn facts(
+    path: &Path,
+    entries: &BTreeMap<String, Entry>,
+) -> Result<Facts, CheckpointError> {
+    let missing = |name: &str| CheckpointError::Weight {
+        path: path.to_owned(),
+        source: WeightError::Missing {
+            name: name.to_owned(),
+        },
+    };
     // Shape of a key whose dimensions the architecture is read from.
     let shape = |name: &str, rank: usize, layout: &str| match entries.get(name) {
-        None => Err(CheckpointError::Weight {
-            path: source.path().to_owned(),
-            source: WeightError::Missing {
-                name: name.to_owned(),
-            },
-        }),
+        None => Err(missing(name)),
         Some(entry) if entry.shape.len() != rank || entry.shape.contains(&0) => {
             Err(CheckpointError::Architecture {
-                path: source.path().to_owned(),
+                path: path.to_owned(),
                 reason: format!(
                     "{name} has shape {:?}, a plain ViT's is {layout}",
                     entry.shape
@@ -103,7 +107,7 @@ pub(super) fn facts(source: &TensorSource) -> Result<Facts, CheckpointError> {
     let kernel = shape("patch_embed.proj.weight", 4, "[D, C, p, p]")?;
     if kernel[2] != kernel[3] {
         return Err(CheckpointError::Architecture {
-            path: source.path().to_owned(),
+            path: path.to_owned(),
             reason: format!(
                 "patches of {} x {} pixels are not square",
                 kernel[2], kernel[3]
@@ -117,16 +121,19 @@ pub(super) fn facts(source: &TensorSource) -> Result<Facts, CheckpointError> {
     let has = |name| entries.contains_key(name);
     if has("norm.weight") && has("fc_norm.weight") {
         return Err(CheckpointError::Architecture {
-            path: source.path().to_owned(),
+            path: path.to_owned(),
             reason: "it has both norm and fc_norm, and a ViT uses one of them".to_owned(),
             hint: "--ignore-key \"fc_norm.*\" or --ignore-key \"norm.*\" chooses",
         });
     }
-    let depth = entries
+    let blocks: BTreeSet<_> = entries
         .keys()
         .filter_map(|key| matches("blocks.{i}.*", key).flatten())
-        .max()
-        .map_or(0, |last| last + 1);
+        .collect();
+    let depth = blocks.len();
+    if let Some(gap) = (0..depth).find(|block| !blocks.contains(block)) {
+        return Err(missing(&format!("blocks.{gap}.norm1.weight")));
+    }
     Ok(Facts {
         patch_size: kernel[2],
         channels: kernel[1],

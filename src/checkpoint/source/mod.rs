@@ -35,11 +35,26 @@ pub struct Entry {
     range: std::ops::Range<usize>,
 }
 
+/// When a file was last written to, and its length then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Written(u64, Option<std::time::SystemTime>);
+
+impl Written {
+    fn of(path: &Path) -> Result<Self, CheckpointError> {
+        let metadata = std::fs::metadata(path).map_err(|source| CheckpointError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        Ok(Self(metadata.len(), metadata.modified().ok()))
+    }
+}
+
 /// A checkpoint file's tensors, read when asked for.
 #[derive(Debug)]
 pub struct TensorSource {
     path: PathBuf,
     map: memmap2::Mmap,
+    opened: Written,
     entries: BTreeMap<String, Entry>,
 }
 
@@ -52,6 +67,17 @@ impl TensorSource {
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// An error if the file was written to since it was opened.
+    pub fn check_unchanged(&self) -> Result<(), CheckpointError> {
+        if Written::of(&self.path)? == self.opened {
+            Ok(())
+        } else {
+            Err(CheckpointError::Changed {
+                path: self.path.clone(),
+            })
+        }
     }
 
     /// Keys and what is stored under them, sorted by key.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use ::safetensors::{Dtype, SafeTensors};
 
-use super::{CheckpointError, Entry, Float, TensorSource};
+use super::{CheckpointError, Entry, Float, TensorSource, Written};
 
 pub(super) fn open(path: &Path) -> Result<TensorSource, CheckpointError> {
     let read = |source| CheckpointError::Read {
@@ -16,8 +16,9 @@ pub(super) fn open(path: &Path) -> Result<TensorSource, CheckpointError> {
     if file.metadata().map_err(read)?.is_dir() {
         return Err(read(std::io::ErrorKind::IsADirectory.into()));
     }
-    // SAFETY: the map is read-only and lives in the source beside its file; a file that another
-    // process rewrites meanwhile gives wrong weights, which the hash in the record shows.
+    let opened = Written::of(path)?;
+    // SAFETY: the map is read-only, and whoever reads weights through it asks afterwards whether
+    // the file was written to meanwhile (`check_unchanged`).
     #[expect(unsafe_code, reason = "a memory map")]
     let map = unsafe { memmap2::Mmap::map(&file) }.map_err(read)?;
     if let Some(found) = other_format(&map) {
@@ -60,6 +61,7 @@ pub(super) fn open(path: &Path) -> Result<TensorSource, CheckpointError> {
     Ok(TensorSource {
         path: path.to_owned(),
         map,
+        opened,
         entries,
     })
 }

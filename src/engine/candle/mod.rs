@@ -8,6 +8,9 @@ use candle_core::{D, DType, Device, Tensor, Var};
 
 use super::{Activation, Engine, EngineError, EngineKind, HostSlice, Precision, Result};
 
+/// Versions that decide how the engine computes.
+pub const VERSIONS: &str = "candle 0.11, gemm 0.19";
+
 /// candle on the CPU.
 #[derive(Clone, Debug)]
 pub struct Candle {

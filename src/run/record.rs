@@ -1,0 +1,179 @@
+//! Records of kNN cells.
+
+use std::time::Duration;
+
+use crate::data::{DECODERS, Split, fingerprint};
+use crate::engine::NUMERICS_VERSION;
+use crate::error::Error;
+use crate::features::Extraction;
+use crate::plan::{KnnCell, KnnPlan, Subject};
+use crate::report::{
+    CellKey, ComputeRecord, DataRecord, Measured, ProtocolRecord, Record, SCHEMA, Selection,
+    SplitRecord, SubjectRecord,
+};
+
+/// What a cell was evaluated on.
+pub(super) struct Evaluated<'a> {
+    /// Train features.
+    pub train: &'a Extraction,
+    /// Validation features.
+    pub val: &'a Extraction,
+    /// Hash of the stamps of every file.
+    pub stamps: &'a str,
+    /// Time since the cell began.
+    pub wall: Duration,
+}
+
+/// The record of a cell that was just evaluated.
+pub(super) fn new(
+    plan: &KnnPlan,
+    cell: &KnnCell,
+    evaluated: &Evaluated<'_>,
+    measures: Vec<Measured>,
+    mut notes: Vec<String>,
+) -> Result<Record, Error> {
+    let data = DataRecord {
+        root: plan.dataset.root.clone(),
+        classes: plan.dataset.classes.len(),
+        limit: plan.limit,
+        train: split_record(&plan.dataset.train, evaluated.train)?,
+        val: split_record(&plan.dataset.val, evaluated.val)?,
+        stamps: evaluated.stamps.to_owned(),
+    };
+    for (split, record) in [("train", &data.train), ("val", &data.val)] {
+        if record.skipped > 0 {
+            notes.push(format!(
+                "{} of {} {split} images could not be decoded and are left out",
+                record.skipped, record.images
+            ));
+        }
+    }
+    Ok(Record {
+        schema: SCHEMA,
+        cell: CellKey {
+            key: cell.key.clone(),
+            subject: cell.subject_key.clone(),
+            protocol: plan.protocol.hash.clone(),
+            data: plan.data_key.clone(),
+            seed: plan.run.seed,
+        },
+        subject: subject(&cell.subject),
+        protocol: protocol(plan),
+        data,
+        input: json(&cell.input),
+        compute: compute(plan, evaluated),
+        selection: Selection::None,
+        measures,
+        notes,
+    })
+}
+
+/// A record that is up to date, with the names and settings of this run: the cell's key covers
+/// what was computed, not how it was called.
+pub(super) fn reused(plan: &KnnPlan, cell: &KnnCell, known: Record) -> Record {
+    Record {
+        subject: subject(&cell.subject),
+        protocol: protocol(plan),
+        data: DataRecord {
+            root: plan.dataset.root.clone(),
+            limit: plan.limit,
+            ..known.data
+        },
+        ..known
+    }
+}
+
+fn split_record(split: &Split, extraction: &Extraction) -> Result<SplitRecord, Error> {
+    let fingerprint = fingerprint(split, &extraction.contents())?;
+    Ok(SplitRecord {
+        images: split.samples.len(),
+        fingerprint: blake3::Hash::from(fingerprint).to_hex().to_string(),
+        skipped: split.samples.len() - extraction.kept().len(),
+    })
+}
+
+fn subject(subject: &Subject) -> SubjectRecord {
+    match subject {
+        Subject::Checkpoint(checkpoint) => SubjectRecord {
+            name: checkpoint.name.clone(),
+            path: Some(checkpoint.path.clone()),
+            blake3: Some(checkpoint.blake3.clone()),
+            dialect: Some(checkpoint.dialect.name().to_owned()),
+            architecture: json(&checkpoint.config),
+            choices: json(&checkpoint.choices),
+            ignored_keys: checkpoint.audit.ignored().map(str::to_owned).collect(),
+        },
+        Subject::Pixels(_) => SubjectRecord {
+            name: subject.name().to_owned(),
+            path: None,
+            blake3: None,
+            dialect: None,
+            architecture: serde_json::Value::Null,
+            choices: serde_json::Value::Null,
+            ignored_keys: Vec::new(),
+        },
+    }
+}
+
+fn protocol(plan: &KnnPlan) -> ProtocolRecord {
+    ProtocolRecord {
+        name: plan.protocol.spec.name.clone(),
+        version: plan.protocol.spec.version,
+        hash: plan.protocol.hash.clone(),
+        text: plan.protocol.text.clone(),
+        modified: plan.protocol.modified.clone(),
+    }
+}
+
+fn compute(plan: &KnnPlan, evaluated: &Evaluated<'_>) -> ComputeRecord {
+    let encoded = evaluated.train.encoded + evaluated.val.encoded;
+    let seconds = evaluated.train.seconds + evaluated.val.seconds;
+    ComputeRecord {
+        engine: plan.run.engine.versions().to_owned(),
+        precision: plan.run.precision.name().to_owned(),
+        device: processor().map_or_else(|| "cpu".to_owned(), |name| format!("cpu, {name}")),
+        threads: plan.run.threads,
+        batch: plan.run.pass.batch,
+        stored: plan.run.rows.name().to_owned(),
+        decoder: DECODERS.to_owned(),
+        mimbench: match option_env!("MIMBENCH_COMMIT") {
+            Some(commit) => format!("{} ({commit})", env!("CARGO_PKG_VERSION")),
+            None => env!("CARGO_PKG_VERSION").to_owned(),
+        },
+        numerics: NUMERICS_VERSION,
+        created: jiff::Timestamp::now()
+            .strftime("%Y-%m-%dT%H:%M:%SZ")
+            .to_string(),
+        wall_seconds: evaluated.wall.as_secs_f64(),
+        encoded,
+        images_per_second: (encoded > 0).then(|| encoded as f64 / seconds),
+        peak_memory: peak_memory(),
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> serde_json::Value {
+    #[expect(
+        clippy::expect_used,
+        reason = "strings and numbers in plain structures serialise"
+    )]
+    serde_json::to_value(value).expect("a plain structure serialises")
+}
+
+/// Name of the processor, where `/proc` tells.
+fn processor() -> Option<String> {
+    let info = std::fs::read_to_string("/proc/cpuinfo").ok()?;
+    let name = info
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))?;
+    Some(name.trim_start_matches([' ', '\t', ':']).to_owned())
+}
+
+/// Largest resident memory of this process, bytes, where `/proc` tells.
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kilobytes * 1024)
+}

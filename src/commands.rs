@@ -9,7 +9,7 @@ use std::time::Duration;
 use mimbench::checkpoint::{Checkpoint, LoadOptions};
 use mimbench::cli::{
     ComputeArgs, DataArgs, DataCommand, DemoArgs, Device, Engine, FeaturesArgs, ForwardPrecision,
-    InspectArgs, KnnArgs, OnBadImage, StoreArgs, StoreType,
+    InspectArgs, KnnArgs, LoadArgs, OnBadImage, StoreArgs, StoreType,
 };
 use mimbench::data::OpenOptions;
 use mimbench::engine::{EngineKind, Precision};
@@ -28,10 +28,7 @@ pub fn knn(args: KnnArgs) -> Outcome {
     let settings: Vec<_> = args.set.into_iter().map(Setting).collect();
     let path = args.protocol.as_deref();
     let protocol = Protocol::read(path, KnnProtocol::BUILTIN, "knn", &settings)?;
-    let load = LoadOptions {
-        heads: args.heads,
-        ignore_keys: args.ignore_key,
-    };
+    let load = load_options(args.load);
     let data = DataRequest {
         folder: args.data,
         collection: std::env::var_os("MIMBENCH_DATA").map(PathBuf::from),
@@ -66,10 +63,7 @@ pub fn demo(args: DemoArgs) -> Outcome {
 }
 
 pub fn features(args: FeaturesArgs) -> Outcome {
-    let load = LoadOptions {
-        heads: args.heads,
-        ignore_keys: args.ignore_key,
-    };
+    let load = load_options(args.load);
     in_pool(&args.compute, |terminal| {
         let mut checkpoint = Checkpoint::open(&args.ckpt, &load)?;
         let source = match (args.images, args.pixels) {
@@ -112,10 +106,7 @@ pub fn features(args: FeaturesArgs) -> Outcome {
 }
 
 pub fn inspect(args: InspectArgs) -> Outcome {
-    let load = LoadOptions {
-        heads: args.heads,
-        ignore_keys: args.ignore_key,
-    };
+    let load = load_options(args.load);
     let inspection = run::inspect::inspect(&args.file, &load)?;
     if args.json {
         print(&format!("{:#}\n", run::inspect::json(&inspection)))?;
@@ -147,6 +138,13 @@ pub fn data(args: DataArgs) -> Outcome {
         true => ExitCode::SUCCESS,
         false => ExitCode::from(1),
     })
+}
+
+fn load_options(args: LoadArgs) -> LoadOptions {
+    LoadOptions {
+        heads: args.heads,
+        ignore_keys: args.ignore_key,
+    }
 }
 
 fn cores() -> NonZeroUsize {

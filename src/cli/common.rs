@@ -4,6 +4,17 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+/// How a checkpoint is read.
+#[derive(Clone, Debug, Args)]
+pub struct LoadArgs {
+    /// Attention heads [default: card, config.json, else a guess: width / 64]
+    #[arg(long, value_name = "H")]
+    pub heads: Option<usize>,
+    /// Leave out keys that match, as in head_extra.*; marks the row
+    #[arg(long, value_name = "GLOB")]
+    pub ignore_key: Vec<String>,
+}
+
 /// How to compute.
 #[derive(Clone, Debug, Args)]
 pub struct ComputeArgs {

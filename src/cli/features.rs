@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::ComputeArgs;
+use super::{ComputeArgs, LoadArgs};
 
 /// Arguments of `mimbench features`.
 #[derive(Debug, Args)]
@@ -28,12 +28,9 @@ pub struct FeaturesArgs {
     /// Write attn.0 ... ([B, H, N, N]) too
     #[arg(long)]
     pub attention: bool,
-    /// Attention heads [default: card, config.json, else width / 64]
-    #[arg(long, value_name = "H")]
-    pub heads: Option<usize>,
-    /// Leave out keys that match
-    #[arg(long, value_name = "GLOB")]
-    pub ignore_key: Vec<String>,
+    /// How the checkpoint is read.
+    #[command(flatten)]
+    pub load: LoadArgs,
     /// How to compute.
     #[command(flatten)]
     pub compute: ComputeArgs,

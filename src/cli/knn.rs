@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{ComputeArgs, StoreArgs};
+use super::{ComputeArgs, LoadArgs, StoreArgs};
 
 /// Arguments of `mimbench knn`.
 #[derive(Debug, Args)]
@@ -27,12 +27,9 @@ pub struct KnnArgs {
     /// Use at most N images of each split, stratified by class; marks the row
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: Option<u32>,
-    /// Attention heads [default: card, config.json, else width / 64]
-    #[arg(long, value_name = "H")]
-    pub heads: Option<usize>,
-    /// Leave out keys that match, as in head_extra.*; marks the row
-    #[arg(long, value_name = "GLOB")]
-    pub ignore_key: Vec<String>,
+    /// How the checkpoint is read.
+    #[command(flatten)]
+    pub load: LoadArgs,
     /// How to compute.
     #[command(flatten)]
     pub compute: ComputeArgs,

@@ -7,7 +7,9 @@ mod features;
 mod inspect;
 mod knn;
 
-pub use common::{ComputeArgs, Device, Engine, ForwardPrecision, OnBadImage, StoreArgs, StoreType};
+pub use common::{
+    ComputeArgs, Device, Engine, ForwardPrecision, LoadArgs, OnBadImage, StoreArgs, StoreType,
+};
 pub use data::{DataArgs, DataCommand};
 pub use demo::DemoArgs;
 pub use features::FeaturesArgs;

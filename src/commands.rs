@@ -91,10 +91,9 @@ pub fn features(args: FeaturesArgs) -> Outcome {
             terminal,
         )?;
         if written.skipped > 0 {
-            let skipped = written.skipped;
-            terminal.notice(&format!(
-                "{skipped} images could not be decoded and are left out"
-            ));
+            let [skipped, images] = [written.skipped, written.images];
+            let left_out = "images could not be decoded and are left out";
+            terminal.notice(&format!("{skipped} of {images} {left_out}"));
         }
         let mut text = String::new();
         for (name, shape) in written.tensors {

@@ -167,7 +167,7 @@ impl CheckpointError {
     /// What to do next.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Read { .. } => "--ckpt takes a .safetensors file or a card (.toml)".to_owned(),
+            Self::Read { .. } => "a .safetensors file is needed, or for --ckpt a card (.toml)".to_owned(),
             Self::NotSafetensors { .. } => {
                 "in Python: safetensors.torch.save_file(state_dict, \"model.safetensors\")".to_owned()
             }

@@ -148,9 +148,9 @@ impl ImageError {
             Self::UnsupportedVariant { .. } => {
                 Some("convert the file to PNG, which keeps its pixels".into())
             }
-            Self::TooLarge { .. } | Self::ResizeTooLarge { .. } => Some(
-                "shrink the image, or raise max_pixels if it comes from a trusted source".into(),
-            ),
+            Self::TooLarge { .. } | Self::ResizeTooLarge { .. } => {
+                Some("it may be a decompression bomb; shrink it if it is a real image".into())
+            }
             Self::Corrupt { .. } => {
                 Some("open the file in an image viewer, or fetch it again".into())
             }

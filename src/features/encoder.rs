@@ -24,7 +24,7 @@ impl EncoderError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::NoSuchTap { .. } => Some(
-                "--feature chooses cls, mean_patch or concat, --raw leaves the final norm out"
+                "--set task.layers=last, task.feature=mean_patch or task.norm=raw chooses another feature"
                     .to_owned(),
             ),
             Self::Engine(_) => Some("a smaller --batch needs less memory".to_owned()),

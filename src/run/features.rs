@@ -36,7 +36,9 @@ pub struct Wanted {
 pub struct Written {
     /// Names and shapes, in the file's order.
     pub tensors: Vec<(String, Vec<usize>)>,
-    /// Images left out because they could not be decoded.
+    /// Images in the folder, or in the tensor.
+    pub images: usize,
+    /// Of these, images left out because they could not be decoded.
     pub skipped: usize,
 }
 
@@ -58,6 +60,7 @@ pub fn run(
         images: Vec::new(),
     };
     let mut extra = Vec::new();
+    let images;
     let mut skipped = 0;
     let mut metadata = BTreeMap::from([
         ("checkpoint".to_owned(), checkpoint.blake3.clone()),
@@ -84,11 +87,11 @@ pub fn run(
             );
             terminal.end();
             encoded?;
+            images = split.samples.len();
             if collected.images.is_empty() {
-                let images = split.samples.len();
                 return Err(ExtractError::NothingLeft(images, split.name).into());
             }
-            skipped = split.samples.len() - collected.images.len();
+            skipped = images - collected.images.len();
             extra = image_tensors(&split, &classes, &collected.images);
             let input = serde_json::to_string(spec).unwrap_or_default();
             metadata.insert("input".to_owned(), input);
@@ -96,7 +99,8 @@ pub fn run(
         }
         PixelSource::Tensor(path, key) => {
             let pixels = pixel_tensor(checkpoint, path, key.as_deref())?;
-            let image = pixels.data.len() / pixels.shape[0];
+            images = pixels.shape[0];
+            let image = pixels.data.len() / images;
             for batch in pixels.data.chunks(image * options.batch) {
                 let outputs = encoder.encode(batch, batch.len() / image, &taps)?;
                 collected.append(&outputs.iter().collect::<Vec<_>>());
@@ -128,6 +132,7 @@ pub fn run(
         .map(|tensor| (tensor.name, tensor.shape));
     Ok(Written {
         tensors: tensors.collect(),
+        images,
         skipped,
     })
 }
@@ -137,11 +142,7 @@ fn image_tensors(split: &Split, classes: &[String], images: &[usize]) -> Vec<Nam
     let samples = || images.iter().map(|&image| &split.samples[image]);
     let files: Vec<&str> = samples().map(|sample| sample.path.as_str()).collect();
     let files = files.join("\n").into_bytes();
-    let mut tensors = vec![NamedTensor {
-        name: "files".to_owned(),
-        shape: vec![files.len()],
-        elements: Elements::U8(files.into()),
-    }];
+    let mut tensors = Vec::new();
     if !classes.is_empty() {
         let labels: Vec<i64> = samples().map(|sample| sample.label.into()).collect();
         tensors.push(NamedTensor {
@@ -150,6 +151,11 @@ fn image_tensors(split: &Split, classes: &[String], images: &[usize]) -> Vec<Nam
             elements: Elements::I64(labels.into()),
         });
     }
+    tensors.push(NamedTensor {
+        name: "files".to_owned(),
+        shape: vec![files.len()],
+        elements: Elements::U8(files.into()),
+    });
     tensors
 }
 

@@ -291,15 +291,15 @@ impl KnnProtocol {
                 format!("{} overflows exp(1/T) in f32", task.temperature),
             );
         }
-        if repeats(&task.k) {
-            return wrong("task.k", format!("lists a number twice: {:?}", task.k));
+        if let Some(twice) = repeated(&task.k) {
+            return wrong("task.k", format!("lists {twice} twice"));
         }
         if let Layers::Blocks(blocks) = &task.layers {
             if blocks.is_empty() {
                 return wrong("task.layers", "lists no block".to_owned());
             }
-            if repeats(blocks) {
-                return wrong("task.layers", format!("lists a block twice: {blocks:?}"));
+            if let Some(twice) = repeated(blocks) {
+                return wrong("task.layers", format!("lists block {twice} twice"));
             }
         }
         if task.search == Search::Hnsw
@@ -311,7 +311,8 @@ impl KnnProtocol {
     }
 }
 
-fn repeats(numbers: &[usize]) -> bool {
+/// The first number that stands in the list a second time.
+fn repeated(numbers: &[usize]) -> Option<usize> {
     let mut seen = HashSet::new();
-    !numbers.iter().all(|number| seen.insert(number))
+    numbers.iter().copied().find(|&number| !seen.insert(number))
 }

@@ -7,9 +7,14 @@
     reason = "tests fail by panicking and print why they are skipped"
 )]
 
+mod architecture;
+mod command_line;
 mod conformance;
+mod faults;
 mod goldens;
 mod images;
 mod knn;
+mod protocol;
 mod scenes;
+mod store;
 mod support;

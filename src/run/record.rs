@@ -151,12 +151,14 @@ fn compute(plan: &KnnPlan, evaluated: &Evaluated<'_>) -> ComputeRecord {
     }
 }
 
+/// A plain structure as JSON, its f32 numbers as short as they are written in files.
+#[expect(
+    clippy::expect_used,
+    reason = "strings and numbers in plain structures serialise"
+)]
 fn json(value: &impl serde::Serialize) -> serde_json::Value {
-    #[expect(
-        clippy::expect_used,
-        reason = "strings and numbers in plain structures serialise"
-    )]
-    serde_json::to_value(value).expect("a plain structure serialises")
+    let text = serde_json::to_string(value).expect("a plain structure serialises");
+    serde_json::from_str(&text).expect("what was just written parses")
 }
 
 /// Name of the processor, where `/proc` tells.

@@ -15,16 +15,13 @@ mod shards;
 mod subset;
 mod synset;
 
-pub use dataset::{
-    Dataset, IMAGE_EXTENSIONS, LabelSource, MAX_CLASSES, MAX_IMAGE_BYTES, OpenOptions, Sample,
-    Split,
-};
+pub use dataset::{Dataset, LabelSource, OpenOptions, Sample, Split};
 pub use dataset_error::{DatasetError, LabelProblem, ShardProblem};
 pub use decode::{Colour, Limits, Pixels, decode};
 pub use image_error::{ImageError, ImageFormat};
 pub use input::{InputSpec, Preprocessor, Resize};
 pub use loader::{LoadError, Loaded, load_batches};
-pub use manifest::{FileStamp, class_order_digest, content_hash, fingerprint};
+pub use manifest::{FileStamp, content_hash, fingerprint};
 pub use resize::{Interpolation, Resizer, Window};
 
 /// Decoders whose versions decide the bytes of an image.

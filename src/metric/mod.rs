@@ -12,5 +12,5 @@ pub use accuracy::{Accuracy, Hits, accuracy};
 pub use exact::{Neighbours, exact_neighbours};
 pub use hnsw::{HnswOptions, hnsw_neighbours, recall_at_k};
 pub use metric_error::{MetricError, Side};
-pub use rows::{Dense, Rows, normalise_rows};
+pub use rows::{Dense, Rows};
 pub use vote::{Predictions, Ranking, Vote, vote_curve};

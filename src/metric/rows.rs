@@ -62,22 +62,12 @@ impl Rows for Dense<'_> {
 /// The smallest norm a row is divided by (`eps` of `torch.nn.functional.normalize`).
 const SMALLEST_NORM: f32 = 1e-12;
 
-/// rows: [n, dim] -> the same rows, each divided by `max(||row||_2, 1e-12)`.
+/// Divides a row by `max(||row||_2, 1e-12)`, as `torch.nn.functional.normalize` does, in place;
+/// returns the norm that it had, which is finite exactly when the normalised row holds no NaN and
+/// was not flattened by an overflow.
 ///
-/// The semantics of `torch.nn.functional.normalize(rows, dim=1)`. The squares are added in
-/// `f64` in a fixed order and the norm is rounded to `f32` once, so a row's result depends
-/// on that row alone. `dim = 0` leaves nothing to do.
-pub fn normalise_rows(rows: &mut [f32], dim: usize) {
-    if dim == 0 {
-        return;
-    }
-    for row in rows.chunks_exact_mut(dim) {
-        normalise_row(row);
-    }
-}
-
-/// Normalises one row in place; returns the norm that it had, which is finite exactly when
-/// the normalised row holds no NaN and was not flattened by an overflow.
+/// The squares are added in `f64` in a fixed order and the norm is rounded to `f32` once, so a
+/// row's result depends on that row alone.
 pub(super) fn normalise_row(row: &mut [f32]) -> f32 {
     /// Sums kept apart so that the compiler can add them side by side.
     const LANES: usize = 8;
@@ -110,8 +100,9 @@ mod tests {
 
     #[test]
     fn rows_get_unit_length_and_zero_rows_stay_zero() {
-        let mut rows = vec![3.0, 4.0, 0.0, 0.0, 1e-13, 0.0, -2e30, 0.0];
-        normalise_rows(&mut rows, 2);
+        let mut rows = [3.0, 4.0, 0.0, 0.0, 1e-13, 0.0, -2e30, 0.0];
+        rows.chunks_exact_mut(2)
+            .for_each(|row| _ = normalise_row(row));
         // The third row is divided by eps, not by its norm.
         assert_eq!(rows[..4], [0.6, 0.8, 0.0, 0.0]);
         assert!((rows[4] - 0.1).abs() < 1e-7);

@@ -1,4 +1,9 @@
 //! The command line: structures only, one file a subcommand.
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    rustdoc::invalid_html_tags,
+    reason = "these comments are the help texts"
+)]
 
 mod common;
 mod data;

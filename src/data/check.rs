@@ -87,7 +87,7 @@ pub struct ClassReport {
     pub missing_in_train: Vec<String>,
     /// Classes without validation images, in label order.
     pub missing_in_val: Vec<String>,
-    /// Hash of the names in label order, in hex ([`manifest::class_order_digest`]).
+    /// Hash of the names in label order, in hex.
     pub order_digest: String,
 }
 

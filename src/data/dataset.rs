@@ -259,7 +259,7 @@ impl Split {
     /// Reads one encoded image. Safe to call from several threads at once.
     ///
     /// # Errors
-    /// When the file cannot be read, is larger than [`MAX_IMAGE_BYTES`], or is not the one that
+    /// When the file cannot be read, is larger than 512 MiB, or is not the one that
     /// was listed (its inode, size or modification time differ).
     pub fn read(&self, index: usize) -> Result<Vec<u8>, DatasetError> {
         let sample = self.sample(index)?;

@@ -8,7 +8,7 @@ use super::vote::{Predictions, first_outside};
 pub struct Hits {
     /// Number of images that are.
     pub count: u64,
-    /// Whether each image is: [n].
+    /// Whether each image is: `[n]`.
     pub by_image: Vec<bool>,
 }
 
@@ -36,7 +36,7 @@ pub struct Accuracy {
     pub top5_strict: Hits,
 }
 
-/// labels: [n], the true classes of the test images.
+/// labels: `[n]`, the true classes of the test images.
 ///
 /// # Errors
 /// `Mismatch` when there are not as many labels as predictions, `Label` when one is no class.

@@ -13,9 +13,9 @@ use super::similarity::{GROUP, PANEL, Tile, for_each_tile, pack};
 pub struct Neighbours {
     /// Neighbours a test row.
     pub k: usize,
-    /// Indices of train rows: [n, k].
+    /// Indices of train rows: `[n, k]`.
     pub index: Vec<u32>,
-    /// Cosine similarities: [n, k].
+    /// Cosine similarities: `[n, k]`.
     pub similarity: Vec<f32>,
 }
 
@@ -57,14 +57,14 @@ impl Neighbours {
 
 /// The `k` train rows of highest cosine similarity for each test row, by comparing all pairs.
 ///
-/// train: [N, dim], test: [n, dim], both normalised here -> [n, min(k, N)]: a `k` above the
+/// train: `[N, dim]`, test: `[n, dim]`, both normalised here -> `[n, min(k, N)]`: a `k` above the
 /// number of train rows is lowered to it, and `Neighbours::k` says so. Equal similarities are
 /// ordered by train index. A zero row has similarity 0 with every row.
 ///
 /// Each similarity is an `f32` chain of fused multiply-adds in feature order: the result
 /// depends neither on `threads` (0 counts as 1) nor on the block sizes.
 ///
-/// Besides the result, [n, k] x 8 bytes, the search holds at most about 16 MiB of packed train
+/// Besides the result, `[n, k]` x 8 bytes, the search holds at most about 16 MiB of packed train
 /// rows and 512 MiB of packed test rows with their candidates (more only when single rows are
 /// larger than that). Train rows are read once for each such wave of test rows: at dim 768 and
 /// k = 20, once for the first 140 000 of them.

@@ -67,7 +67,7 @@ const TEST_BLOCK: usize = 256;
 
 /// Probably the `k` train rows of highest cosine similarity for each test row.
 ///
-/// train: [N, dim], test: [n, dim], both normalised here -> [n, min(k, N)], with the order and
+/// train: `[N, dim]`, test: `[n, dim]`, both normalised here -> `[n, min(k, N)]`, with the order and
 /// the similarities of `exact_neighbours`, bit for bit: only which rows are found may differ.
 ///
 /// The graph is built on one thread in train order and `hnsw_rs` draws layers from a fixed

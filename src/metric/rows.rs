@@ -10,7 +10,7 @@ pub trait Rows: Sync {
     /// Features a row.
     fn dim(&self) -> usize;
 
-    /// Copies the rows from `start` on into `out`: [n, dim], row after row, with
+    /// Copies the rows from `start` on into `out`: `[n, dim]`, row after row, with
     /// `out.len() = n * dim` and `start + n <= len`.
     fn copy(&self, start: usize, out: &mut [f32]);
 

@@ -49,7 +49,7 @@ pub(super) fn pack<const WIDTH: usize>(
     Ok(())
 }
 
-/// rows: [n, dim] with `n <= WIDTH` -> out: [dim, WIDTH], zero behind the last row.
+/// rows: `[n, dim]` with `n <= WIDTH` -> out: [dim, WIDTH], zero behind the last row.
 fn transpose<const WIDTH: usize>(rows: &[f32], dim: usize, out: &mut [[f32; WIDTH]]) {
     /// Features moved at a time, so that the written lines stay in the first-level cache.
     const STRIP: usize = 16;

@@ -49,13 +49,13 @@ pub struct Predictions {
     pub k: usize,
     /// Number of classes.
     pub classes: usize,
-    /// The best classes of each test row: [n].
+    /// The best classes of each test row: `[n]`.
     pub ranked: Vec<Ranking>,
 }
 
 /// The predictions of the first `k` neighbours for each of `ks`, in the order of `ks`.
 ///
-/// train_labels: [N], class ids below `classes`. One pass over the neighbours serves all `ks`:
+/// train_labels: `[N]`, class ids below `classes`. One pass over the neighbours serves all `ks`:
 /// scores only grow, so that a new vote moves one class up at most.
 ///
 /// `classes` is the real number of classes. (DINO's script has 1000 columns for every data

@@ -318,7 +318,7 @@ impl Bench {
         let since = Instant::now();
         while self.parts(results).len() < parts {
             assert!(
-                since.elapsed() < Duration::from_secs(60),
+                since.elapsed() < Duration::from_secs(300),
                 "no {parts} parts"
             );
             std::thread::sleep(Duration::from_millis(1));
@@ -336,7 +336,7 @@ fn what_is_interrupted_or_killed_goes_on_where_it_was() {
 
     let resumes = |results: &str, at_least: usize| {
         let kept = bench.parts(results).len();
-        assert!((at_least..SLOW).contains(&kept), "{kept} parts");
+        assert!((at_least..=SLOW).contains(&kept), "{kept} parts");
         let rest = Run::from(bench.start(results).wait_with_output().unwrap()).ok();
         assert_eq!(encoded(&rest), SLOW - kept);
         assert_eq!(rest.stdout, whole.stdout.replace("whole", results));
@@ -364,10 +364,19 @@ fn what_is_interrupted_or_killed_goes_on_where_it_was() {
 
     // Once in the train split, once near its end, once in the val split.
     for (results, parts) in [("early", 3), ("late", 55), ("val", 61)] {
-        let mut run = bench.start(results);
-        bench.wait_for(parts, results);
-        run.kill().unwrap();
-        let killed = Run::from(run.wait_with_output().unwrap());
+        let killed = (0..5).find_map(|_| {
+            let mut run = bench.start(results);
+            bench.wait_for(parts, results);
+            run.kill().unwrap();
+            let killed = Run::from(run.wait_with_output().unwrap());
+            // On a stalled machine the run may be over before the kill reaches it.
+            if killed.code == Some(0) {
+                std::fs::remove_dir_all(bench.path(results)).unwrap();
+                return None;
+            }
+            Some(killed)
+        });
+        let killed = killed.expect("a run that is killed before its end");
         assert_eq!((killed.code, killed.stdout.as_str()), (None, ""));
         resumes(results, parts);
     }

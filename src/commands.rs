@@ -39,8 +39,7 @@ pub fn knn(args: KnnArgs) -> Outcome {
     in_pool(&args.compute, |terminal| {
         let subjects = run::knn::open(&args.ckpt, &load)?;
         let plan = KnnPlan::new(protocol, &data, subjects, options)?;
-        let (records, errors) = run::knn::run(&plan, terminal)?;
-        print_records(&records, errors, &args.store)
+        evaluate(&plan, &args.store, terminal)
     })
 }
 
@@ -57,8 +56,7 @@ pub fn demo(args: DemoArgs) -> Outcome {
             limit: None,
         };
         let plan = KnnPlan::new(protocol, &data, subjects, options)?;
-        let (records, errors) = run::knn::run(&plan, terminal)?;
-        print_records(&records, errors, &args.store)
+        evaluate(&plan, &args.store, terminal)
     })
 }
 
@@ -208,31 +206,36 @@ fn in_pool(args: &ComputeArgs, work: impl FnOnce(&mut Terminal) -> Outcome + Sen
 }
 
 /// Prints the rows there are; then the errors of the others, the last as the command's own.
-fn print_records(records: &[Record], mut errors: Vec<Error>, args: &StoreArgs) -> Outcome {
+fn evaluate(plan: &KnnPlan, args: &StoreArgs, terminal: &mut Terminal) -> Outcome {
+    let (records, mut errors) = run::knn::run(plan, terminal)?;
     let last = errors.pop();
     if !records.is_empty() {
-        if args.json {
-            print_json(records)?;
-        } else if args.csv {
-            print(&csv::render(&full_table(records))?)?;
-        } else {
-            let colour = match std::io::stdout().is_terminal() {
-                true => terminal::Colour::Always,
-                false => terminal::Colour::Never,
-            };
-            let headline = terminal::render(&headline_table(records), None, colour)?;
-            let curve = terminal::render(&curve_table(records), None, colour)?;
-            print(&format!(
-                "{}\n\n{}\n",
-                headline.trim_end(),
-                curve.trim_end()
-            ))?;
-        }
+        print_records(&records, args)?;
     }
     for error in &errors {
         crate::report_error(error);
     }
     last.map_or(Ok(ExitCode::SUCCESS), Err)
+}
+
+fn print_records(records: &[Record], args: &StoreArgs) -> Result<(), Error> {
+    if args.json {
+        return print_json(records);
+    }
+    if args.csv {
+        return print(&csv::render(&full_table(records))?);
+    }
+    let colour = match std::io::stdout().is_terminal() {
+        true => terminal::Colour::Always,
+        false => terminal::Colour::Never,
+    };
+    let headline = terminal::render(&headline_table(records), None, colour)?;
+    let curve = terminal::render(&curve_table(records), None, colour)?;
+    print(&format!(
+        "{}\n\n{}\n",
+        headline.trim_end(),
+        curve.trim_end()
+    ))
 }
 
 fn print_json(value: &(impl serde::Serialize + ?Sized)) -> Result<(), Error> {

@@ -13,7 +13,7 @@ use crate::data::{
 };
 use crate::engine::HostTensor;
 use crate::store::{
-    ImageStamp, Lock, Part, PartWriter, RowType, StoreError, list_parts, merge_parts,
+    ImageStamp, Lock, Part, PartWriter, RowType, StoreError, delete, list_parts, merge_parts,
     remove_leftovers,
 };
 
@@ -651,11 +651,7 @@ fn usable_parts(
         let why = match Part::open(&path) {
             Ok(part) if part.header.start < end => {
                 // A merged part whose sources a kill left behind.
-                std::fs::remove_file(&path).map_err(|source| StoreError::Io {
-                    action: "delete",
-                    path,
-                    source,
-                })?;
+                delete(&path)?;
                 continue;
             }
             Ok(part) => match current(part, &path, object, dim, contents)? {
@@ -669,11 +665,7 @@ fn usable_parts(
             Err(error) => return Err(error.into()),
         };
         observer.notice(&format!("{}: {why}; computing it again", path.display()));
-        std::fs::remove_file(&path).map_err(|source| StoreError::Io {
-            action: "delete",
-            path,
-            source,
-        })?;
+        delete(&path)?;
     }
     Ok(parts)
 }

@@ -32,7 +32,8 @@ fn config() -> VitConfig {
     }
 }
 
-/// Draws so many train and validation scenes a class and saves the untrained ViT below the results folder; both are found again
+/// Draws so many train and validation scenes a class and saves the untrained ViT below the results
+/// folder; both are found again
 /// by the next run. Returns the dataset and what is to be evaluated on it.
 pub fn prepare(
     [train_per_class, val_per_class]: [usize; 2],

@@ -80,6 +80,11 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     file.commit()
 }
 
+/// Deletes a file.
+pub fn delete(path: &Path) -> Result<(), StoreError> {
+    std::fs::remove_file(path).map_err(StoreError::io("delete", path))
+}
+
 /// Deletes what killed processes left half-written in `folder` under names that begin with
 /// `prefix`; the caller holds the lock under which such files are written.
 pub fn remove_leftovers(folder: &Path, prefix: &str) -> Result<(), StoreError> {
@@ -89,7 +94,7 @@ pub fn remove_leftovers(folder: &Path, prefix: &str) -> Result<(), StoreError> {
         let name = entry.file_name();
         let name = name.to_string_lossy();
         if name.starts_with(prefix) && name.ends_with(".tmp") {
-            std::fs::remove_file(entry.path()).map_err(&failed)?;
+            delete(&entry.path())?;
         }
     }
     Ok(())

@@ -7,7 +7,7 @@ mod lock;
 mod part;
 mod tensors;
 
-pub use atomic::{AtomicFile, remove_leftovers, write_atomic};
+pub use atomic::{AtomicFile, delete, remove_leftovers, write_atomic};
 pub use error::StoreError;
 pub use lock::Lock;
 pub use part::{ImageStamp, Part, PartHeader, PartWriter, RowType, list_parts, merge_parts};

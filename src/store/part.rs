@@ -4,6 +4,7 @@
 //! JSON header (u32), the header padded with spaces, one stamp of 48 bytes an image, the rows.
 //! Header and stamps end on a multiple of 64 bytes.
 
+use std::cmp::Reverse;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use std::path::{Path, PathBuf};
 use half::f16;
 use serde::{Deserialize, Serialize};
 
-use super::{AtomicFile, StoreError};
+use super::{AtomicFile, StoreError, delete};
 
 const MAGIC: [u8; 8] = *b"MIMPART1";
 /// Magic number, hash and header length.
@@ -364,7 +365,7 @@ fn replace(run: Option<(PartWriter, Vec<PathBuf>)>, folder: &Path) -> Result<(),
     };
     merged.commit(folder)?;
     for source in sources {
-        std::fs::remove_file(&source).map_err(StoreError::io("delete", &source))?;
+        delete(&source)?;
     }
     Ok(())
 }
@@ -389,16 +390,10 @@ pub fn list_parts(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
         }
     }
     // Names are `start-end` in ten digits each.
-    parts.sort_by(|a, b| {
-        let key = |path: &Path| {
-            path.file_stem()
-                .map(|stem| stem.to_string_lossy().into_owned())
-        };
-        let (a, b) = (key(a).unwrap_or_default(), key(b).unwrap_or_default());
-        let (a, b) = (a.split_once('-'), b.split_once('-'));
-        a.map(|(start, _)| start)
-            .cmp(&b.map(|(start, _)| start))
-            .then(b.cmp(&a))
+    parts.sort_by_cached_key(|path| {
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let (start, end) = stem.split_once('-').unwrap_or((&stem, ""));
+        (start.to_owned(), Reverse(end.to_owned()))
     });
     Ok(parts)
 }

@@ -248,9 +248,8 @@ fn unknown_keys_are_named_and_left_out_only_on_request() {
         &["--ignore-key", "blocks.0.*.gamma"],
         &one,
     );
-    let args = ["knn", "--data", "data", "--ckpt", "scaled.safetensors"];
     let ignore = ["--ignore-key", "*.gamma"];
-    let table = bench.run(&[&args[..], &ignore].concat()).ok();
+    let table = bench.knn_of(&["scaled.safetensors"], &ignore).ok();
     assert!(table.stdout.contains("* ["), "{}", table.stdout);
     assert!(
         table
@@ -258,7 +257,10 @@ fn unknown_keys_are_named_and_left_out_only_on_request() {
             .contains("key blocks.0.ls1.gamma left out on request")
     );
     let records = bench
-        .run(&[&args[..], &ignore, &["--json"]].concat())
+        .knn_of(
+            &["scaled.safetensors"],
+            &[&ignore[..], &["--json"]].concat(),
+        )
         .records();
     let ignored = &records[0]["subject"]["ignored_keys"];
     assert_eq!(
@@ -278,17 +280,8 @@ fn of_two_final_norms_one_is_chosen_as_the_hint_says() {
     mimbench::checkpoint::save(&bench.path("both.safetensors"), &weights).unwrap();
     bench.refuses("both.safetensors", &[], &["norm and fc_norm"]);
     for (ignore, feature) in [("fc_norm.*", "cls"), ("norm.*", "mean_patch")] {
-        let args = [
-            "knn",
-            "--json",
-            "--data",
-            "data",
-            "--ckpt",
-            "both.safetensors",
-        ];
-        let records = bench
-            .run(&[&args[..], &["--ignore-key", ignore]].concat())
-            .records();
+        let more = ["--json", "--ignore-key", ignore];
+        let records = bench.knn_of(&["both.safetensors"], &more).records();
         let found = records[0]["measures"][0]["feature"].as_str().unwrap();
         assert_eq!(found, format!("block 1 {feature} norm"));
     }

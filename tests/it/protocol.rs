@@ -84,19 +84,12 @@ fn every_checkpoint_has_a_row_and_its_own_name() {
     let copy = bench.path("three/vit.safetensors");
     std::fs::copy(bench.path("one/vit.safetensors"), copy).unwrap();
     let vits = [
+        "tiny.safetensors",
         "one/vit.safetensors",
         "two/vit.safetensors",
         "three/vit.safetensors",
     ];
-    let args = [
-        "knn",
-        "--json",
-        "--data",
-        "data",
-        "--ckpt",
-        "tiny.safetensors",
-    ];
-    let records = bench.run(&[&args[..], &vits].concat()).records();
+    let records = bench.knn_of(&vits, &["--json"]).records();
     let names: Vec<_> = records
         .iter()
         .map(|record| &record["subject"]["name"])

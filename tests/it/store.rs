@@ -123,8 +123,7 @@ fn equal_cells_keep_the_words_they_were_asked_in() {
         bench.path("twin.safetensors"),
     )
     .unwrap();
-    let args = ["knn", "--data", "data", "--ckpt", "twin.safetensors"];
-    let twin = bench.run(&args).ok();
+    let twin = bench.knn_of(&["twin.safetensors"], &[]).ok();
     assert_eq!(encoded(&twin), 0);
     assert_eq!(twin.stdout, plain.stdout.replace("tiny", "twin"));
 }

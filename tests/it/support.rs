@@ -227,8 +227,13 @@ impl Bench {
 
     /// `mimbench knn` of `tiny.safetensors` on `data`, and whatever else is asked for.
     pub fn knn(&self, more: &[&str]) -> Run {
-        let args = ["knn", "--threads", "1", "--ckpt", "tiny.safetensors"];
-        self.run(&[&args[..], &["--data", "data"], more].concat())
+        self.knn_of(&["tiny.safetensors"], more)
+    }
+
+    /// `mimbench knn` of other checkpoints on `data`, and whatever else is asked for.
+    pub fn knn_of(&self, ckpts: &[&str], more: &[&str]) -> Run {
+        let args = ["knn", "--threads", "1", "--data", "data", "--ckpt"];
+        self.run(&[&args[..], ckpts, more].concat())
     }
 
     /// Every file below `name` with the hash of its contents.

@@ -16,6 +16,7 @@ use criterion::{Criterion, Throughput};
 use mimbench::engine::candle::Candle;
 use mimbench::engine::{Activation, Precision};
 use mimbench::features::{Encoder, Tap};
+use mimbench::nn::Loader;
 use mimbench::vit::{FinalNorm, Vit, VitConfig, VitEncoder, random_weights};
 
 /// timm's `vit_base_patch16_224`.
@@ -40,7 +41,8 @@ fn main() {
     let config = vit_base();
     let engine = Candle::new(Precision::F32);
     let mut weights = random_weights(&config, 0);
-    let vit = Vit::load(&engine, &config, &mut weights).expect("weights of this architecture");
+    let vit = Vit::load(&mut Loader::frozen(&engine, &mut weights), &config)
+        .expect("weights of this architecture");
     let encoder = VitEncoder::new(engine, vit);
     let mut arguments = std::env::args().skip_while(|argument| argument != "--batch");
     let batch: usize = arguments

@@ -9,6 +9,8 @@ mod host;
 
 pub use host::{HostSlice, HostTensor};
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// Version of everything that can change a bit of a feature: part of every store key, raised
@@ -35,6 +37,25 @@ impl EngineKind {
     pub fn versions(self) -> &'static str {
         match self {
             Self::Candle => candle::VERSIONS,
+        }
+    }
+}
+
+/// Where an engine computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Device {
+    /// The processor.
+    Cpu,
+    /// The CUDA device of this index.
+    Cuda(usize),
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(index) => write!(f, "cuda:{index}"),
         }
     }
 }
@@ -81,6 +102,43 @@ pub enum Targets<'a, T> {
     Classes(&'a [u32]),
     /// One distribution a row: `[B, C]`.
     Soft(&'a T),
+}
+
+/// Settings of one AdamW step: Adam with decoupled weight decay, as `torch.optim.AdamW` computes
+/// it (PyTorch, `torch/optim/adamw.py`).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamW {
+    /// Learning rate of this step.
+    pub learning_rate: f64,
+    /// Decay of the running mean of gradients, then of their squares.
+    pub betas: [f64; 2],
+    /// Added to the root of the mean square.
+    pub eps: f64,
+    /// Fraction of a parameter that one unit of learning rate takes away.
+    pub weight_decay: f64,
+    /// Number of this step, from 1 on: it corrects the means for their start at zero.
+    pub step: u32,
+}
+
+/// What AdamW keeps of one parameter, both in the parameter's shape and zero before the first
+/// step.
+#[derive(Clone, Debug)]
+pub struct Moments<T> {
+    /// Running mean of the gradients.
+    pub mean: T,
+    /// Running mean of their squares.
+    pub square: T,
+}
+
+/// One parameter in an AdamW step.
+#[derive(Clone, Copy, Debug)]
+pub struct Update<'a, T> {
+    /// A leaf made by [`Engine::parameter`].
+    pub parameter: &'a T,
+    /// Its gradient.
+    pub gradient: &'a T,
+    /// What is kept of it.
+    pub moments: &'a Moments<T>,
 }
 
 /// An operation of the tensor library failed: a shape that does not fit, or no memory.
@@ -133,12 +191,20 @@ pub trait Engine: Clone + Send {
     fn to_f64(&self, x: &Self::Tensor) -> Result<Vec<f64>>;
 
     /// Gradients of a scalar with respect to `inputs`, in their order; `None` where the loss does
-    /// not depend on the input.
+    /// not depend on the input. The graph is used up, as by PyTorch's `backward()`: what it saved
+    /// is let go on the way, and a second call on it is an error.
     fn grad(
         &self,
         loss: &Self::Tensor,
         inputs: &[&Self::Tensor],
     ) -> Result<Vec<Option<Self::Tensor>>>;
+
+    /// Zero moments of a parameter.
+    fn moments(&self, parameter: &Self::Tensor) -> Result<Moments<Self::Tensor>>;
+
+    /// One AdamW step over a group of parameters with common settings, in place: every handle to a
+    /// parameter and to its moments sees the new values.
+    fn adamw(&self, settings: &AdamW, group: &[Update<'_, Self::Tensor>]) -> Result<()>;
 
     /// The same values without their graph.
     fn detach(&self, x: &Self::Tensor) -> Self::Tensor;

@@ -1,6 +1,6 @@
 //! Multi-head self-attention with packed projections.
 
-use super::{Linear, WeightError, Weights};
+use super::{Linear, Loader, WeightError};
 use crate::engine::{Engine, Result};
 
 /// `proj(softmax(q kᵀ / √head_dim) v)`.
@@ -15,15 +15,14 @@ pub struct Attention<E: Engine> {
 impl<E: Engine> Attention<E> {
     /// From `prefix.qkv` `[3 D, D]` and `prefix.proj` `[D, D]`.
     pub fn load(
-        engine: &E,
-        weights: &mut Weights,
+        loader: &mut Loader<'_, E>,
         prefix: &str,
         width: usize,
         heads: usize,
     ) -> std::result::Result<Self, WeightError> {
         Ok(Self {
-            qkv: Linear::load(engine, weights, &format!("{prefix}.qkv"), width, 3 * width)?,
-            proj: Linear::load(engine, weights, &format!("{prefix}.proj"), width, width)?,
+            qkv: Linear::load(loader, &format!("{prefix}.qkv"), width, 3 * width)?,
+            proj: Linear::load(loader, &format!("{prefix}.proj"), width, width)?,
             heads,
             scale: 1.0 / ((width / heads) as f64).sqrt(),
         })

@@ -1,6 +1,6 @@
 //! Affine map over the last axis.
 
-use super::{WeightError, Weights};
+use super::{Loader, WeightError};
 use crate::engine::{Engine, Result};
 
 /// `x Wᵀ + b`: `[.., I] -> [.., O]`.
@@ -13,15 +13,14 @@ pub struct Linear<E: Engine> {
 impl<E: Engine> Linear<E> {
     /// From `prefix.weight` `[outputs, inputs]` and `prefix.bias` `[outputs]`.
     pub fn load(
-        engine: &E,
-        weights: &mut Weights,
+        loader: &mut Loader<'_, E>,
         prefix: &str,
         inputs: usize,
         outputs: usize,
     ) -> std::result::Result<Self, WeightError> {
         Ok(Self {
-            weight: weights.take(engine, &format!("{prefix}.weight"), &[outputs, inputs])?,
-            bias: weights.take(engine, &format!("{prefix}.bias"), &[outputs])?,
+            weight: loader.take(&format!("{prefix}.weight"), &[outputs, inputs])?,
+            bias: loader.take(&format!("{prefix}.bias"), &[outputs])?,
         })
     }
 

@@ -1,6 +1,6 @@
 //! The two-layer perceptron of a transformer block.
 
-use super::{Linear, WeightError, Weights};
+use super::{Linear, Loader, WeightError};
 use crate::engine::{Activation, Engine, Result};
 
 /// `fc2(act(fc1(x)))`.
@@ -14,15 +14,14 @@ pub struct Mlp<E: Engine> {
 impl<E: Engine> Mlp<E> {
     /// From `prefix.fc1` and `prefix.fc2`.
     pub fn load(
-        engine: &E,
-        weights: &mut Weights,
+        loader: &mut Loader<'_, E>,
         prefix: &str,
         (width, hidden): (usize, usize),
         activation: Activation,
     ) -> std::result::Result<Self, WeightError> {
         Ok(Self {
-            fc1: Linear::load(engine, weights, &format!("{prefix}.fc1"), width, hidden)?,
-            fc2: Linear::load(engine, weights, &format!("{prefix}.fc2"), hidden, width)?,
+            fc1: Linear::load(loader, &format!("{prefix}.fc1"), width, hidden)?,
+            fc2: Linear::load(loader, &format!("{prefix}.fc2"), hidden, width)?,
             activation,
         })
     }

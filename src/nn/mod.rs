@@ -2,12 +2,14 @@
 
 mod attention;
 mod linear;
+mod loader;
 mod mlp;
 mod norm;
 mod weights;
 
 pub use attention::Attention;
 pub use linear::Linear;
+pub use loader::Loader;
 pub use mlp::Mlp;
 pub use norm::LayerNorm;
 pub use weights::{WeightError, Weights};

@@ -1,6 +1,6 @@
 //! Layer normalisation.
 
-use super::{WeightError, Weights};
+use super::{Loader, WeightError};
 use crate::engine::{Engine, Result};
 
 /// Normalisation over the last axis with a learned scale and shift.
@@ -14,15 +14,14 @@ pub struct LayerNorm<E: Engine> {
 impl<E: Engine> LayerNorm<E> {
     /// From `prefix.weight` and `prefix.bias`, both `[width]`.
     pub fn load(
-        engine: &E,
-        weights: &mut Weights,
+        loader: &mut Loader<'_, E>,
         prefix: &str,
         width: usize,
         eps: f64,
     ) -> std::result::Result<Self, WeightError> {
         Ok(Self {
-            weight: weights.take(engine, &format!("{prefix}.weight"), &[width])?,
-            bias: weights.take(engine, &format!("{prefix}.bias"), &[width])?,
+            weight: loader.take(&format!("{prefix}.weight"), &[width])?,
+            bias: loader.take(&format!("{prefix}.bias"), &[width])?,
             eps,
         })
     }

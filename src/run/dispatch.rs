@@ -4,7 +4,7 @@ use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::engine::candle::Candle;
 use crate::engine::{Engine, EngineKind, Precision};
 use crate::features::Encoder;
-use crate::nn::WeightError;
+use crate::nn::{Loader, WeightError};
 use crate::vit::{Vit, VitEncoder};
 
 /// The checkpoint's encoder on an engine; takes the weights out of the checkpoint.
@@ -28,13 +28,13 @@ fn build<E: Engine + 'static>(
     checkpoint: &mut Checkpoint,
 ) -> Result<Box<dyn Encoder>, CheckpointError> {
     let mut weights = std::mem::take(&mut checkpoint.weights);
-    let vit =
-        Vit::load(&engine, &checkpoint.config, &mut weights).map_err(|source: WeightError| {
-            CheckpointError::Weight {
-                path: checkpoint.path.clone(),
-                source,
-            }
-        })?;
+    let mut loader = Loader::frozen(&engine, &mut weights);
+    let vit = Vit::load(&mut loader, &checkpoint.config).map_err(|source: WeightError| {
+        CheckpointError::Weight {
+            path: checkpoint.path.clone(),
+            source,
+        }
+    })?;
     if !weights.is_empty() {
         return Err(CheckpointError::Unused {
             path: checkpoint.path.clone(),

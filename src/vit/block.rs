@@ -2,7 +2,7 @@
 
 use super::VitConfig;
 use crate::engine::{Engine, Result};
-use crate::nn::{Attention, LayerNorm, Mlp, WeightError, Weights};
+use crate::nn::{Attention, LayerNorm, Loader, Mlp, WeightError};
 
 /// `x + attn(norm1(x))`, then `x + mlp(norm2(x))`.
 #[derive(Clone, Debug)]
@@ -15,8 +15,7 @@ pub(super) struct Block<E: Engine> {
 
 impl<E: Engine> Block<E> {
     pub(super) fn load(
-        engine: &E,
-        weights: &mut Weights,
+        loader: &mut Loader<'_, E>,
         prefix: &str,
         config: &VitConfig,
     ) -> std::result::Result<Self, WeightError> {
@@ -29,12 +28,11 @@ impl<E: Engine> Block<E> {
             ..
         } = config;
         Ok(Self {
-            norm1: LayerNorm::load(engine, weights, &format!("{prefix}.norm1"), width, norm_eps)?,
-            attn: Attention::load(engine, weights, &format!("{prefix}.attn"), width, heads)?,
-            norm2: LayerNorm::load(engine, weights, &format!("{prefix}.norm2"), width, norm_eps)?,
+            norm1: LayerNorm::load(loader, &format!("{prefix}.norm1"), width, norm_eps)?,
+            attn: Attention::load(loader, &format!("{prefix}.attn"), width, heads)?,
+            norm2: LayerNorm::load(loader, &format!("{prefix}.norm2"), width, norm_eps)?,
             mlp: Mlp::load(
-                engine,
-                weights,
+                loader,
                 &format!("{prefix}.mlp"),
                 (width, mlp_width),
                 activation,

@@ -2,7 +2,7 @@
 
 use super::VitConfig;
 use crate::engine::{Engine, Result};
-use crate::nn::{Linear, WeightError, Weights};
+use crate::nn::{Linear, Loader, WeightError};
 
 /// Patch projection, class token and learned or stored positions.
 #[derive(Clone, Debug)]
@@ -15,30 +15,28 @@ pub(super) struct Embeddings<E: Engine> {
 
 impl<E: Engine> Embeddings<E> {
     pub(super) fn load(
-        engine: &E,
-        weights: &mut Weights,
+        loader: &mut Loader<'_, E>,
         config: &VitConfig,
     ) -> std::result::Result<Self, WeightError> {
         let patch = config.patch_size;
         // A convolution whose stride is its kernel is a linear map of each patch.
-        weights.flatten_kernel(
+        loader.flatten_kernel(
             "patch_embed.proj.weight",
             config.width,
             [config.channels, patch, patch],
         )?;
         Ok(Self {
             proj: Linear::load(
-                engine,
-                weights,
+                loader,
                 "patch_embed.proj",
                 config.channels * patch * patch,
                 config.width,
             )?,
             class_token: config
                 .class_token
-                .then(|| weights.take(engine, "cls_token", &[1, 1, config.width]))
+                .then(|| loader.take("cls_token", &[1, 1, config.width]))
                 .transpose()?,
-            positions: weights.take(engine, "pos_embed", &[1, config.positions(), config.width])?,
+            positions: loader.take("pos_embed", &[1, config.positions(), config.width])?,
             config: config.clone(),
         })
     }

@@ -4,7 +4,7 @@ use super::block::Block;
 use super::embeddings::Embeddings;
 use super::{FinalNorm, VitConfig};
 use crate::engine::{Engine, Result};
-use crate::nn::{LayerNorm, WeightError, Weights};
+use crate::nn::{LayerNorm, Loader, WeightError};
 
 /// A place in the forward pass that [`Vit::forward`] shows to its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,20 +29,19 @@ pub struct Vit<E: Engine> {
 impl<E: Engine> Vit<E> {
     /// Builds the model out of tensors under timm's names.
     pub fn load(
-        engine: &E,
+        loader: &mut Loader<'_, E>,
         config: &VitConfig,
-        weights: &mut Weights,
     ) -> std::result::Result<Self, WeightError> {
         let norm = match config.final_norm {
             FinalNorm::Tokens => "norm",
             FinalNorm::MeanPatch => "fc_norm",
         };
         Ok(Self {
-            embeddings: Embeddings::load(engine, weights, config)?,
+            embeddings: Embeddings::load(loader, config)?,
             blocks: (0..config.depth)
-                .map(|i| Block::load(engine, weights, &format!("blocks.{i}"), config))
+                .map(|i| Block::load(loader, &format!("blocks.{i}"), config))
                 .collect::<std::result::Result<_, _>>()?,
-            norm: LayerNorm::load(engine, weights, norm, config.width, config.norm_eps)?,
+            norm: LayerNorm::load(loader, norm, config.width, config.norm_eps)?,
             config: config.clone(),
         })
     }

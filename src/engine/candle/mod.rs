@@ -4,9 +4,16 @@
 //! (`clippy.toml` bans them), so layers are composed here from operations whose gradients the
 //! conformance test checks.
 
+pub mod kernels;
+mod storage;
+
 use candle_core::{D, DType, Device, Tensor, Var};
 
-use super::{Activation, Engine, EngineError, EngineKind, HostSlice, Precision, Result};
+use super::{
+    Activation, AdamW, Engine, EngineError, EngineKind, HostSlice, Moments, Precision, Result,
+    Update,
+};
+use storage::change;
 
 /// Versions that decide how the engine computes.
 pub const VERSIONS: &str = "candle 0.11, gemm 0.19";
@@ -102,6 +109,30 @@ impl Engine for Candle {
         // candle also gives gradients of constants that meet a parameter.
         let gradient = |x: &&Tensor| gradients.get(x).filter(|_| x.is_variable()).cloned();
         Ok(inputs.iter().map(gradient).collect())
+    }
+
+    fn moments(&self, parameter: &Tensor) -> Result<Moments<Tensor>> {
+        let zeros = || parameter.zeros_like().named("moments");
+        Ok(Moments {
+            mean: zeros()?,
+            square: zeros()?,
+        })
+    }
+
+    fn adamw(&self, settings: &AdamW, group: &[Update<'_, Tensor>]) -> Result<()> {
+        for update in group {
+            let gradient = self.to_f32(update.gradient)?;
+            change(update.parameter, |p: &mut [f32]| {
+                change(&update.moments.mean, |m: &mut [f32]| {
+                    change(&update.moments.square, |v: &mut [f32]| {
+                        kernels::adamw(settings, p, &gradient, m, v);
+                    })
+                })
+            })
+            .and_then(|mean| mean?)
+            .named("adamw")?;
+        }
+        Ok(())
     }
 
     fn detach(&self, x: &Tensor) -> Tensor {

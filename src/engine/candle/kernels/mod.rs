@@ -1,0 +1,5 @@
+//! Layers over plain slices.
+
+mod adamw;
+
+pub use adamw::adamw;

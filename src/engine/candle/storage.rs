@@ -1,0 +1,77 @@
+//! candle's storage as slices.
+
+use std::marker::PhantomData;
+use std::sync::{Mutex, PoisonError};
+
+use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Tensor, WithDType, bail};
+
+/// Element types of the engine.
+pub(super) trait Element: WithDType {
+    /// The elements of a whole storage.
+    fn elements(storage: &mut CpuStorage) -> Result<&mut [Self]>;
+}
+
+impl Element for f32 {
+    fn elements(storage: &mut CpuStorage) -> Result<&mut [Self]> {
+        match storage {
+            CpuStorage::F32(elements) => Ok(elements),
+            _ => bail!("the tensor is not f32"),
+        }
+    }
+}
+
+impl Element for f64 {
+    fn elements(storage: &mut CpuStorage) -> Result<&mut [Self]> {
+        match storage {
+            CpuStorage::F64(elements) => Ok(elements),
+            _ => bail!("the tensor is not f64"),
+        }
+    }
+}
+
+/// Gives `f` the elements of a contiguous tensor to change; every handle sees the change.
+pub(super) fn change<T: Element, R>(x: &Tensor, f: impl FnOnce(&mut [T]) -> R) -> Result<R> {
+    let change = Change {
+        state: Mutex::new(State::Waiting(f)),
+        element: PhantomData::<T>,
+    };
+    x.inplace_op1(&change)?;
+    match change
+        .state
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner)
+    {
+        State::Done(result) => Ok(result),
+        State::Waiting(_) | State::Running => bail!("the tensor was not changed"),
+    }
+}
+
+/// A closure that runs once, behind the shared reference that candle hands an operation.
+struct Change<F, R, T> {
+    state: Mutex<State<F, R>>,
+    element: PhantomData<T>,
+}
+
+enum State<F, R> {
+    Waiting(F),
+    Running,
+    Done(R),
+}
+
+impl<F: FnOnce(&mut [T]) -> R, R, T: Element> InplaceOp1 for Change<F, R, T> {
+    fn name(&self) -> &'static str {
+        "change"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        let Some((start, end)) = layout.contiguous_offsets() else {
+            bail!("a tensor that is changed in place must be contiguous")
+        };
+        let elements = &mut T::elements(storage)?[start..end];
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let State::Waiting(f) = std::mem::replace(&mut *state, State::Running) {
+            *state = State::Done(f(elements));
+        }
+        Ok(())
+    }
+}

@@ -5,6 +5,7 @@
 //! this folder names a tensor library.
 
 pub mod candle;
+mod composite;
 mod host;
 
 pub use host::{HostSlice, HostTensor};
@@ -15,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 /// Version of everything that can change a bit of a feature: part of every store key, raised
 /// whenever the numerics of decoding, resizing, the engines or the model change.
-pub const NUMERICS_VERSION: u32 = 1;
+pub const NUMERICS_VERSION: u32 = 2;
 
 /// The engines that can be asked for with `--engine`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -290,9 +291,7 @@ pub trait Engine: Clone + Send {
         activation: Activation,
         fc2: (&Self::Tensor, &Self::Tensor),
     ) -> Result<Self::Tensor> {
-        let hidden = self.linear(x, fc1.0, Some(fc1.1))?;
-        let hidden = self.activation(&hidden, activation)?;
-        self.linear(&hidden, fc2.0, Some(fc2.1))
+        composite::mlp(self, x, fc1, activation, fc2)
     }
 
     /// Multi-head self-attention `softmax(scale q kᵀ + bias) v` over packed projections.
@@ -317,37 +316,7 @@ pub trait Engine: Clone + Send {
         bias: Option<&Self::Tensor>,
         scale: f64,
     ) -> Result<(Self::Tensor, Self::Tensor)> {
-        let &[batch, tokens, packed] = self.shape(qkv).as_slice() else {
-            return Err(EngineError {
-                op: "attention",
-                message: format!("qkv must be [B, N, 3 D], got {:?}", self.shape(qkv)),
-            });
-        };
-        if heads == 0 || packed % (3 * heads) != 0 {
-            return Err(EngineError {
-                op: "attention",
-                message: format!("{packed} packed features do not divide into 3 x {heads} heads"),
-            });
-        }
-        let head_dim = packed / 3 / heads;
-        let split = self.reshape(qkv, &[batch, tokens, 3, heads, head_dim])?;
-        let split = self.permute(&split, &[2, 0, 3, 1, 4])?;
-        let part = |i| {
-            let part = self.narrow(&split, 0, i, 1)?;
-            self.reshape(&part, &[batch, heads, tokens, head_dim])
-        };
-        let (q, k, v) = (part(0)?, part(1)?, part(2)?);
-        let q = self.affine(&q, scale, 0.0)?;
-        let mut scores = self.matmul(&q, &self.permute(&k, &[0, 1, 3, 2])?)?;
-        if let Some(bias) = bias {
-            scores = self.add(&scores, bias)?;
-        }
-        let weights = self.softmax(&scores)?;
-        let out = self.permute(&self.matmul(&weights, &v)?, &[0, 2, 1, 3])?;
-        Ok((
-            self.reshape(&out, &[batch, tokens, heads * head_dim])?,
-            weights,
-        ))
+        composite::attention_with_weights(self, qkv, heads, bias, scale)
     }
 
     /// Mean over the batch of `-Σ_c target_c log softmax(logits)_c`.
@@ -358,41 +327,6 @@ pub trait Engine: Clone + Send {
         logits: &Self::Tensor,
         targets: Targets<'_, Self::Tensor>,
     ) -> Result<Self::Tensor> {
-        let &[batch, classes] = self.shape(logits).as_slice() else {
-            return Err(EngineError {
-                op: "cross_entropy",
-                message: format!("logits must be [B, C], got {:?}", self.shape(logits)),
-            });
-        };
-        let log_probabilities = self.log_softmax(logits)?;
-        let picked = match targets {
-            Targets::Soft(target) => self.mul(&log_probabilities, target)?,
-            Targets::Classes(ids) => {
-                let mut one_hot = vec![0f32; batch * classes];
-                for (row, &id) in ids.iter().enumerate() {
-                    let at = row * classes + id as usize;
-                    if id as usize >= classes || at >= one_hot.len() {
-                        return Err(EngineError {
-                            op: "cross_entropy",
-                            message: format!(
-                                "class {id} of row {row} in logits [{batch}, {classes}]"
-                            ),
-                        });
-                    }
-                    one_hot[at] = 1.0;
-                }
-                if ids.len() != batch {
-                    return Err(EngineError {
-                        op: "cross_entropy",
-                        message: format!("{} classes for {batch} rows", ids.len()),
-                    });
-                }
-                self.mul(
-                    &log_probabilities,
-                    &self.tensor(&one_hot[..], &[batch, classes])?,
-                )?
-            }
-        };
-        self.affine(&self.sum(&picked, &[0, 1])?, -1.0 / batch as f64, 0.0)
+        composite::cross_entropy(self, logits, targets)
     }
 }

@@ -1,19 +1,27 @@
-//! The embedded CPU engine, over candle.
+//! The embedded CPU engine: candle's tensors, a tape and fused kernels.
 //!
-//! candle's fused `LayerNorm`, `softmax_last_dim` and `sdpa` cut the gradient without a word
-//! (`clippy.toml` bans them), so layers are composed here from operations whose gradients the
-//! conformance test checks.
+//! candle keeps the elements and does what is not worth a kernel. Its tape costs too much for
+//! training (see [`tape`]), its plain operations are single-threaded, and its fused `LayerNorm`,
+//! `softmax_last_dim` and `sdpa` cut the gradient without a word (`clippy.toml` bans them).
+//! Kernels are for f32; f64, which is for checking gradients, takes candle's operations.
 
+mod arithmetic;
 pub mod kernels;
+mod layers;
 mod storage;
+mod tape;
+mod views;
 
-use candle_core::{D, DType, Device, Tensor, Var};
+pub use tape::Tensor;
+
+use candle_core::{DType, Device};
 
 use super::{
     Activation, AdamW, Engine, EngineError, EngineKind, HostSlice, Moments, Precision, Result,
-    Update,
+    Targets, Update, composite,
 };
-use storage::change;
+use storage::{change, elements};
+use tape::Value;
 
 /// Versions that decide how the engine computes.
 pub const VERSIONS: &str = "candle 0.11, gemm 0.19";
@@ -37,10 +45,10 @@ impl Candle {
         }
     }
 
-    fn upload(&self, data: HostSlice<'_>, shape: &[usize]) -> candle_core::Result<Tensor> {
+    fn upload(&self, data: HostSlice<'_>, shape: &[usize]) -> candle_core::Result<Value> {
         match data {
-            HostSlice::F32(data) => Tensor::from_slice(data, shape, &Device::Cpu),
-            HostSlice::F64(data) => Tensor::from_slice(data, shape, &Device::Cpu),
+            HostSlice::F32(data) => Value::from_slice(data, shape, &Device::Cpu),
+            HostSlice::F64(data) => Value::from_slice(data, shape, &Device::Cpu),
         }?
         .to_dtype(self.dtype())
     }
@@ -72,192 +80,206 @@ impl Engine for Candle {
     }
 
     fn tensor<'a>(&self, data: impl Into<HostSlice<'a>>, shape: &[usize]) -> Result<Tensor> {
-        self.upload(data.into(), shape).named("tensor")
+        let value = self.upload(data.into(), shape).named("tensor")?;
+        Ok(Tensor::constant(value))
     }
 
     fn parameter<'a>(&self, data: impl Into<HostSlice<'a>>, shape: &[usize]) -> Result<Tensor> {
-        self.upload(data.into(), shape)
-            .and_then(|x| Var::from_tensor(&x))
-            .map(|x| x.as_tensor().clone())
-            .named("parameter")
+        let value = self.upload(data.into(), shape).named("parameter")?;
+        Ok(Tensor::leaf(value))
     }
 
     fn shape(&self, x: &Tensor) -> Vec<usize> {
-        x.dims().to_vec()
+        x.value.dims().to_vec()
     }
 
     fn to_f32(&self, x: &Tensor) -> Result<Vec<f32>> {
-        x.to_dtype(DType::F32)
+        x.value
+            .to_dtype(DType::F32)
             .and_then(|x| x.flatten_all()?.to_vec1())
             .named("to_f32")
     }
 
     fn to_f64(&self, x: &Tensor) -> Result<Vec<f64>> {
-        x.to_dtype(DType::F64)
+        x.value
+            .to_dtype(DType::F64)
             .and_then(|x| x.flatten_all()?.to_vec1())
             .named("to_f64")
     }
 
     fn grad(&self, loss: &Tensor, inputs: &[&Tensor]) -> Result<Vec<Option<Tensor>>> {
-        if loss.elem_count() != 1 {
-            return Err(EngineError {
-                op: "grad",
-                message: format!("the loss must be a scalar, got {:?}", loss.dims()),
-            });
-        }
-        let gradients = loss.backward().named("grad")?;
-        // candle also gives gradients of constants that meet a parameter.
-        let gradient = |x: &&Tensor| gradients.get(x).filter(|_| x.is_variable()).cloned();
-        Ok(inputs.iter().map(gradient).collect())
+        let gradients = tape::gradients(loss, inputs).named("grad")?;
+        let constant = |gradient: Option<Value>| gradient.map(Tensor::constant);
+        Ok(gradients.into_iter().map(constant).collect())
     }
 
     fn moments(&self, parameter: &Tensor) -> Result<Moments<Tensor>> {
-        let zeros = || parameter.zeros_like().named("moments");
+        let zeros = || parameter.value.zeros_like().named("moments");
         Ok(Moments {
-            mean: zeros()?,
-            square: zeros()?,
+            mean: Tensor::constant(zeros()?),
+            square: Tensor::constant(zeros()?),
         })
     }
 
     fn adamw(&self, settings: &AdamW, group: &[Update<'_, Tensor>]) -> Result<()> {
         for update in group {
-            let gradient = self.to_f32(update.gradient)?;
-            change(update.parameter, |p: &mut [f32]| {
-                change(&update.moments.mean, |m: &mut [f32]| {
-                    change(&update.moments.square, |v: &mut [f32]| {
-                        kernels::adamw(settings, p, &gradient, m, v);
-                    })
-                })
-            })
-            .and_then(|mean| mean?)
+            match self.precision {
+                Precision::F32 => adamw_f32(settings, update),
+                Precision::F64 => adamw_f64(settings, update),
+            }
             .named("adamw")?;
         }
         Ok(())
     }
 
     fn detach(&self, x: &Tensor) -> Tensor {
-        x.detach()
+        Tensor::constant(x.value.clone())
     }
 
     fn reshape(&self, x: &Tensor, shape: &[usize]) -> Result<Tensor> {
-        x.reshape(shape).named("reshape")
+        views::reshape(x, shape).named("reshape")
     }
 
     fn permute(&self, x: &Tensor, axes: &[usize]) -> Result<Tensor> {
-        x.permute(axes).named("permute")
+        views::permute(x, axes).named("permute")
     }
 
     fn expand(&self, x: &Tensor, shape: &[usize]) -> Result<Tensor> {
-        x.broadcast_as(shape).named("expand")
+        views::expand(x, shape).named("expand")
     }
 
     fn narrow(&self, x: &Tensor, axis: usize, start: usize, length: usize) -> Result<Tensor> {
-        x.narrow(axis, start, length).named("narrow")
+        views::narrow(x, axis, start, length).named("narrow")
     }
 
     fn cat(&self, xs: &[&Tensor], axis: usize) -> Result<Tensor> {
-        Tensor::cat(xs, axis).named("cat")
+        views::cat(xs, axis).named("cat")
     }
 
     fn index_select(&self, x: &Tensor, axis: usize, index: &[u32]) -> Result<Tensor> {
-        Tensor::from_slice(index, index.len(), &Device::Cpu)
-            .and_then(|index| x.contiguous()?.index_select(&index, axis))
-            .named("index_select")
+        views::index_select(x, axis, index).named("index_select")
     }
 
     fn add(&self, x: &Tensor, y: &Tensor) -> Result<Tensor> {
-        x.broadcast_add(y).named("add")
+        arithmetic::add(x, y).named("add")
     }
 
     fn sub(&self, x: &Tensor, y: &Tensor) -> Result<Tensor> {
-        x.broadcast_sub(y).named("sub")
+        arithmetic::sub(x, y).named("sub")
     }
 
     fn mul(&self, x: &Tensor, y: &Tensor) -> Result<Tensor> {
-        x.broadcast_mul(y).named("mul")
+        arithmetic::mul(x, y).named("mul")
     }
 
     fn affine(&self, x: &Tensor, scale: f64, shift: f64) -> Result<Tensor> {
-        x.affine(scale, shift).named("affine")
+        arithmetic::affine(x, scale, shift).named("affine")
     }
 
     fn sum(&self, x: &Tensor, axes: &[usize]) -> Result<Tensor> {
-        x.sum(axes).named("sum")
+        arithmetic::sum(x, axes).named("sum")
     }
 
     fn mean(&self, x: &Tensor, axes: &[usize]) -> Result<Tensor> {
-        x.mean(axes).named("mean")
+        arithmetic::mean(x, axes).named("mean")
     }
 
     fn matmul(&self, x: &Tensor, y: &Tensor) -> Result<Tensor> {
-        // candle's gradient of a product needs contiguous operands.
-        x.contiguous()
-            .and_then(|x| x.matmul(&y.contiguous()?))
-            .named("matmul")
+        arithmetic::matmul(x, y).named("matmul")
     }
 
     fn softmax(&self, x: &Tensor) -> Result<Tensor> {
-        candle_nn::ops::softmax(x, D::Minus1).named("softmax")
+        arithmetic::softmax(x).named("softmax")
     }
 
     fn log_softmax(&self, x: &Tensor) -> Result<Tensor> {
-        candle_nn::ops::log_softmax(x, D::Minus1).named("log_softmax")
+        arithmetic::log_softmax(x).named("log_softmax")
     }
 
     fn activation(&self, x: &Tensor, activation: Activation) -> Result<Tensor> {
-        match activation {
-            // Without a graph the fused forms are exact. Their gradients in candle use constants
-            // of six digits, so with one the forms are composed.
-            Activation::Gelu if !x.track_op() => x.gelu_erf(),
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "the tanh form is what is asked for"
-            )]
-            Activation::GeluTanh if !x.track_op() => x.gelu(),
-            Activation::Gelu => x
-                .affine(std::f64::consts::FRAC_1_SQRT_2, 0.0)
-                .and_then(|scaled| scaled.erf()?.affine(0.5, 0.5)?.mul(x)),
-            Activation::GeluTanh => x
-                .sqr()
-                .and_then(|square| square.affine(0.044_715, 1.0)?.mul(x))
-                .and_then(|inner| {
-                    inner
-                        .affine((2.0 / std::f64::consts::PI).sqrt(), 0.0)?
-                        .tanh()
-                })
-                .and_then(|tanh| tanh.affine(0.5, 0.5)?.mul(x)),
-            Activation::QuickGelu => x
-                .affine(1.702, 0.0)
-                .and_then(|gate| x.mul(&candle_nn::ops::sigmoid(&gate)?)),
-        }
-        .named("activation")
+        layers::activation(x, activation).named("activation")
     }
 
     fn layer_norm(&self, x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
-        let normalise = || {
-            let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
-            let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
-            centred
-                .broadcast_div(&(variance + eps)?.sqrt()?)?
-                .broadcast_mul(weight)?
-                .broadcast_add(bias)
-        };
-        normalise().named("layer_norm")
+        layers::layer_norm(x, weight, bias, eps).named("layer_norm")
     }
 
     fn linear(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-        let apply = || {
-            let mut shape = x.dims().to_vec();
-            let inputs = shape.pop().unwrap_or_default();
-            let rows: usize = shape.iter().product();
-            // One product over all rows: faster than candle's batched broadcast.
-            let mut y = x.reshape((rows, inputs))?.matmul(&weight.t()?)?;
-            if let Some(bias) = bias {
-                y = y.broadcast_add(bias)?;
-            }
-            shape.push(y.dim(1)?);
-            y.reshape(shape)
-        };
-        apply().named("linear")
+        layers::linear(x, weight, bias).named("linear")
     }
+
+    fn mlp(
+        &self,
+        x: &Tensor,
+        fc1: (&Tensor, &Tensor),
+        activation: Activation,
+        fc2: (&Tensor, &Tensor),
+    ) -> Result<Tensor> {
+        match self.precision {
+            Precision::F32 => layers::mlp(x, fc1, activation, fc2).named("mlp"),
+            Precision::F64 => composite::mlp(self, x, fc1, activation, fc2),
+        }
+    }
+
+    fn attention(
+        &self,
+        qkv: &Tensor,
+        heads: usize,
+        bias: Option<&Tensor>,
+        scale: f64,
+    ) -> Result<Tensor> {
+        match self.precision {
+            Precision::F32 => {
+                let sizes = composite::packed_sizes(qkv.value.dims(), heads)?;
+                layers::attention(qkv, sizes, bias, scale).named("attention")
+            }
+            Precision::F64 => {
+                Ok(composite::attention_with_weights(self, qkv, heads, bias, scale)?.0)
+            }
+        }
+    }
+
+    fn cross_entropy(&self, logits: &Tensor, targets: Targets<'_, Tensor>) -> Result<Tensor> {
+        match self.precision {
+            Precision::F32 => {
+                composite::target_sizes(self, logits, &targets)?;
+                layers::cross_entropy(logits, targets).named("cross_entropy")
+            }
+            Precision::F64 => composite::cross_entropy(self, logits, targets),
+        }
+    }
+}
+
+fn adamw_f32(settings: &AdamW, update: &Update<'_, Tensor>) -> candle_core::Result<()> {
+    let gradient = update.gradient.value.contiguous()?;
+    let gradient = elements(&gradient)?;
+    let moments = update.moments;
+    change(&update.parameter.value, |parameter: &mut [f32]| {
+        change(&moments.mean.value, |mean: &mut [f32]| {
+            change(&moments.square.value, |square: &mut [f32]| {
+                kernels::adamw(settings, parameter, &gradient, mean, square);
+            })
+        })
+    })??
+}
+
+fn adamw_f64(settings: &AdamW, update: &Update<'_, Tensor>) -> candle_core::Result<()> {
+    let gradient: Vec<f64> = update.gradient.value.flatten_all()?.to_vec1()?;
+    let moments = update.moments;
+    let [beta1, beta2] = settings.betas;
+    let keep = 1.0 - settings.learning_rate * settings.weight_decay;
+    let rate = settings.learning_rate / (1.0 - beta1.powf(settings.step.into()));
+    let root = (1.0 - beta2.powf(settings.step.into())).sqrt();
+    change(&update.parameter.value, |parameter: &mut [f64]| {
+        change(&moments.mean.value, |mean: &mut [f64]| {
+            change(&moments.square.value, |square: &mut [f64]| {
+                let moments = mean.iter_mut().zip(square);
+                for ((p, g), (m, v)) in parameter.iter_mut().zip(&gradient).zip(moments) {
+                    *m = beta1 * *m + (1.0 - beta1) * g;
+                    *v = beta2 * *v + (1.0 - beta2) * g * g;
+                    *p = *p * keep - rate * *m / (v.sqrt() / root + settings.eps);
+                }
+            })
+        })
+    })??
 }

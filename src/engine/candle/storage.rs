@@ -1,9 +1,50 @@
 //! candle's storage as slices.
 
 use std::marker::PhantomData;
+use std::ops::{Deref, Range};
 use std::sync::{Mutex, PoisonError};
 
-use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Tensor, WithDType, bail};
+use candle_core::{CpuStorage, Device, InplaceOp1, Layout, Result, Storage, WithDType, bail};
+
+use super::tape::Value;
+
+/// The elements of a contiguous f32 tensor, which stay as they are while this lives.
+pub(super) fn elements(x: &Value) -> Result<Elements<impl Deref<Target = Storage>>> {
+    let (storage, layout) = x.storage_and_layout();
+    let Some((start, end)) = layout.contiguous_offsets() else {
+        bail!("a kernel needs a contiguous tensor")
+    };
+    match &*storage {
+        Storage::Cpu(CpuStorage::F32(_)) => Ok(Elements {
+            range: start..end,
+            storage,
+        }),
+        _ => bail!("a kernel needs f32 elements, got {:?}", x.dtype()),
+    }
+}
+
+/// What [`elements`] gives: candle's read guard and the tensor's part of the storage.
+pub(super) struct Elements<G> {
+    storage: G,
+    range: Range<usize>,
+}
+
+impl<G: Deref<Target = Storage>> Deref for Elements<G> {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        match &*self.storage {
+            Storage::Cpu(CpuStorage::F32(elements)) => &elements[self.range.clone()],
+            // `elements` has seen that it is not.
+            _ => &[],
+        }
+    }
+}
+
+/// A tensor that takes over `elements`.
+pub(super) fn from_vec(elements: Vec<f32>, shape: &[usize]) -> Result<Value> {
+    Value::from_vec(elements, shape, &Device::Cpu)
+}
 
 /// Element types of the engine.
 pub(super) trait Element: WithDType {
@@ -30,7 +71,7 @@ impl Element for f64 {
 }
 
 /// Gives `f` the elements of a contiguous tensor to change; every handle sees the change.
-pub(super) fn change<T: Element, R>(x: &Tensor, f: impl FnOnce(&mut [T]) -> R) -> Result<R> {
+pub(super) fn change<T: Element, R>(x: &Value, f: impl FnOnce(&mut [T]) -> R) -> Result<R> {
     let change = Change {
         state: Mutex::new(State::Waiting(f)),
         element: PhantomData::<T>,

@@ -1,5 +1,31 @@
-//! Layers over plain slices.
+//! Layers over plain slices: forward and backward, in f32.
+//!
+//! Nothing here knows a tensor. Results do not depend on the number of threads: element-wise work
+//! is split anywhere, sums run over fixed runs of rows merged in order.
 
+mod activation;
 mod adamw;
+mod attention;
+mod elementwise;
+mod gemm;
+mod linear;
+mod loss;
+mod mlp;
+mod norm;
+mod output;
+mod softmax;
+mod vector;
 
+pub use activation::{activation, activation_gradient};
 pub use adamw::adamw;
+pub use attention::{Attended, AttentionGradient, Bias, Packed, attention, attention_gradient};
+pub use elementwise::{add, column_sums, mul, scale_shift};
+pub use gemm::{Matrix, multiply};
+pub use linear::{linear, linear_gradient};
+pub use loss::{
+    cross_entropy_classes, cross_entropy_classes_gradient, cross_entropy_soft,
+    cross_entropy_soft_gradient, cross_entropy_soft_targets_gradient,
+};
+pub use mlp::{Layers, mlp, mlp_gradient, mlp_with_hidden};
+pub use norm::{Normed, layer_norm, layer_norm_gradient};
+pub use softmax::softmax;

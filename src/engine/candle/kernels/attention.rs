@@ -365,3 +365,141 @@ struct Scratch {
     /// `Σ_c out_c dy_c` of each row: what softmax takes off its gradient.
     shares: Vec<f32>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::candle::kernels::linear::tests::wide;
+    use crate::engine::candle::kernels::vector::tests::{assert_close, noise, on_threads};
+
+    /// Values, and gradients of `Σ out dy` with respect to qkv and the full bias
+    /// `[B, H, N, N]`, in f64.
+    fn plain(
+        qkv: &[f64],
+        sizes: Packed,
+        bias: &dyn Fn([usize; 4]) -> f64,
+        scale: f64,
+        dy: &[f64],
+    ) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
+        let Packed {
+            batch,
+            tokens: n,
+            heads,
+            head_dim: d,
+        } = sizes;
+        let width = heads * d;
+        let mut out = vec![0.0; batch * n * width];
+        let mut dqkv = vec![0.0; qkv.len()];
+        let mut dbias = vec![0.0; batch * heads * n * n];
+        for (b, h, i) in (0..batch * heads * n).map(|r| (r / n / heads, r / n % heads, r % n)) {
+            let at = |token: usize, part: usize, c: usize| {
+                ((b * n + token) * 3 + part) * width + h * d + c
+            };
+            let scores: Vec<f64> = (0..n)
+                .map(|j| {
+                    let dot: f64 = (0..d).map(|c| qkv[at(i, 0, c)] * qkv[at(j, 1, c)]).sum();
+                    scale * dot + bias([b, h, i, j])
+                })
+                .collect();
+            let total: f64 = scores.iter().map(|s| s.exp()).sum();
+            let weights: Vec<f64> = scores.iter().map(|s| s.exp() / total).collect();
+            let row = (b * n + i) * width + h * d;
+            let dweight = |j: usize| (0..d).map(|c| dy[row + c] * qkv[at(j, 2, c)]).sum::<f64>();
+            let share: f64 = (0..n).map(|j| weights[j] * dweight(j)).sum();
+            for j in 0..n {
+                let dscore = weights[j] * (dweight(j) - share);
+                dbias[((b * heads + h) * n + i) * n + j] = dscore;
+                for c in 0..d {
+                    out[row + c] += weights[j] * qkv[at(j, 2, c)];
+                    dqkv[at(i, 0, c)] += scale * dscore * qkv[at(j, 1, c)];
+                    dqkv[at(j, 1, c)] += scale * dscore * qkv[at(i, 0, c)];
+                    dqkv[at(j, 2, c)] += weights[j] * dy[row + c];
+                }
+            }
+        }
+        (out, dqkv, dbias)
+    }
+
+    fn sizes(batch: usize, tokens: usize, heads: usize, head_dim: usize) -> Packed {
+        Packed {
+            batch,
+            tokens,
+            heads,
+            head_dim,
+        }
+    }
+
+    #[test]
+    fn values_and_gradients_agree_with_f64_on_any_number_of_threads() {
+        // More images than groups, and more tokens than a block of rows.
+        for sizes in [
+            sizes(1, 1, 1, 1),
+            sizes(2, 5, 3, 4),
+            sizes(37, 6, 2, 3),
+            sizes(1, 300, 2, 16),
+        ] {
+            let Packed {
+                batch,
+                tokens,
+                heads,
+                head_dim,
+            } = sizes;
+            let width = heads * head_dim;
+            let qkv = noise(batch * tokens * 3 * width, 1);
+            let dy = noise(batch * tokens * width, 2);
+            let data = noise(batch * heads * tokens * tokens, 3);
+            let (n, map) = (tokens, tokens * tokens);
+            let strides = [
+                None,
+                Some([0, map, n, 1]),
+                Some([heads * map, map, n, 1]),
+                Some([0, 0, 0, 1]),
+                Some([0, n, 1, 0]),
+            ];
+            for strides in strides {
+                let bias = strides.map(|strides| Bias {
+                    data: &data,
+                    strides,
+                });
+                let at = |place: [usize; 4]| match strides {
+                    None => 0.0,
+                    Some(strides) => {
+                        let i: usize = place.iter().zip(strides).map(|(i, s)| i * s).sum();
+                        f64::from(data[i])
+                    }
+                };
+                let (out, dqkv, dbias) = plain(&wide(&qkv), sizes, &at, 0.3, &wide(&dy));
+                let (found, log_sums) = on_threads(|| {
+                    let attended = attention(&qkv, sizes, bias, 0.3);
+                    (attended.out, attended.log_sums)
+                });
+                assert_close(&found, &out, 2e-6);
+                let (found, found_bias) = on_threads(|| {
+                    let attended = (&found[..], &log_sums[..]);
+                    let gradient =
+                        attention_gradient(&qkv, sizes, bias, 0.3, attended, &dy, bias.is_some());
+                    (gradient.qkv, gradient.bias)
+                });
+                assert_close(&found, &dqkv, 3e-6);
+                let Some(found) = found_bias else {
+                    assert!(bias.is_none());
+                    continue;
+                };
+                let mut expected = vec![0.0; found.len()];
+                for (i, dbias) in dbias.iter().enumerate() {
+                    expected[i % found.len()] += dbias;
+                }
+                assert_close(&found, &expected, 3e-6);
+            }
+        }
+    }
+
+    #[test]
+    fn no_images_give_nothing() {
+        let none = sizes(0, 4, 2, 3);
+        let attended = attention(&[], none, None, 1.0);
+        assert!(attended.out.is_empty() && attended.log_sums.is_empty());
+        let gradient = attention_gradient(&[], none, None, 1.0, (&[], &[]), &[], false);
+        assert!(gradient.qkv.is_empty());
+    }
+}

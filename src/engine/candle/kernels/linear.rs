@@ -45,3 +45,81 @@ pub fn linear_gradient(
         needs[2].then(|| column_sums(dy, outputs)),
     ]
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::engine::candle::kernels::vector::tests::{assert_close, noise, on_threads};
+
+    /// `x Wᵀ + b` in f64.
+    pub fn plain(x: &[f64], weight: &[f64], bias: &[f64], inputs: usize) -> Vec<f64> {
+        let output = |x: &[f64], (weight, bias): (&[f64], &f64)| -> f64 {
+            bias + x.iter().zip(weight).map(|(x, w)| x * w).sum::<f64>()
+        };
+        x.chunks_exact(inputs)
+            .flat_map(|x| {
+                weight
+                    .chunks_exact(inputs)
+                    .zip(bias)
+                    .map(move |w| output(x, w))
+            })
+            .collect()
+    }
+
+    /// Gradients of [`plain`] with respect to x, weight and bias.
+    pub fn plain_gradient(x: &[f64], weight: &[f64], dy: &[f64], inputs: usize) -> [Vec<f64>; 3] {
+        let outputs = weight.len() / inputs;
+        let mut gradients = [
+            vec![0.0; x.len()],
+            vec![0.0; weight.len()],
+            vec![0.0; outputs],
+        ];
+        for (row, dy) in dy.chunks_exact(outputs).enumerate() {
+            for (o, dy) in dy.iter().enumerate() {
+                for i in 0..inputs {
+                    gradients[0][row * inputs + i] += dy * weight[o * inputs + i];
+                    gradients[1][o * inputs + i] += dy * x[row * inputs + i];
+                }
+                gradients[2][o] += dy;
+            }
+        }
+        gradients
+    }
+
+    pub fn wide(x: &[f32]) -> Vec<f64> {
+        x.iter().map(|&x| x.into()).collect()
+    }
+
+    #[test]
+    fn values_and_gradients_agree_with_f64_on_any_number_of_threads() {
+        for (rows, inputs, outputs) in [(1, 1, 1), (5, 3, 7), (130, 70, 33), (300, 48, 144)] {
+            let x = noise(rows * inputs, 1);
+            let (weight, bias) = (noise(outputs * inputs, 2), noise(outputs, 3));
+            let dy = noise(rows * outputs, 4);
+            let [x64, w64, b64, dy64] = [&x, &weight, &bias, &dy].map(|x| wide(x));
+            let y = on_threads(|| linear(&x, &weight, Some(&bias), inputs));
+            assert_close(&y, &plain(&x64, &w64, &b64, inputs), 1e-6);
+            let y = on_threads(|| linear(&x, &weight, None, inputs));
+            assert_close(&y, &plain(&x64, &w64, &vec![0.0; outputs], inputs), 1e-6);
+            let gradients =
+                on_threads(|| linear_gradient(&x, &weight, &dy, [inputs, outputs], [true; 3]));
+            let expected = plain_gradient(&x64, &w64, &dy64, inputs);
+            for (found, expected) in gradients.iter().zip(&expected) {
+                assert_close(found.as_ref().unwrap(), expected, 1e-6);
+            }
+        }
+    }
+
+    #[test]
+    fn only_what_is_needed_is_computed() {
+        let x = noise(6, 1);
+        for needs in [
+            [true, false, false],
+            [false, true, false],
+            [false, false, true],
+        ] {
+            let found = linear_gradient(&x, &x, &x[..4], [3, 2], needs);
+            assert_eq!(found.map(|gradient| gradient.is_some()), needs);
+        }
+    }
+}

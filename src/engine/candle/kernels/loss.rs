@@ -197,10 +197,19 @@ impl WithSimd for Weighted<'_> {
         // Four chains each, so that an addition need not wait for the one before.
         let mut weighted = [simd.mul_f32s(last, below), zero, zero, zero];
         let mut weight = [last, zero, zero, zero];
-        for (i, (x, target)) in xs.iter().zip(targets).enumerate() {
+        let (x_quads, x_rest) = xs.as_chunks::<4>();
+        let (target_quads, target_rest) = targets.as_chunks::<4>();
+        for (x, target) in x_quads.iter().zip(target_quads) {
+            for lane in 0..4 {
+                let below = simd.sub_f32s(origin, x[lane]);
+                weighted[lane] = simd.mul_add_e_f32s(target[lane], below, weighted[lane]);
+                weight[lane] = simd.add_f32s(weight[lane], target[lane]);
+            }
+        }
+        for (x, target) in x_rest.iter().zip(target_rest) {
             let below = simd.sub_f32s(origin, *x);
-            weighted[i % 4] = simd.mul_add_e_f32s(*target, below, weighted[i % 4]);
-            weight[i % 4] = simd.add_f32s(weight[i % 4], *target);
+            weighted[1] = simd.mul_add_e_f32s(*target, below, weighted[1]);
+            weight[1] = simd.add_f32s(weight[1], *target);
         }
         [total(simd, weighted), total(simd, weight)]
     }

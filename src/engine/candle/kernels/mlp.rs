@@ -112,3 +112,65 @@ pub fn mlp_gradient(
     };
     [dx, dweight1, dbias1, dweight2, dbias2]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::candle::kernels::linear::tests::{plain, plain_gradient, wide};
+    use crate::engine::candle::kernels::vector::tests::{assert_close, noise, on_threads};
+
+    /// `x σ(1.702 x)` and its slope in f64.
+    fn quick_gelu(x: f64) -> (f64, f64) {
+        let gate = 1.0 / (1.0 + (-1.702 * x).exp());
+        (x * gate, gate + 1.702 * x * gate * (1.0 - gate))
+    }
+
+    #[test]
+    fn values_and_gradients_agree_with_f64_on_any_number_of_threads() {
+        let (rows, width, hidden, outputs) = (41, 12, 260, 9);
+        let x = noise(rows * width, 1);
+        let [w1, b1] = [noise(hidden * width, 2), noise(hidden, 3)];
+        let [w2, b2] = [noise(outputs * hidden, 4), noise(outputs, 5)];
+        let dy = noise(rows * outputs, 6);
+        let layers = Layers {
+            fc1: (&w1, &b1),
+            activation: Activation::QuickGelu,
+            fc2: (&w2, &b2),
+        };
+        let [x64, w1_64, b1_64] = [&x, &w1, &b1].map(|x| wide(x));
+        let [w2_64, b2_64, dy64] = [&w2, &b2, &dy].map(|x| wide(x));
+        let before = plain(&x64, &w1_64, &b1_64, width);
+        let activated: Vec<f64> = before.iter().map(|&x| quick_gelu(x).0).collect();
+        let expected = plain(&activated, &w2_64, &b2_64, hidden);
+        assert_close(&on_threads(|| mlp(&x, layers)), &expected, 2e-6);
+        let (y, kept) = on_threads(|| mlp_with_hidden(&x, layers));
+        assert_close(&y, &expected, 2e-6);
+        assert_close(&kept, &before, 1e-6);
+
+        let [mut dhidden, dw2, db2] = plain_gradient(&activated, &w2_64, &dy64, hidden);
+        for (gradient, &x) in dhidden.iter_mut().zip(&before) {
+            *gradient *= quick_gelu(x).1;
+        }
+        let [dx, dw1, db1] = plain_gradient(&x64, &w1_64, &dhidden, width);
+        let found = on_threads(|| mlp_gradient(&x, &kept, layers, &dy, [true; 5]));
+        for (found, expected) in found.iter().zip([dx, dw1, db1, dw2, db2]) {
+            assert_close(found.as_ref().unwrap(), &expected, 2e-6);
+        }
+    }
+
+    #[test]
+    fn only_what_is_needed_is_computed() {
+        let (w, b) = (noise(6, 1), noise(3, 2));
+        let layers = Layers {
+            fc1: (&w, &b),
+            activation: Activation::Gelu,
+            fc2: (&w, &b[..2]),
+        };
+        let (x, hidden, dy) = (noise(8, 3), noise(12, 4), noise(8, 5));
+        for one in 0..5 {
+            let needs = std::array::from_fn(|i| i == one);
+            let found = mlp_gradient(&x, &hidden, layers, &dy, needs);
+            assert_eq!(found.map(|gradient| gradient.is_some()), needs);
+        }
+    }
+}

@@ -288,18 +288,28 @@ fn row_gradient<S: Simd>(
     let last = simd.sub_f32s(filled(simd, x_tail, mean), shift);
     let last = simd.mul_f32s(last, scale);
     let last_g = simd.mul_f32s(filled(simd, dy_tail, 0.0), filled(simd, weight_tail, 0.0));
-    // Two chains each, so that an addition need not wait for the one before.
     let zero = simd.splat_f32s(0.0);
-    let mut sums = [last_g, zero];
-    let mut products = [simd.mul_f32s(last, last_g), zero];
-    for (i, ((x, dy), weight)) in xs.iter().zip(dys).zip(weights).enumerate() {
+    // Four chains each, so that an addition need not wait for the one before.
+    let mut sums = [last_g, zero, zero, zero];
+    let mut products = [simd.mul_f32s(last, last_g), zero, zero, zero];
+    let (x_quads, x_rest) = xs.as_chunks::<4>();
+    let (dy_quads, dy_rest) = dys.as_chunks::<4>();
+    let (weight_quads, weight_rest) = weights.as_chunks::<4>();
+    for ((x, dy), weight) in x_quads.iter().zip(dy_quads).zip(weight_quads) {
+        for lane in 0..4 {
+            let n = simd.mul_f32s(simd.sub_f32s(x[lane], shift), scale);
+            let g = simd.mul_f32s(dy[lane], weight[lane]);
+            sums[lane] = simd.add_f32s(sums[lane], g);
+            products[lane] = simd.mul_add_e_f32s(g, n, products[lane]);
+        }
+    }
+    for ((x, dy), weight) in x_rest.iter().zip(dy_rest).zip(weight_rest) {
         let n = simd.mul_f32s(simd.sub_f32s(*x, shift), scale);
         let g = simd.mul_f32s(*dy, *weight);
-        sums[i % 2] = simd.add_f32s(sums[i % 2], g);
-        products[i % 2] = simd.mul_add_e_f32s(g, n, products[i % 2]);
+        sums[1] = simd.add_f32s(sums[1], g);
+        products[1] = simd.mul_add_e_f32s(g, n, products[1]);
     }
-    let sum = simd.reduce_sum_f32s(simd.add_f32s(sums[0], sums[1]));
-    let product = simd.reduce_sum_f32s(simd.add_f32s(products[0], products[1]));
+    let (sum, product) = (total(simd, sums), total(simd, products));
 
     // dx = rstd g - (a + b (x - mean)).
     let constant = simd.splat_f32s(-rstd * sum * share);

@@ -1,0 +1,179 @@
+//! The CPU engine's row and element kernels at the sizes of a ViT-B/16 over 8 images of
+//! 224 px: `[8 * 197, 768]`, `[8 * 197, 3072]`, attention scores `[8 * 12 * 197, 197]`.
+//!
+//! `cargo bench --bench kernels`; `RAYON_NUM_THREADS` sets the threads. Throughput is in bytes
+//! read and written.
+
+use std::hint::black_box;
+
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, Criterion, Throughput};
+use mimbench::engine::candle::kernels;
+use mimbench::engine::{Activation, AdamW};
+
+/// The command's allocator, which keeps memory.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const ROWS: usize = 8 * 197;
+const WIDTH: usize = 768;
+const TOKENS: usize = 197;
+
+/// Deterministic values in -3..3.
+fn noise(n: usize) -> Vec<f32> {
+    (0..n as u32)
+        .map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 23) as f32 * 3.0 - 3.0)
+        .collect()
+}
+
+fn bench<T>(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    name: &str,
+    elements: usize,
+    run: impl Fn() -> T,
+) {
+    group
+        .throughput(Throughput::Bytes(4 * elements as u64))
+        .bench_function(name, |b| b.iter(|| black_box(run())));
+}
+
+fn activations(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("activation");
+    let (x, dy) = (noise(ROWS * 4 * WIDTH), noise(ROWS * 4 * WIDTH));
+    for kind in [
+        Activation::Gelu,
+        Activation::GeluTanh,
+        Activation::QuickGelu,
+    ] {
+        bench(&mut group, &format!("{kind:?}"), 2 * x.len(), || {
+            kernels::activation(kind, &x)
+        });
+        let name = format!("{kind:?} gradient");
+        bench(&mut group, &name, 3 * x.len(), || {
+            kernels::activation_gradient(kind, &x, &dy)
+        });
+    }
+    // One thread on a tile in the cache.
+    let tile = noise(4096);
+    group.throughput(Throughput::Bytes(8 * 4096));
+    group.bench_function("Gelu, tile", |b| {
+        let mut y = tile.clone();
+        b.iter(|| kernels::activate(Activation::Gelu, black_box(&tile), &mut y));
+    });
+    group.bench_function("Gelu gradient, tile", |b| {
+        let mut dy = tile.clone();
+        b.iter(|| {
+            dy.copy_from_slice(&tile);
+            kernels::activate_gradient(Activation::Gelu, black_box(&tile), &mut dy);
+        });
+    });
+}
+
+fn norms(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("layer_norm");
+    let (x, dy) = (noise(ROWS * WIDTH), noise(ROWS * WIDTH));
+    let (weight, bias) = (noise(WIDTH), noise(WIDTH));
+    bench(&mut group, "forward", 2 * x.len(), || {
+        kernels::layer_norm(&x, &weight, &bias, 1e-6)
+    });
+    let kernels::Normed { mean, rstd, .. } = kernels::layer_norm(&x, &weight, &bias, 1e-6);
+    bench(&mut group, "gradient", 3 * x.len(), || {
+        kernels::layer_norm_gradient(&x, &weight, &mean, &rstd, &dy, [true; 3])
+    });
+}
+
+fn softmax(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("softmax");
+    let scores = noise(TOKENS * TOKENS);
+    group.throughput(Throughput::Bytes(8 * scores.len() as u64));
+    // One thread, one head at a time, as attention calls it. The copy is part of the time.
+    let (mut row, mut lse) = (scores.clone(), vec![0.0; TOKENS]);
+    group.bench_function("softmax_rows, one head", |b| {
+        b.iter(|| {
+            row.copy_from_slice(&scores);
+            kernels::softmax_rows(black_box(&mut row), TOKENS, None, &mut lse);
+        });
+    });
+    group.bench_function("exp_minus_rows, one head", |b| {
+        b.iter(|| {
+            row.copy_from_slice(&scores);
+            kernels::exp_minus_rows(black_box(&mut row), TOKENS, None, &lse);
+        });
+    });
+    let scores = noise(8 * 12 * TOKENS * TOKENS);
+    bench(
+        &mut group,
+        "softmax_rows, all heads",
+        2 * scores.len(),
+        || {
+            kernels::chunks(scores.len(), TOKENS * TOKENS, |head, y| {
+                y.copy_from_slice(&scores[head * y.len()..][..y.len()]);
+                kernels::softmax_rows(y, TOKENS, None, &mut [0.0; TOKENS]);
+            })
+        },
+    );
+}
+
+fn losses(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("cross_entropy");
+    let (rows, width) = (256, 1000);
+    let (x, t) = (noise(rows * width), noise(rows * width));
+    let classes: Vec<u32> = (0..rows as u32).collect();
+    let (_, lse) = kernels::cross_entropy_classes(&x, &classes, width);
+    bench(&mut group, "classes", x.len(), || {
+        kernels::cross_entropy_classes(&x, &classes, width)
+    });
+    bench(&mut group, "classes gradient", 2 * x.len(), || {
+        kernels::cross_entropy_classes_gradient(&x, &classes, &lse, width, 1.0)
+    });
+    bench(&mut group, "soft", 2 * x.len(), || {
+        kernels::cross_entropy_soft(&x, &t, width)
+    });
+    bench(&mut group, "soft gradient", 3 * x.len(), || {
+        kernels::cross_entropy_soft_gradient(&x, &t, &lse, width, 1.0)
+    });
+}
+
+fn steps(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("adamw");
+    let settings = AdamW {
+        learning_rate: 1e-3,
+        betas: [0.9, 0.95],
+        eps: 1e-8,
+        weight_decay: 0.05,
+        step: 3,
+    };
+    let n = 4 * WIDTH * WIDTH;
+    let (mut p, g, mut m, mut v) = (noise(n), noise(n), vec![0.0; n], vec![0.0; n]);
+    group.throughput(Throughput::Bytes(28 * n as u64));
+    group.bench_function("[3072, 768]", |b| {
+        b.iter(|| kernels::adamw(&settings, &mut p, &g, &mut m, &mut v));
+    });
+}
+
+fn elements(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("elementwise");
+    let (x, y) = (noise(ROWS * WIDTH), noise(ROWS * WIDTH));
+    bench(&mut group, "add", 3 * x.len(), || kernels::add(&x, &y));
+    bench(&mut group, "scale_shift", 2 * x.len(), || {
+        kernels::scale_shift(&x, 2.0, 1.0)
+    });
+    let wide = noise(ROWS * 4 * WIDTH);
+    bench(&mut group, "column_sums, 768", x.len(), || {
+        kernels::column_sums(&x, WIDTH)
+    });
+    bench(&mut group, "column_sums, 3072", wide.len(), || {
+        kernels::column_sums(&wide, 4 * WIDTH)
+    });
+}
+
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    activations(&mut criterion);
+    norms(&mut criterion);
+    softmax(&mut criterion);
+    losses(&mut criterion);
+    steps(&mut criterion);
+    elements(&mut criterion);
+    criterion.final_summary();
+}

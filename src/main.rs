@@ -1,5 +1,6 @@
 //! Parse, dispatch, exit code.
 
+mod allocator;
 mod commands;
 
 use std::process::ExitCode;
@@ -8,10 +9,8 @@ use clap::Parser;
 use mimbench::cli::{Cli, Command};
 use mimbench::error::Error;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
+    allocator::keep_memory();
     let outcome = match Cli::parse().command {
         Command::Knn(args) => commands::knn(args),
         Command::Features(args) => commands::features(args),

@@ -18,6 +18,6 @@ pub use loss::{
     cross_entropy_classes, cross_entropy_classes_gradient, cross_entropy_soft,
     cross_entropy_soft_gradient, cross_entropy_soft_targets_gradient,
 };
-pub use norm::{Normed, layer_norm, layer_norm_gradient};
+pub use norm::{NormGradients, Normed, layer_norm, layer_norm_gradient};
 pub use output::chunks;
 pub use softmax::{exp_minus, exp_minus_rows, softmax_row, softmax_rows};

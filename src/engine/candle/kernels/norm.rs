@@ -26,6 +26,9 @@ pub struct Normed {
     pub rstd: Vec<f32>,
 }
 
+/// Gradients to x: `[rows, width]`, to weight and to bias: `[width]`, those asked for.
+pub type NormGradients = (Option<Vec<f32>>, Option<Vec<f32>>, Option<Vec<f32>>);
+
 /// `(x - mean) rstd weight + bias` of each row.
 ///
 /// x: `[rows, width]`, weight, bias: `[width]`.
@@ -60,7 +63,7 @@ pub fn layer_norm_gradient(
     rstd: &[f32],
     dy: &[f32],
     needs: [bool; 3],
-) -> (Option<Vec<f32>>, Option<Vec<f32>>, Option<Vec<f32>>) {
+) -> NormGradients {
     let [needs_x, needs_weight, needs_bias] = needs;
     let needs_sums = needs_weight || needs_bias;
     let width = weight.len();
@@ -410,11 +413,7 @@ mod tests {
             [dx, dweight, dbias]
         }
 
-        fn gradient(
-            &self,
-            normed: &Normed,
-            needs: [bool; 3],
-        ) -> (Option<Vec<f32>>, Option<Vec<f32>>, Option<Vec<f32>>) {
+        fn gradient(&self, normed: &Normed, needs: [bool; 3]) -> NormGradients {
             let Normed { mean, rstd, .. } = normed;
             layer_norm_gradient(&self.x, &self.weight, mean, rstd, &self.dy, needs)
         }

@@ -80,7 +80,7 @@ pub(super) fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -
     let needs = [x, weight, bias].map(Tensor::tracked);
     Ok(Tensor::computed(y, [x, weight, bias], move |dy| {
         let dy = dy.contiguous()?;
-        let (dx, dweight, dbias) = kernels::layer_norm_gradient(
+        let [dx, dweight, dbias] = kernels::layer_norm_gradient(
             &elements(&x_value)?,
             &elements(&weight_value)?,
             &normed.mean,

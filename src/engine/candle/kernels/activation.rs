@@ -82,7 +82,7 @@ impl Curve for Gelu {
     #[inline(always)]
     fn slope<S: Simd>(self, simd: S, x: S::f32s) -> S::f32s {
         /// 1 / sqrt(2 π).
-        const HEIGHT: f32 = 0.398_942_28;
+        const HEIGHT: f32 = 0.398_942_3;
         let tail = normal_tail(simd, x);
         let height = simd.splat_f32s(-HEIGHT);
         let left = simd.mul_add_e_f32s(tail.distance, height, tail.ratio);
@@ -103,7 +103,7 @@ struct Gated {
 /// `x (1 + tanh(u)) / 2 = x σ(2 u)` with `u = sqrt(2 / π) (x + 0.044715 x³)` (PyTorch,
 /// `torch.nn.GELU`, `approximate="tanh"`).
 const TANH: Gated = Gated {
-    linear: 1.595_769_1,
+    linear: 1.595_769,
     cubic: 0.071_354_814,
 };
 

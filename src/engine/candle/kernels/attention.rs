@@ -140,7 +140,7 @@ pub fn attention(qkv: &[f32], sizes: Packed, bias: Option<Bias<'_>>, scale: f32)
                 sizes.part(projections, 2, head, all),
             ];
             form_scores(scores, q, k, scale, bias, [image, head, rows.first]);
-            softmax_rows(scores, tokens, None, &mut row_sums);
+            softmax_rows(scores, tokens, &mut row_sums);
             let into = MatrixMut::strided(
                 &mut out[head * sizes.head_dim..],
                 [rows.count, sizes.head_dim],
@@ -282,7 +282,7 @@ pub fn attention_gradient(
                     shares.push(pairs.map(|(out, dy)| out * dy).sum());
                 }
                 form_scores(weights, q, k, scale, bias, [image, head, rows.first]);
-                exp_minus_rows(weights, tokens, None, log_sums);
+                exp_minus_rows(weights, tokens, log_sums);
                 let output = if rows.first == 0 {
                     Output::Replace
                 } else {

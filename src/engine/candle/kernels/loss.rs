@@ -169,7 +169,7 @@ impl WithSimd for Probabilities<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        exp_minus(simd, self.x, None, self.lse);
+        exp_minus(simd, self.x, self.lse);
         for x in self.x {
             *x *= self.scale;
         }

@@ -16,7 +16,7 @@ mod output;
 mod softmax;
 mod vector;
 
-pub use activation::{activation, activation_gradient};
+pub use activation::{activate, activate_gradient, activation, activation_gradient};
 pub use adamw::adamw;
 pub use attention::{Attended, AttentionGradient, Bias, Packed, attention, attention_gradient};
 pub use elementwise::{add, column_sums, mul, scale_shift};
@@ -27,5 +27,5 @@ pub use loss::{
     cross_entropy_soft_gradient, cross_entropy_soft_targets_gradient,
 };
 pub use mlp::{Layers, mlp, mlp_gradient, mlp_with_hidden};
-pub use norm::{Normed, layer_norm, layer_norm_gradient};
-pub use softmax::softmax;
+pub use norm::{NormGradients, Normed, layer_norm, layer_norm_gradient};
+pub use softmax::{softmax, softmax_rows};

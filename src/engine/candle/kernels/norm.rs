@@ -26,6 +26,9 @@ pub struct Normed {
     pub rstd: Vec<f32>,
 }
 
+/// Gradients to x: `[rows, width]`, to weight and to bias: `[width]`, those asked for.
+pub type NormGradients = [Option<Vec<f32>>; 3];
+
 /// `(x - mean) rstd weight + bias` of each row.
 ///
 /// x: `[rows, width]`, weight, bias: `[width]`.
@@ -60,7 +63,7 @@ pub fn layer_norm_gradient(
     rstd: &[f32],
     dy: &[f32],
     needs: [bool; 3],
-) -> (Option<Vec<f32>>, Option<Vec<f32>>, Option<Vec<f32>>) {
+) -> NormGradients {
     let [needs_x, needs_weight, needs_bias] = needs;
     let needs_sums = needs_weight || needs_bias;
     let width = weight.len();
@@ -95,15 +98,15 @@ pub fn layer_norm_gradient(
         None
     };
     if !needs_sums {
-        return (dx, None, None);
+        return [dx, None, None];
     }
     let mut dweight = merge(&sums, 2 * width);
     let dbias = dweight.split_off(width);
-    (
+    [
         dx,
         needs_weight.then_some(dweight),
         needs_bias.then_some(dbias),
-    )
+    ]
 }
 
 struct Forward<'a> {
@@ -410,11 +413,7 @@ mod tests {
             [dx, dweight, dbias]
         }
 
-        fn gradient(
-            &self,
-            normed: &Normed,
-            needs: [bool; 3],
-        ) -> (Option<Vec<f32>>, Option<Vec<f32>>, Option<Vec<f32>>) {
+        fn gradient(&self, normed: &Normed, needs: [bool; 3]) -> NormGradients {
             let Normed { mean, rstd, .. } = normed;
             layer_norm_gradient(&self.x, &self.weight, mean, rstd, &self.dy, needs)
         }
@@ -427,7 +426,7 @@ mod tests {
             let normed = on_threads(|| layer_norm(&case.x, &case.weight, &case.bias, EPS));
             assert_close(&normed.y, &case.y(), 1e-6);
             let want = case.gradients();
-            let (dx, dweight, dbias) = on_threads(|| case.gradient(&normed, [true; 3]));
+            let [dx, dweight, dbias] = on_threads(|| case.gradient(&normed, [true; 3]));
             if width > 1 {
                 assert_close(&dx.unwrap(), &want[0], 1e-6);
             }
@@ -441,14 +440,17 @@ mod tests {
         let case = Case::new(50, 48, 1.0, 0.0);
         let normed = layer_norm(&case.x, &case.weight, &case.bias, EPS);
         let all = case.gradient(&normed, [true; 3]);
-        let (dx, no, none) = case.gradient(&normed, [true, false, false]);
-        assert_eq!((dx, no, none), (all.0, None, None));
-        let (no, dweight, none) = case.gradient(&normed, [false, true, false]);
-        assert_eq!((no, dweight, none), (None, all.1, None));
-        let (no, none, dbias) = case.gradient(&normed, [false, false, true]);
-        assert_eq!((no, none, dbias), (None, None, all.2));
-        let nothing = case.gradient(&normed, [false; 3]);
-        assert_eq!(nothing, (None, None, None));
+        for needs in [
+            [true, false, false],
+            [false, true, false],
+            [false, false, true],
+            [false; 3],
+        ] {
+            let found = case.gradient(&normed, needs);
+            for ((found, all), needed) in found.iter().zip(&all).zip(needs) {
+                assert_eq!(found.as_ref(), all.as_ref().filter(|_| needed));
+            }
+        }
     }
 
     #[test]

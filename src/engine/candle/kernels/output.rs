@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn what_lies_beside_belongs_to_the_chunk() {
-        let mut firsts = vec![0; 4];
+        let mut firsts = [0; 4];
         chunks_beside(13, 4, firsts.par_chunks_mut(1), |index, _, first| {
             first[0] = index * 4;
         });
@@ -87,7 +87,7 @@ mod tests {
     #[test]
     #[should_panic]
     fn a_chunk_without_its_item_is_refused() {
-        let mut firsts = vec![0; 3];
+        let mut firsts = [0; 3];
         chunks_beside(13, 4, firsts.par_chunks_mut(1), |_, _, _| ());
     }
 }

@@ -11,18 +11,15 @@ pub fn softmax(x: &[f32], cols: usize) -> Vec<f32> {
     chunks(x.len(), tile, |index, out| {
         out.copy_from_slice(&x[index * tile..][..out.len()]);
         let mut sums = vec![0.0; out.len() / cols];
-        softmax_rows(out, cols, None, &mut sums);
+        softmax_rows(out, cols, &mut sums);
     })
 }
 
-/// `row = softmax(row + bias)`; returns log Σ e^(row + bias).
+/// `row = softmax(row)`; returns log Σ e^row.
 ///
-/// row, bias: `[cols]`. To be called inside a [`WithSimd`].
+/// row: `[cols]`. To be called inside a [`WithSimd`].
 #[inline(always)]
-pub fn softmax_row<S: Simd>(simd: S, row: &mut [f32], bias: Option<&[f32]>) -> f32 {
-    if let Some(bias) = bias {
-        add_row(simd, row, bias);
-    }
+pub fn softmax_row<S: Simd>(simd: S, row: &mut [f32]) -> f32 {
     let largest = largest(simd, row);
     let (vectors, tail) = S::as_mut_simd_f32s(row);
     let shift = simd.splat_f32s(largest);
@@ -50,14 +47,11 @@ pub fn softmax_row<S: Simd>(simd: S, row: &mut [f32], bias: Option<&[f32]>) -> f
     largest + sum.ln()
 }
 
-/// `row = e^(row + bias - lse)`: the softmax again, from its log-sum-exp.
+/// `row = e^(row - lse)`: the softmax again, from its log-sum-exp.
 ///
-/// row, bias: `[cols]`. To be called inside a [`WithSimd`].
+/// row: `[cols]`. To be called inside a [`WithSimd`].
 #[inline(always)]
-pub fn exp_minus<S: Simd>(simd: S, row: &mut [f32], bias: Option<&[f32]>, lse: f32) {
-    if let Some(bias) = bias {
-        add_row(simd, row, bias);
-    }
+pub fn exp_minus<S: Simd>(simd: S, row: &mut [f32], lse: f32) {
     let (vectors, tail) = S::as_mut_simd_f32s(row);
     let shift = simd.splat_f32s(lse);
     for x in vectors {
@@ -67,29 +61,19 @@ pub fn exp_minus<S: Simd>(simd: S, row: &mut [f32], bias: Option<&[f32]>, lse: f
     simd.partial_store_f32s(tail, exp(simd, last));
 }
 
-/// `scores = softmax(scores + bias)` along the columns on the calling thread, with each row's
+/// `scores = softmax(scores)` along the columns on the calling thread, with each row's
 /// log-sum-exp.
 ///
-/// scores, bias: `[rows, cols]`, lse: `[rows]`.
-pub fn softmax_rows(scores: &mut [f32], cols: usize, bias: Option<&[f32]>, lse: &mut [f32]) {
-    Arch::new().dispatch(SoftmaxRows {
-        scores,
-        cols,
-        bias,
-        lse,
-    });
+/// scores: `[rows, cols]`, lse: `[rows]`.
+pub fn softmax_rows(scores: &mut [f32], cols: usize, lse: &mut [f32]) {
+    Arch::new().dispatch(SoftmaxRows { scores, cols, lse });
 }
 
-/// `scores = e^(scores + bias - lse)` on the calling thread.
+/// `scores = e^(scores - lse)` on the calling thread.
 ///
-/// scores, bias: `[rows, cols]`, lse: `[rows]`.
-pub fn exp_minus_rows(scores: &mut [f32], cols: usize, bias: Option<&[f32]>, lse: &[f32]) {
-    Arch::new().dispatch(ExpMinusRows {
-        scores,
-        cols,
-        bias,
-        lse,
-    });
+/// scores: `[rows, cols]`, lse: `[rows]`.
+pub fn exp_minus_rows(scores: &mut [f32], cols: usize, lse: &[f32]) {
+    Arch::new().dispatch(ExpMinusRows { scores, cols, lse });
 }
 
 /// From the gradient of a softmax to that of its scores, on the calling thread:
@@ -139,7 +123,6 @@ impl WithSimd for GradientRows<'_> {
 struct SoftmaxRows<'a> {
     scores: &'a mut [f32],
     cols: usize,
-    bias: Option<&'a [f32]>,
     lse: &'a mut [f32],
 }
 
@@ -149,9 +132,8 @@ impl WithSimd for SoftmaxRows<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let rows = self.scores.chunks_exact_mut(self.cols).zip(self.lse);
-        for (i, (row, lse)) in rows.enumerate() {
-            let bias = self.bias.map(|bias| &bias[i * self.cols..][..self.cols]);
-            *lse = softmax_row(simd, row, bias);
+        for (row, lse) in rows {
+            *lse = softmax_row(simd, row);
         }
     }
 }
@@ -159,7 +141,6 @@ impl WithSimd for SoftmaxRows<'_> {
 struct ExpMinusRows<'a> {
     scores: &'a mut [f32],
     cols: usize,
-    bias: Option<&'a [f32]>,
     lse: &'a [f32],
 }
 
@@ -169,23 +150,10 @@ impl WithSimd for ExpMinusRows<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let rows = self.scores.chunks_exact_mut(self.cols).zip(self.lse);
-        for (i, (row, &lse)) in rows.enumerate() {
-            let bias = self.bias.map(|bias| &bias[i * self.cols..][..self.cols]);
-            exp_minus(simd, row, bias, lse);
+        for (row, &lse) in rows {
+            exp_minus(simd, row, lse);
         }
     }
-}
-
-/// `row += bias`.
-#[inline(always)]
-fn add_row<S: Simd>(simd: S, row: &mut [f32], bias: &[f32]) {
-    let (vectors, tail) = S::as_mut_simd_f32s(row);
-    let (biases, bias_tail) = S::as_simd_f32s(bias);
-    for (x, bias) in vectors.iter_mut().zip(biases) {
-        *x = simd.add_f32s(*x, *bias);
-    }
-    let last = simd.add_f32s(filled(simd, tail, 0.0), filled(simd, bias_tail, 0.0));
-    simd.partial_store_f32s(tail, last);
 }
 
 /// The largest element.
@@ -234,13 +202,8 @@ mod tests {
     use pulp::Scalar;
 
     /// scores: `[rows, cols]` -> the softmax and the log-sum-exp, in f64.
-    fn reference(scores: &[f32], cols: usize, bias: Option<&[f32]>) -> (Vec<f64>, Vec<f64>) {
+    fn reference(scores: &[f32], cols: usize) -> (Vec<f64>, Vec<f64>) {
         let mut y: Vec<f64> = scores.iter().copied().map(f64::from).collect();
-        if let Some(bias) = bias {
-            for (y, &bias) in y.iter_mut().zip(bias) {
-                *y += f64::from(bias);
-            }
-        }
         let lse = y.chunks_exact_mut(cols).map(|row| {
             let largest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let lse = largest + row.iter().map(|x| (x - largest).exp()).sum::<f64>().ln();
@@ -255,37 +218,32 @@ mod tests {
     fn rows_of_any_length_agree_with_f64() {
         for cols in [1, 5, 16, 17, 63, 64, 80, 197] {
             let scores: Vec<f32> = noise(7 * cols, 1).iter().map(|x| 6.0 * x).collect();
-            let bias = noise(7 * cols, 2);
-            for bias in [None, Some(&bias[..])] {
-                let (want, want_lse) = reference(&scores, cols, bias);
-                let (mut best, mut lse) = (scores.clone(), [0.0; 7]);
-                softmax_rows(&mut best, cols, bias, &mut lse);
-                assert_close(&best, &want, 1e-6);
-                assert_close(&lse, &want_lse, 3e-7);
-                let mut again = scores.clone();
-                exp_minus_rows(&mut again, cols, bias, &lse);
-                assert_close(&again, &want, 2e-6);
+            let (want, want_lse) = reference(&scores, cols);
+            let (mut best, mut lse) = (scores.clone(), [0.0; 7]);
+            softmax_rows(&mut best, cols, &mut lse);
+            assert_close(&best, &want, 1e-6);
+            assert_close(&lse, &want_lse, 3e-7);
+            let mut again = scores.clone();
+            exp_minus_rows(&mut again, cols, &lse);
+            assert_close(&again, &want, 2e-6);
 
-                let (mut portable, mut portable_lse) = (scores.clone(), [0.0; 7]);
-                SoftmaxRows {
-                    scores: &mut portable,
-                    cols,
-                    bias,
-                    lse: &mut portable_lse,
-                }
-                .with_simd(Scalar);
-                assert_close(&portable, &want, 1e-6);
-                assert_close(&portable_lse, &want_lse, 3e-7);
-                let mut again = scores.clone();
-                ExpMinusRows {
-                    scores: &mut again,
-                    cols,
-                    bias,
-                    lse: &portable_lse,
-                }
-                .with_simd(Scalar);
-                assert_close(&again, &want, 2e-6);
+            let (mut portable, mut portable_lse) = (scores.clone(), [0.0; 7]);
+            SoftmaxRows {
+                scores: &mut portable,
+                cols,
+                lse: &mut portable_lse,
             }
+            .with_simd(Scalar);
+            assert_close(&portable, &want, 1e-6);
+            assert_close(&portable_lse, &want_lse, 3e-7);
+            let mut again = scores.clone();
+            ExpMinusRows {
+                scores: &mut again,
+                cols,
+                lse: &portable_lse,
+            }
+            .with_simd(Scalar);
+            assert_close(&again, &want, 2e-6);
         }
     }
 
@@ -294,7 +252,7 @@ mod tests {
         let mut row = vec![1e30; 21];
         row[3] = -1e30;
         let mut lse = [0.0];
-        softmax_rows(&mut row, 21, None, &mut lse);
+        softmax_rows(&mut row, 21, &mut lse);
         assert_eq!(row[3], 0.0);
         assert!(row.iter().enumerate().all(|(i, &x)| i == 3 || x == 0.05));
         assert_eq!(lse, [1e30]);
@@ -304,7 +262,7 @@ mod tests {
     fn nan_takes_the_whole_row() {
         let mut row = noise(37, 1);
         row[20] = f32::NAN;
-        softmax_rows(&mut row, 37, None, &mut [0.0]);
+        softmax_rows(&mut row, 37, &mut [0.0]);
         assert!(row.iter().all(|x| x.is_nan()));
     }
 }

@@ -14,7 +14,7 @@ const ROUND: f32 = 12_582_912.0 + 127.0;
 
 /// ln 2 in two parts, the first short enough for exact products with the exponents of f32
 /// (Cody and Waite).
-const LN_2: [f32; 2] = [0.693_359_375, -2.121_944_4e-4];
+const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
 
 /// e^r = 1 + r + r^2 (c0 + c1 r + ...) with the least relative error, 3.1e-9, on
 /// `|r| <= ln 2 / 2`; by Remez' exchange.
@@ -41,7 +41,7 @@ const TAIL_Q: [f32; 6] = [
     1.0,
     1.667_650_3,
     1.191_969_6,
-    0.462_747_18,
+    0.462_747_2,
     0.099_696_56,
     0.009_992_685,
 ];

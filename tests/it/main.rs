@@ -12,6 +12,7 @@ mod command_line;
 mod conformance;
 mod faults;
 mod goldens;
+mod gradients;
 mod images;
 mod knn;
 mod protocol;

@@ -8,6 +8,7 @@
 )]
 
 mod architecture;
+mod bench;
 mod command_line;
 mod conformance;
 mod faults;

@@ -8,19 +8,22 @@ use std::time::Duration;
 
 use mimbench::checkpoint::{Checkpoint, LoadOptions};
 use mimbench::cli::{
-    ComputeArgs, DataArgs, DataCommand, DemoArgs, Device, Engine, FeaturesArgs, ForwardPrecision,
-    InspectArgs, KnnArgs, LoadArgs, OnBadImage, StoreArgs, StoreType,
+    BenchArgs, BenchWork, ComputeArgs, DataArgs, DataCommand, DemoArgs, Device, Engine, EngineArgs,
+    FeaturesArgs, ForwardPrecision, InspectArgs, KnnArgs, LoadArgs, OnBadImage, StoreArgs,
+    StoreType,
 };
 use mimbench::data::OpenOptions;
-use mimbench::engine::{EngineKind, Precision};
+use mimbench::engine::{self, EngineKind, Precision};
 use mimbench::error::Error;
 use mimbench::features::{Observer, PassOptions};
 use mimbench::plan::{DataRequest, KnnPlan, RunOptions, default_store, input_spec};
 use mimbench::report::{Record, csv, curve_table, full_table, headline_table, terminal};
+use mimbench::run::bench::{BenchOptions, Work};
 use mimbench::run::features::{PixelSource, Wanted};
 use mimbench::run::{self, Terminal};
 use mimbench::spec::{InputSection, KnnProtocol, Protocol, Setting};
 use mimbench::store::RowType;
+use mimbench::vit::Architecture;
 
 type Outcome = Result<ExitCode, Error>;
 
@@ -36,7 +39,7 @@ pub fn knn(args: KnnArgs) -> Outcome {
         limit: args.limit.map(|limit| limit as usize),
     };
     let options = run_options(&args.compute, &args.store);
-    in_pool(&args.compute, |terminal| {
+    in_pool(&args.compute.engine, args.compute.quiet, |terminal| {
         let subjects = run::knn::open(&args.ckpt, &load)?;
         let plan = KnnPlan::new(protocol, &data, subjects, options)?;
         evaluate(&plan, &args.store, terminal)
@@ -46,7 +49,7 @@ pub fn knn(args: KnnArgs) -> Outcome {
 pub fn demo(args: DemoArgs) -> Outcome {
     let protocol = Protocol::read(None, KnnProtocol::BUILTIN, "knn", &[])?;
     let options = run_options(&args.compute, &args.store);
-    in_pool(&args.compute, |terminal| {
+    in_pool(&args.compute.engine, args.compute.quiet, |terminal| {
         let per_class = [args.train_per_class, args.val_per_class].map(|n| n as usize);
         let (folder, subjects) = run::demo::prepare(per_class, &options, terminal)?;
         let data = DataRequest {
@@ -62,7 +65,7 @@ pub fn demo(args: DemoArgs) -> Outcome {
 
 pub fn features(args: FeaturesArgs) -> Outcome {
     let load = load_options(args.load);
-    in_pool(&args.compute, |terminal| {
+    in_pool(&args.compute.engine, args.compute.quiet, |terminal| {
         let mut checkpoint = Checkpoint::open(&args.ckpt, &load)?;
         let source = match (args.images, args.pixels) {
             (Some(folder), _) => {
@@ -77,7 +80,10 @@ pub fn features(args: FeaturesArgs) -> Outcome {
             layers: args.layers.is_some(),
             attention: args.attention,
         };
-        let engine = (engine(&args.compute), precision(&args.compute));
+        let engine = (
+            engine(&args.compute.engine),
+            precision(&args.compute.engine),
+        );
         let pass = pass_options(&args.compute, Duration::ZERO);
         let written = run::features::run(
             &mut checkpoint,
@@ -137,6 +143,36 @@ pub fn data(args: DataArgs) -> Outcome {
     })
 }
 
+pub fn bench(args: BenchArgs) -> Outcome {
+    let options = BenchOptions {
+        work: match args.work {
+            BenchWork::Forward => Work::Forward,
+            BenchWork::TrainStep => Work::TrainStep,
+        },
+        architecture: Architecture::named(&args.arch)?,
+        batch: args.batch as usize,
+        rounds: args.rounds as usize,
+        warmup: args.warmup as usize,
+        seed: args.seed,
+        threads: threads(&args.engine),
+        engine: engine(&args.engine),
+        device: match args.engine.device {
+            Device::Cpu => engine::Device::Cpu,
+        },
+        precision: precision(&args.engine),
+    };
+    in_pool(&args.engine, args.quiet, |terminal| {
+        let benchmark = run::bench::run(&options, terminal)?;
+        if args.json {
+            print_json(&benchmark)?;
+        } else {
+            let table = run::bench::table(&benchmark);
+            print(&terminal::render(&table, None, colour())?)?;
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
 fn load_options(args: LoadArgs) -> LoadOptions {
     LoadOptions {
         heads: args.heads,
@@ -148,17 +184,17 @@ fn cores() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
-fn threads(args: &ComputeArgs) -> usize {
+fn threads(args: &EngineArgs) -> usize {
     args.threads.map_or(cores().get(), |n| n as usize)
 }
 
-fn engine(args: &ComputeArgs) -> EngineKind {
+fn engine(args: &EngineArgs) -> EngineKind {
     match (args.engine, args.device) {
         (Engine::Candle, Device::Cpu) => EngineKind::Candle,
     }
 }
 
-fn precision(args: &ComputeArgs) -> Precision {
+fn precision(args: &EngineArgs) -> Precision {
     match args.precision {
         ForwardPrecision::F32 => Precision::F32,
     }
@@ -167,7 +203,7 @@ fn precision(args: &ComputeArgs) -> Precision {
 fn pass_options(args: &ComputeArgs, save_every: Duration) -> PassOptions {
     PassOptions {
         batch: args.batch as usize,
-        workers: args.workers.map_or(threads(args), |n| n as usize),
+        workers: args.workers.map_or(threads(&args.engine), |n| n as usize),
         skip_bad_images: matches!(args.on_bad_image, OnBadImage::Skip),
         save_every,
     }
@@ -175,9 +211,9 @@ fn pass_options(args: &ComputeArgs, save_every: Duration) -> PassOptions {
 
 fn run_options(compute: &ComputeArgs, store: &StoreArgs) -> RunOptions {
     RunOptions {
-        engine: engine(compute),
-        precision: precision(compute),
-        threads: threads(compute),
+        engine: engine(&compute.engine),
+        precision: precision(&compute.engine),
+        threads: threads(&compute.engine),
         pass: pass_options(compute, Duration::from_secs(store.save_every.into())),
         rows: match store.store_type {
             StoreType::F32 => RowType::F32,
@@ -195,8 +231,12 @@ fn run_options(compute: &ComputeArgs, store: &StoreArgs) -> RunOptions {
 
 /// Works in a pool of `--threads` threads, so that whatever runs in parallel inside stays within
 /// them.
-fn in_pool(args: &ComputeArgs, work: impl FnOnce(&mut Terminal) -> Outcome + Send) -> Outcome {
-    let (threads, quiet) = (threads(args), args.quiet);
+fn in_pool(
+    args: &EngineArgs,
+    quiet: bool,
+    work: impl FnOnce(&mut Terminal) -> Outcome + Send,
+) -> Outcome {
+    let threads = threads(args);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     let pool = pool.map_err(|error| Error::Usage {
         message: format!("cannot start {threads} threads: {error}"),
@@ -225,10 +265,7 @@ fn print_records(records: &[Record], args: &StoreArgs) -> Result<(), Error> {
     if args.csv {
         return print(&csv::render(&full_table(records))?);
     }
-    let colour = match std::io::stdout().is_terminal() {
-        true => terminal::Colour::Always,
-        false => terminal::Colour::Never,
-    };
+    let colour = colour();
     let headline = terminal::render(&headline_table(records), None, colour)?;
     let curve = terminal::render(&curve_table(records), None, colour)?;
     print(&format!(
@@ -236,6 +273,14 @@ fn print_records(records: &[Record], args: &StoreArgs) -> Result<(), Error> {
         headline.trim_end(),
         curve.trim_end()
     ))
+}
+
+/// Bold headings where a person reads them.
+fn colour() -> terminal::Colour {
+    match std::io::stdout().is_terminal() {
+        true => terminal::Colour::Always,
+        false => terminal::Colour::Never,
+    }
 }
 
 fn print_json(value: &(impl serde::Serialize + ?Sized)) -> Result<(), Error> {

@@ -4,10 +4,12 @@ use crate::checkpoint::CheckpointError;
 use crate::data::scenes::SceneError;
 use crate::data::{DatasetError, ImageError};
 use crate::features::{EncoderError, ExtractError};
+use crate::nn::ModelError;
 use crate::protocol::knn::KnnError;
 use crate::report::TableError;
 use crate::spec::SpecError;
 use crate::store::StoreError;
+use crate::vit::UnknownArchitecture;
 
 /// Why a command ended, with a hint where there is one.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +41,12 @@ pub enum Error {
     /// The results or the store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// An architecture's name.
+    #[error(transparent)]
+    Architecture(#[from] UnknownArchitecture),
+    /// A model that is built or trained.
+    #[error(transparent)]
+    Model(#[from] ModelError),
     /// A table.
     #[error(transparent)]
     Table(#[from] TableError),
@@ -65,6 +73,8 @@ impl Error {
             Self::Extract(error) => error.hint(),
             Self::Knn(error) => error.hint(),
             Self::Store(error) => error.hint(),
+            Self::Architecture(error) => error.hint(),
+            Self::Model(error) => error.hint(),
             Self::Table(error) => error.hint(),
             Self::Usage { hint, .. } => Some(hint.clone()),
         }

@@ -17,6 +17,7 @@ fn main() -> ExitCode {
         Command::Inspect(args) => commands::inspect(args),
         Command::Data(args) => commands::data(args),
         Command::Demo(args) => commands::demo(args),
+        Command::Bench(args) => commands::bench(args),
     };
     match outcome {
         Ok(code) => code,

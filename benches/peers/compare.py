@@ -1,9 +1,11 @@
 """mimbench and its peers side by side: interleaved pairs, the median of their ratios.
 
 Usage, with the packages of requirements.txt installed:
-    python benches/peers/compare.py PHOTOS [--pairs N] [--only NAME]
+    python benches/peers/compare.py PHOTOS [--pairs N] [--only TEXT] [--torch-binary PATH]
 PHOTOS is a dataset folder (train/<class>/*.jpg and val/<class>/*.jpg). Both sides run on two
-threads, preprocessing on one. Prints a Markdown table.
+threads, preprocessing on one. --torch-binary is a mimbench built with `--features torch`: its torch
+engine is compared with Python's PyTorch. Prints a Markdown table; the ratio is mimbench over peer,
+more is better but where the row says otherwise.
 """
 import argparse
 import json
@@ -19,13 +21,14 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
+MIMBENCH = str(ROOT / "target/release/mimbench")
 THREADS = "2"
 
 
 def run(command):
     environment = os.environ | {"RAYON_NUM_THREADS": THREADS}
     out = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True)
-    return json.loads(out.stdout.splitlines()[-1])
+    return json.loads(out.stdout)
 
 
 def bench(name, *arguments):
@@ -34,6 +37,14 @@ def bench(name, *arguments):
 
 def peer(name, *arguments):
     return run([sys.executable, str(HERE / f"{name}.py"), *arguments])
+
+
+def model(work, arch, batch, measure="images_per_s", binary=MIMBENCH, engine="candle"):
+    """A pair of `mimbench bench` and the peer's program for the same work."""
+    size = ["--arch", arch, "--batch", str(batch), "--threads", THREADS]
+    ours = [binary, "bench", work, *size, "--engine", engine, "--json", "--quiet"]
+    scale = {"images_per_s": 1, "peak_memory": 2**20}[measure]
+    return lambda: (run(ours)[measure] / scale, peer(work.replace("-", "_"), *size)[measure] / scale)
 
 
 def larger_copies(photos, folder):
@@ -50,30 +61,48 @@ def seconds(command):
     return time.perf_counter() - start
 
 
+def whole_knn(photos, weights):
+    """Runs a minute of kNN from image files to accuracies, an untrained ViT-S/16."""
+    theirs = [sys.executable, str(HERE / "knn.py"), str(weights), str(photos), "--threads", THREADS]
+    with tempfile.TemporaryDirectory() as results:
+        ours = [MIMBENCH, "knn", "--ckpt", str(weights), "--data", str(photos), "--threads", THREADS,
+                "--results", results, "--quiet"]
+        return 60 / seconds(ours), 60 / seconds(theirs)
+
+
 def repeated_run(photos):
     """A first kNN run of the demo's ViT and the same command again, as rates."""
     with tempfile.TemporaryDirectory() as results:
-        binary = str(ROOT / "target/release/mimbench")
-        demo = [binary, "demo", "--results", results, "--train-per-class", "1", "--val-per-class", "1"]
+        demo = [MIMBENCH, "demo", "--results", results, "--train-per-class", "1", "--val-per-class", "1"]
         subprocess.run(demo, cwd=ROOT, check=True, capture_output=True)
         weights = next(Path(results).glob("demo/*.safetensors"))
-        knn = [binary, "knn", "--ckpt", str(weights), "--data", str(photos), "--threads", THREADS,
+        knn = [MIMBENCH, "knn", "--ckpt", str(weights), "--data", str(photos), "--threads", THREADS,
                "--results", f"{results}/again", "--quiet"]
         first = seconds(knn)
         return 1 / seconds(knn), 1 / first
+
+
+def untrained_vit_small(file):
+    """A random ViT-S/16 under timm's names, without its head."""
+    import timm
+    from safetensors.torch import save_file
+
+    weights = timm.create_model("vit_small_patch16_224", num_classes=0).state_dict()
+    save_file({name: weight.contiguous() for name, weight in weights.items()}, file)
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("photos", type=Path)
     parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--only")
+    parser.add_argument("--only", help="rows whose name has this text")
+    parser.add_argument("--torch-binary", type=Path, help="a mimbench built with --features torch")
     arguments = parser.parse_args()
     photos = arguments.photos.resolve()
     subprocess.run(["cargo", "build", "-q", "--release"], cwd=ROOT, check=True)
-    subprocess.run(["cargo", "bench", "-q", "--no-run"], cwd=ROOT, check=True)
     with tempfile.TemporaryDirectory() as folder:
-        larger_copies(photos, Path(folder))
+        copies, weights = Path(folder, "copies"), Path(folder, "vit_small.safetensors")
+        copies.mkdir()
 
         def preprocess(path):
             return lambda: (bench("preprocess", "--folder", str(path))["images_per_s"],
@@ -84,20 +113,35 @@ def main():
             return lambda: (bench("knn_search", "--json", *size)["exact_queries_per_s"],
                             peer("knn_search", train, "2000", "768", k, THREADS)["queries_per_s"])
 
+        base, tiny = "vit_base_patch16_224", "vit_tiny_patch16_224"
         works = {
-            "preprocess 500x375 JPEG, images/s a core": preprocess(folder),
+            "preprocess 500x375 JPEG, images/s a core": preprocess(copies),
             "preprocess photos as they are, images/s a core": preprocess(photos / "val"),
             "exact search, 50,000 x 768, k = 20, queries/s": search("50000", "20"),
             "exact search, 50,000 x 768, k = 200, queries/s": search("50000", "200"),
-            "ViT-B/16 forward, batch 8, images/s": lambda: (
-                bench("forward", "--json", "--batch", "8")["images_per_s"],
-                peer("forward", "8", THREADS)["images_per_s"]),
+            "ViT-B/16 forward, batch 8, images/s": model("forward", base, 8),
+            "ViT-B/16 forward, batch 32, images/s": model("forward", base, 32),
+            "ViT-Ti/16 training step, batch 16, images/s": model("train-step", tiny, 16),
+            "ViT-B/16 training step, batch 8, peak MiB (less is better)":
+                model("train-step", base, 8, "peak_memory"),
+            "whole kNN, ViT-S/16, runs a minute": lambda: whole_knn(photos, weights),
             "repeated run over first run, runs/s": lambda: repeated_run(photos),
         }
-        print("| work | mimbench | peer | ratio | worst and best pair |\n|---|---|---|---|---|")
+        if arguments.torch_binary:
+            torch = {"binary": str(arguments.torch_binary.resolve()), "engine": "torch"}
+            works |= {
+                "torch engine, ViT-B/16 forward, batch 8, images/s": model("forward", base, 8, **torch),
+                "torch engine, ViT-Ti/16 training step, batch 16, images/s":
+                    model("train-step", tiny, 16, **torch),
+            }
+        works = {name: pair for name, pair in works.items() if (arguments.only or "") in name}
+        if any("exact search" in name or "preprocess" in name for name in works):
+            subprocess.run(["cargo", "bench", "-q", "--no-run"], cwd=ROOT, check=True)
+            larger_copies(photos, copies)
+        if any("whole kNN" in name for name in works):
+            untrained_vit_small(weights)
+        print("| work | mimbench | peer | ratio | least and greatest |\n|---|---|---|---|---|")
         for name, pair in works.items():
-            if arguments.only and arguments.only not in name:
-                continue
             pairs = [pair() for _ in range(arguments.pairs)]
             ratios = [ours / theirs for ours, theirs in pairs]
             ours, theirs = (statistics.median(side) for side in zip(*pairs))

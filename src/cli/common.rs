@@ -15,24 +15,32 @@ pub struct LoadArgs {
     pub ignore_key: Vec<String>,
 }
 
+/// What to compute with.
+#[derive(Clone, Debug, Args)]
+pub struct EngineArgs {
+    /// Engine
+    #[arg(long, value_enum, default_value = "candle")]
+    pub engine: Engine,
+    /// Device
+    #[arg(long, value_enum, default_value = "cpu")]
+    pub device: Device,
+    /// Element type to compute in
+    #[arg(long, value_enum, default_value = "f32")]
+    pub precision: ForwardPrecision,
+    /// Threads of the engine and the search [default: all cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub threads: Option<u32>,
+}
+
 /// How to compute.
 #[derive(Clone, Debug, Args)]
 pub struct ComputeArgs {
-    /// Engine of the forward pass
-    #[arg(long, value_enum, default_value = "candle")]
-    pub engine: Engine,
-    /// Device of the forward pass
-    #[arg(long, value_enum, default_value = "cpu")]
-    pub device: Device,
-    /// Element type of the forward pass
-    #[arg(long, value_enum, default_value = "f32")]
-    pub precision: ForwardPrecision,
+    /// What to compute with.
+    #[command(flatten)]
+    pub engine: EngineArgs,
     /// Images in a forward pass
     #[arg(long, value_name = "N", default_value = "32", value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub batch: u32,
-    /// Threads of the forward pass and the search [default: all cores]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
-    pub threads: Option<u32>,
     /// Threads that decode images [default: as many as --threads]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub workers: Option<u32>,

@@ -5,6 +5,7 @@
     reason = "these comments are the help texts"
 )]
 
+mod bench;
 mod common;
 mod data;
 mod demo;
@@ -12,8 +13,10 @@ mod features;
 mod inspect;
 mod knn;
 
+pub use bench::{BenchArgs, BenchWork};
 pub use common::{
-    ComputeArgs, Device, Engine, ForwardPrecision, LoadArgs, OnBadImage, StoreArgs, StoreType,
+    ComputeArgs, Device, Engine, EngineArgs, ForwardPrecision, LoadArgs, OnBadImage, StoreArgs,
+    StoreType,
 };
 pub use data::{DataArgs, DataCommand};
 pub use demo::DemoArgs;
@@ -45,4 +48,6 @@ pub enum Command {
     Data(DataArgs),
     /// A whole small run on made-up scenes; nothing to download
     Demo(DemoArgs),
+    /// Time an architecture with random weights on an engine
+    Bench(BenchArgs),
 }

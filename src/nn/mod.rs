@@ -4,6 +4,7 @@ mod attention;
 mod linear;
 mod loader;
 mod mlp;
+mod model_error;
 mod norm;
 mod weights;
 
@@ -11,5 +12,6 @@ pub use attention::Attention;
 pub use linear::Linear;
 pub use loader::Loader;
 pub use mlp::Mlp;
+pub use model_error::ModelError;
 pub use norm::LayerNorm;
 pub use weights::{WeightError, Weights};

@@ -7,6 +7,22 @@ use crate::features::Encoder;
 use crate::nn::{Loader, WeightError};
 use crate::vit::{Vit, VitEncoder};
 
+/// Work that is written once for every engine.
+pub(super) trait Job {
+    /// What it gives, in plain data or behind a trait object.
+    type Output;
+
+    /// Does it on an engine.
+    fn run<E: Engine + 'static>(self, engine: E) -> Self::Output;
+}
+
+/// Does the job on an engine.
+pub(super) fn dispatch<J: Job>(engine: EngineKind, precision: Precision, job: J) -> J::Output {
+    match engine {
+        EngineKind::Candle => job.run(Candle::new(precision)),
+    }
+}
+
 /// The checkpoint's encoder on an engine; takes the weights out of the checkpoint.
 pub(super) fn encoder(
     checkpoint: &mut Checkpoint,

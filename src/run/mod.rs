@@ -1,11 +1,13 @@
 //! Carrying plans out: cells, cancellation, progress, and the one place that chooses an engine.
 
+pub mod bench;
 pub mod check;
 pub mod demo;
 mod dispatch;
 pub mod features;
 pub mod inspect;
 pub mod knn;
+mod machine;
 mod progress;
 mod record;
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::machine::{peak_memory, processor};
 use crate::data::{DECODERS, Split, fingerprint};
 use crate::engine::NUMERICS_VERSION;
 use crate::error::Error;
@@ -159,23 +160,4 @@ fn compute(plan: &KnnPlan, evaluated: &Evaluated<'_>) -> ComputeRecord {
 fn json(value: &impl serde::Serialize) -> serde_json::Value {
     let text = serde_json::to_string(value).expect("a plain structure serialises");
     serde_json::from_str(&text).expect("what was just written parses")
-}
-
-/// Name of the processor, where `/proc` tells.
-fn processor() -> Option<String> {
-    let info = std::fs::read_to_string("/proc/cpuinfo").ok()?;
-    let name = info
-        .lines()
-        .find_map(|line| line.strip_prefix("model name"))?;
-    Some(name.trim_start_matches([' ', '\t', ':']).to_owned())
-}
-
-/// Largest resident memory of this process, bytes, where `/proc` tells.
-fn peak_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kilobytes * 1024)
 }

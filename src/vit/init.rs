@@ -18,11 +18,7 @@ pub fn random_weights(config: &VitConfig, seed: u64) -> Weights {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut weights = Weights::default();
     let mut normal = |name: String, shape: Vec<usize>| {
-        let count = shape.iter().product();
-        let data = (0..count)
-            .map(|_| (STD * cut_normal(&mut rng)) as f32)
-            .collect();
-        weights.insert(name, HostTensor { shape, data });
+        weights.insert(name, cut_normal_tensor(&mut rng, shape));
     };
     let (width, patch) = (config.width, config.patch_size);
     if config.class_token {
@@ -75,6 +71,13 @@ pub fn random_weights(config: &VitConfig, seed: u64) -> Weights {
         }
     }
     weights
+}
+
+/// Numbers of standard deviation 0.02, cut at two deviations.
+pub(super) fn cut_normal_tensor(rng: &mut ChaCha8Rng, shape: Vec<usize>) -> HostTensor {
+    let count = shape.iter().product();
+    let data = (0..count).map(|_| (STD * cut_normal(rng)) as f32).collect();
+    HostTensor { shape, data }
 }
 
 /// A standard normal number within two deviations, by the polar method.

@@ -27,10 +27,12 @@ fn help_lists_every_subcommand() {
         .take_while(|line| !line.is_empty())
         .map(|line| line.split_whitespace().next().unwrap())
         .collect();
-    let expected = ["knn", "features", "inspect", "data", "demo", "help"];
+    let expected = [
+        "knn", "features", "inspect", "data", "demo", "bench", "help",
+    ];
     assert_eq!(commands, expected);
     assert_eq!(help.stderr, "");
-    for command in &commands[..5] {
+    for command in &commands[..6] {
         let help = bench.run(&[command, "--help"]).ok().stdout;
         assert!(
             help.contains(&format!("Usage: mimbench {command}")),

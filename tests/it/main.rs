@@ -8,10 +8,12 @@
 )]
 
 mod architecture;
+mod bench;
 mod command_line;
 mod conformance;
 mod faults;
 mod goldens;
+mod gradients;
 mod images;
 mod knn;
 mod protocol;

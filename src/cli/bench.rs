@@ -1,0 +1,46 @@
+//! `mimbench bench`.
+
+use clap::{Args, ValueEnum};
+
+use super::EngineArgs;
+
+/// Arguments of `mimbench bench`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// What to time
+    #[arg(value_enum)]
+    pub work: BenchWork,
+    /// Architecture by timm's name, with random weights
+    #[arg(long, value_name = "NAME")]
+    pub arch: String,
+    /// Images in a round
+    #[arg(long, value_name = "N", default_value = "8", value_parser = clap::value_parser!(u32).range(1..=65536))]
+    pub batch: u32,
+    /// Rounds that count
+    #[arg(long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u32).range(1..=100000))]
+    pub rounds: u32,
+    /// Rounds before them that do not
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(0..=100000))]
+    pub warmup: u32,
+    /// Seed of weights, images and classes
+    #[arg(long, value_name = "N", default_value = "0")]
+    pub seed: u64,
+    /// What to compute with.
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Print results only
+    #[arg(long)]
+    pub quiet: bool,
+}
+
+/// What `mimbench bench` can time.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum BenchWork {
+    /// Images to normalised tokens
+    Forward,
+    /// Forward, cross entropy over 1000 classes, every gradient, AdamW
+    TrainStep,
+}

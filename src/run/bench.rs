@@ -1,0 +1,327 @@
+//! `mimbench bench`: how fast an architecture runs on an engine.
+
+use std::time::Instant;
+
+use indicatif::ProgressBar;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::Serialize;
+
+use super::Terminal;
+use super::dispatch::{Job, dispatch};
+use super::machine::{peak_memory, processor};
+use crate::engine::{AdamW, Device, Engine, EngineKind, Moments, Precision, Targets, Update};
+use crate::nn::{Loader, ModelError};
+use crate::report::{Align, Cell, Column, Table};
+use crate::vit::{Architecture, Classifier, Vit, random_classifier_weights, random_weights};
+
+/// Classes of the head that a training step has: ImageNet-1K's.
+const CLASSES: usize = 1000;
+
+/// What is timed. Weights and images are on the device before the clock starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Work {
+    /// Images to the tokens behind the final normalisation, without a graph.
+    Forward,
+    /// Forward, cross entropy, the gradient of every parameter, AdamW.
+    TrainStep,
+}
+
+/// Everything that a benchmark does.
+#[derive(Clone, Copy, Debug)]
+pub struct BenchOptions {
+    /// What is timed.
+    pub work: Work,
+    /// Of which architecture.
+    pub architecture: Architecture,
+    /// Images in a round.
+    pub batch: usize,
+    /// Rounds that count.
+    pub rounds: usize,
+    /// Rounds before them that do not.
+    pub warmup: usize,
+    /// Seed of weights, images and classes.
+    pub seed: u64,
+    /// Threads of the engine.
+    pub threads: usize,
+    /// The engine.
+    pub engine: EngineKind,
+    /// Where it computes.
+    pub device: Device,
+    /// In which element type.
+    pub precision: Precision,
+}
+
+/// What a benchmark measured, and everything needed to repeat it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Benchmark {
+    /// What was timed.
+    pub what: Work,
+    /// timm's name of the architecture.
+    pub arch: &'static str,
+    /// Images in a round.
+    pub batch: usize,
+    /// Engine with its versions.
+    pub engine: String,
+    /// Device, and the processor's name where it is known.
+    pub device: String,
+    /// Element type.
+    pub precision: &'static str,
+    /// Threads of the engine.
+    pub threads: usize,
+    /// Seed of weights, images and classes.
+    pub seed: u64,
+    /// Rounds that did not count.
+    pub warmup: usize,
+    /// Rounds that did.
+    pub rounds: usize,
+    /// Images a second in the median round.
+    pub images_per_s: f64,
+    /// Images a second in the slowest round.
+    pub images_per_s_min: f64,
+    /// Images a second in the fastest round.
+    pub images_per_s_max: f64,
+    /// Seconds of each round, in order.
+    pub seconds: Vec<f64>,
+    /// Largest resident memory of the process, bytes, where the system tells.
+    pub peak_memory: Option<u64>,
+    /// Loss of the last round of a training step, before its update: equal for equal runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loss: Option<f64>,
+}
+
+/// Times what is asked for.
+pub fn run(options: &BenchOptions, terminal: &Terminal) -> Result<Benchmark, ModelError> {
+    let rounds = options.warmup + options.rounds;
+    let job = Timing {
+        options,
+        bar: terminal.bar(options.architecture.name(), rounds, "rounds"),
+    };
+    let Timed { seconds, loss } = dispatch(options.engine, options.precision, job)?;
+    let mut sorted = seconds.clone();
+    sorted.sort_by(f64::total_cmp);
+    let rate = |seconds: f64| options.batch as f64 / seconds;
+    let (fastest, slowest) = (sorted.first(), sorted.last());
+    Ok(Benchmark {
+        what: options.work,
+        arch: options.architecture.name(),
+        batch: options.batch,
+        engine: options.engine.versions().to_owned(),
+        device: match (options.device, processor()) {
+            (Device::Cpu, Some(name)) => format!("cpu, {name}"),
+            (device, _) => device.to_string(),
+        },
+        precision: options.precision.name(),
+        threads: options.threads,
+        seed: options.seed,
+        warmup: options.warmup,
+        rounds: options.rounds,
+        images_per_s: rate(median(&sorted)),
+        images_per_s_min: rate(slowest.copied().unwrap_or(f64::NAN)),
+        images_per_s_max: rate(fastest.copied().unwrap_or(f64::NAN)),
+        seconds,
+        peak_memory: peak_memory(),
+        loss,
+    })
+}
+
+/// Of numbers in order: the middle one, or the mean of the two in the middle.
+fn median(sorted: &[f64]) -> f64 {
+    let upper = sorted.len() / 2;
+    let lower = sorted.len().saturating_sub(1) / 2;
+    match (sorted.get(lower), sorted.get(upper)) {
+        (Some(lower), Some(upper)) => (lower + upper) / 2.0,
+        _ => f64::NAN,
+    }
+}
+
+/// The benchmark for people.
+pub fn table(benchmark: &Benchmark) -> Table {
+    let column = |name: &str, unit: Option<&str>, align| Column {
+        name: name.to_owned(),
+        unit: unit.map(str::to_owned),
+        align,
+    };
+    let value = |value, interval, decimals| Cell::Value {
+        value,
+        interval,
+        decimals,
+        marks: Vec::new(),
+    };
+    let what = match benchmark.what {
+        Work::Forward => "forward pass",
+        Work::TrainStep => "training step",
+    };
+    let mut columns = vec![
+        column("architecture", None, Align::Left),
+        column("batch", None, Align::Right),
+        column("images/s", None, Align::Right),
+        column("peak memory", Some("MiB"), Align::Right),
+    ];
+    let spread = [benchmark.images_per_s_min, benchmark.images_per_s_max];
+    let mut row = vec![
+        Cell::Text(benchmark.arch.to_owned()),
+        Cell::Count(benchmark.batch as u64),
+        value(benchmark.images_per_s, Some(spread), 2),
+        match benchmark.peak_memory {
+            Some(bytes) => Cell::Count(bytes >> 20),
+            None => Cell::Missing("the system does not tell".to_owned()),
+        },
+    ];
+    if let Some(loss) = benchmark.loss {
+        columns.push(column("last loss", None, Align::Right));
+        row.push(value(loss, None, 4));
+    }
+    Table {
+        title: format!(
+            "{what}, {}, {}, {}, {} thread(s)",
+            benchmark.engine, benchmark.device, benchmark.precision, benchmark.threads
+        ),
+        columns,
+        rows: vec![row],
+        footnotes: vec![format!(
+            "images/s: median [slowest, fastest] of {} round(s) after {} of warm-up",
+            benchmark.rounds, benchmark.warmup
+        )],
+    }
+}
+
+/// The benchmark on any engine.
+struct Timing<'a> {
+    options: &'a BenchOptions,
+    bar: ProgressBar,
+}
+
+/// Seconds of each round that counts, and the loss of the last.
+struct Timed {
+    seconds: Vec<f64>,
+    loss: Option<f64>,
+}
+
+impl Job for Timing<'_> {
+    type Output = Result<Timed, ModelError>;
+
+    fn run<E: Engine + 'static>(self, engine: E) -> Self::Output {
+        let timed = match self.options.work {
+            Work::Forward => self.forward(&engine),
+            Work::TrainStep => self.train_steps(&engine),
+        };
+        self.bar.finish_and_clear();
+        timed
+    }
+}
+
+impl Timing<'_> {
+    /// Seconds of each round but the first ones.
+    fn time(
+        &self,
+        mut round: impl FnMut() -> Result<(), ModelError>,
+    ) -> Result<Vec<f64>, ModelError> {
+        let mut seconds = Vec::with_capacity(self.options.rounds);
+        for i in 0..self.options.warmup + self.options.rounds {
+            let start = Instant::now();
+            round()?;
+            if i >= self.options.warmup {
+                seconds.push(start.elapsed().as_secs_f64());
+            }
+            self.bar.inc(1);
+        }
+        Ok(seconds)
+    }
+
+    fn random(&self) -> ChaCha8Rng {
+        ChaCha8Rng::seed_from_u64(self.options.seed)
+    }
+
+    /// `[B, C, H, W]`, uniform between -1 and 1.
+    fn images<E: Engine>(&self, engine: &E, rng: &mut ChaCha8Rng) -> Result<E::Tensor, ModelError> {
+        let config = self.options.architecture.config();
+        let [height, width] = config.input_size();
+        let shape = [self.options.batch, config.channels, height, width];
+        let count = shape.iter().product();
+        let pixels: Vec<f32> = (0..count).map(|_| rng.random_range(-1.0..1.0)).collect();
+        Ok(engine.tensor(&pixels[..], &shape)?)
+    }
+
+    fn forward<E: Engine>(&self, engine: &E) -> Result<Timed, ModelError> {
+        let config = self.options.architecture.config();
+        let mut weights = random_weights(&config, self.options.seed);
+        let vit = Vit::load(&mut Loader::frozen(engine, &mut weights), &config)?;
+        let images = self.images(engine, &mut self.random())?;
+        let nothing = &mut |_, _: &E::Tensor| Ok(());
+        let seconds = self.time(|| {
+            let tokens = vit.forward(engine, &images, config.depth, &|_| false, nothing)?;
+            let mut last = vit.normalise(engine, &tokens)?;
+            // One number on the host: the device is done when it is there.
+            for axis in 0..3 {
+                last = engine.narrow(&last, axis, 0, 1)?;
+            }
+            engine.to_f32(&last)?;
+            Ok(())
+        })?;
+        let loss = None;
+        Ok(Timed { seconds, loss })
+    }
+
+    fn train_steps<E: Engine>(&self, engine: &E) -> Result<Timed, ModelError> {
+        let config = self.options.architecture.config();
+        let mut weights = random_classifier_weights(&config, CLASSES, self.options.seed);
+        let mut loader = Loader::trainable(engine, &mut weights);
+        let model = Classifier::load(&mut loader, &config, CLASSES)?;
+        let parameters = loader.into_parameters();
+        let handles: Vec<_> = parameters.iter().map(|(_, handle)| handle).collect();
+        let moments: Vec<Moments<E::Tensor>> = handles
+            .iter()
+            .map(|handle| engine.moments(handle))
+            .collect::<Result<_, _>>()?;
+        let mut rng = self.random();
+        let images = self.images(engine, &mut rng)?;
+        let classes: Vec<u32> = (0..self.options.batch)
+            .map(|_| rng.random_range(0..CLASSES as u32))
+            .collect();
+        let mut settings = AdamW {
+            learning_rate: 1e-3,
+            betas: [0.9, 0.999],
+            eps: 1e-8,
+            weight_decay: 0.05,
+            step: 0,
+        };
+        let mut loss = None;
+        let seconds = self.time(|| {
+            let logits = model.forward(engine, &images)?;
+            let total = engine.cross_entropy(&logits, Targets::Classes(&classes))?;
+            let gradients = engine.grad(&total, &handles)?;
+            let mut group = Vec::with_capacity(handles.len());
+            for (((name, parameter), gradient), moments) in
+                parameters.iter().zip(&gradients).zip(&moments)
+            {
+                group.push(Update {
+                    parameter,
+                    gradient: gradient
+                        .as_ref()
+                        .ok_or_else(|| ModelError::NoGradient { name: name.clone() })?,
+                    moments,
+                });
+            }
+            settings.step += 1;
+            engine.adamw(&settings, &group)?;
+            // Read last: the device is done with the update when it is there.
+            loss = engine.to_f64(&total)?.first().copied();
+            Ok(())
+        })?;
+        Ok(Timed { seconds, loss })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::median;
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        assert_eq!(median(&[1.0, 2.0, 9.0]), 2.0);
+        assert_eq!(median(&[1.0, 2.0, 4.0, 9.0]), 3.0);
+        assert_eq!(median(&[5.0]), 5.0);
+    }
+}

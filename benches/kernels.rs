@@ -1,8 +1,8 @@
-//! The CPU engine's row and element kernels at the sizes of a ViT-B/16 over 8 images of
+//! The CPU engine's kernels at the sizes of a ViT-B/16 over 8 images of
 //! 224 px: `[8 * 197, 768]`, `[8 * 197, 3072]`, attention scores `[8 * 12 * 197, 197]`.
 //!
 //! `cargo bench --bench kernels`; `RAYON_NUM_THREADS` sets the threads. Throughput is in bytes
-//! read and written.
+//! read and written, of layers in multiply-adds.
 
 use std::hint::black_box;
 
@@ -11,7 +11,7 @@ use criterion::{BenchmarkGroup, Criterion, Throughput};
 use mimbench::engine::candle::kernels;
 use mimbench::engine::{Activation, AdamW};
 
-/// The command's allocator, which keeps memory.
+/// The program's allocator.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -53,20 +53,6 @@ fn activations(criterion: &mut Criterion) {
             kernels::activation_gradient(kind, &x, &dy)
         });
     }
-    // One thread on a tile in the cache.
-    let tile = noise(4096);
-    group.throughput(Throughput::Bytes(8 * 4096));
-    group.bench_function("Gelu, tile", |b| {
-        let mut y = tile.clone();
-        b.iter(|| kernels::activate(Activation::Gelu, black_box(&tile), &mut y));
-    });
-    group.bench_function("Gelu gradient, tile", |b| {
-        let mut dy = tile.clone();
-        b.iter(|| {
-            dy.copy_from_slice(&tile);
-            kernels::activate_gradient(Activation::Gelu, black_box(&tile), &mut dy);
-        });
-    });
 }
 
 fn norms(criterion: &mut Criterion) {
@@ -84,34 +70,61 @@ fn norms(criterion: &mut Criterion) {
 
 fn softmax(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("softmax");
-    let scores = noise(TOKENS * TOKENS);
-    group.throughput(Throughput::Bytes(8 * scores.len() as u64));
-    // One thread, one head at a time, as attention calls it. The copy is part of the time.
-    let (mut row, mut lse) = (scores.clone(), vec![0.0; TOKENS]);
-    group.bench_function("softmax_rows, one head", |b| {
-        b.iter(|| {
-            row.copy_from_slice(&scores);
-            kernels::softmax_rows(black_box(&mut row), TOKENS, &mut lse);
-        });
-    });
-    group.bench_function("exp_minus_rows, one head", |b| {
-        b.iter(|| {
-            row.copy_from_slice(&scores);
-            kernels::exp_minus_rows(black_box(&mut row), TOKENS, &lse);
-        });
-    });
     let scores = noise(8 * 12 * TOKENS * TOKENS);
-    bench(
-        &mut group,
-        "softmax_rows, all heads",
-        2 * scores.len(),
-        || {
-            kernels::chunks(scores.len(), TOKENS * TOKENS, |head, y| {
-                y.copy_from_slice(&scores[head * y.len()..][..y.len()]);
-                kernels::softmax_rows(y, TOKENS, &mut [0.0; TOKENS]);
-            })
-        },
-    );
+    bench(&mut group, "all heads", 2 * scores.len(), || {
+        kernels::softmax(&scores, TOKENS)
+    });
+}
+
+/// Layers made of matrix products: throughput is in multiply-adds.
+fn layers(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("layers");
+    let (x, dy) = (noise(ROWS * WIDTH), noise(ROWS * WIDTH));
+    let [w1, w2] = [0; 2].map(|_| noise(4 * WIDTH * WIDTH));
+    let [b1, b2] = [noise(4 * WIDTH), noise(WIDTH)];
+    let square = &w1[..WIDTH * WIDTH];
+    let mut products = |name: &str, count: usize, run: &dyn Fn()| {
+        group
+            .throughput(Throughput::Elements(count as u64))
+            .bench_function(name, |b| b.iter(run));
+    };
+    let linear = ROWS * WIDTH * WIDTH;
+    products("linear", linear, &|| {
+        black_box(kernels::linear(&x, square, Some(&b2), WIDTH));
+    });
+    products("linear gradient", 2 * linear, &|| {
+        let sizes = [WIDTH, WIDTH];
+        black_box(kernels::linear_gradient(&x, square, &dy, sizes, [true; 3]));
+    });
+    let layers = kernels::Layers {
+        fc1: (&w1, &b1),
+        activation: Activation::Gelu,
+        fc2: (&w2, &b2),
+    };
+    products("mlp", 8 * linear, &|| {
+        black_box(kernels::mlp(&x, layers));
+    });
+    let (_, hidden) = kernels::mlp_with_hidden(&x, layers);
+    products("mlp gradient", 16 * linear, &|| {
+        black_box(kernels::mlp_gradient(&x, &hidden, layers, &dy, [true; 5]));
+    });
+    let sizes = kernels::Packed {
+        batch: 8,
+        tokens: TOKENS,
+        heads: 12,
+        head_dim: 64,
+    };
+    let qkv = noise(3 * ROWS * WIDTH);
+    let map = 8 * 12 * TOKENS * TOKENS * 64;
+    products("attention", 2 * map, &|| {
+        black_box(kernels::attention(&qkv, sizes, None, 0.125));
+    });
+    let attended = kernels::attention(&qkv, sizes, None, 0.125);
+    let kept = (&attended.out[..], &attended.log_sums[..]);
+    products("attention gradient", 5 * map, &|| {
+        let gradient = kernels::attention_gradient(&qkv, sizes, None, 0.125, kept, &dy, false);
+        black_box(gradient);
+    });
 }
 
 fn losses(criterion: &mut Criterion) {
@@ -172,6 +185,7 @@ fn main() {
     activations(&mut criterion);
     norms(&mut criterion);
     softmax(&mut criterion);
+    layers(&mut criterion);
     losses(&mut criterion);
     steps(&mut criterion);
     elements(&mut criterion);

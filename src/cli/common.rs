@@ -21,10 +21,10 @@ pub struct ComputeArgs {
     /// Engine of the forward pass
     #[arg(long, value_enum, default_value = "candle")]
     pub engine: Engine,
-    /// Device of the forward pass
-    #[arg(long, value_enum, default_value = "cpu")]
-    pub device: Device,
-    /// Element type of the forward pass
+    /// Device of the forward pass: cpu, cuda or cuda:I
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    pub device: String,
+    /// Element type of the forward pass; bf16 on CUDA devices
     #[arg(long, value_enum, default_value = "f32")]
     pub precision: ForwardPrecision,
     /// Images in a forward pass
@@ -73,18 +73,13 @@ pub struct StoreArgs {
     pub csv: bool,
 }
 
-/// Engines that are built in.
+/// Engines.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Engine {
     /// The embedded CPU engine
     Candle,
-}
-
-/// Devices that the built-in engines compute on.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum Device {
-    /// The processor
-    Cpu,
+    /// libtorch, where it is built in
+    Torch,
 }
 
 /// Element types of the forward pass.
@@ -92,6 +87,8 @@ pub enum Device {
 pub enum ForwardPrecision {
     /// 32-bit floating point
     F32,
+    /// f32 tensors, matrix products in bfloat16
+    Bf16,
 }
 
 /// Element types of stored features.

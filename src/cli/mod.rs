@@ -13,7 +13,7 @@ mod inspect;
 mod knn;
 
 pub use common::{
-    ComputeArgs, Device, Engine, ForwardPrecision, LoadArgs, OnBadImage, StoreArgs, StoreType,
+    ComputeArgs, Engine, ForwardPrecision, LoadArgs, OnBadImage, StoreArgs, StoreType,
 };
 pub use data::{DataArgs, DataCommand};
 pub use demo::DemoArgs;

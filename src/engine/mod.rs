@@ -5,11 +5,14 @@
 //! this folder names a tensor library.
 
 pub mod candle;
+mod compute;
 mod host;
 
+pub use compute::{Compute, EngineUnavailable};
 pub use host::{HostSlice, HostTensor};
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +26,8 @@ pub const NUMERICS_VERSION: u32 = 1;
 pub enum EngineKind {
     /// The embedded CPU engine.
     Candle,
+    /// libtorch, on CPU and CUDA; in builds with the feature `torch`.
+    Torch,
 }
 
 impl EngineKind {
@@ -30,13 +35,15 @@ impl EngineKind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Candle => "candle",
+            Self::Torch => "torch",
         }
     }
 
     /// The libraries that compute, with their versions.
-    pub fn versions(self) -> &'static str {
+    pub fn versions(self) -> String {
         match self {
-            Self::Candle => candle::VERSIONS,
+            Self::Candle => candle::VERSIONS.to_owned(),
+            Self::Torch => "libtorch, not built in".to_owned(),
         }
     }
 }
@@ -60,6 +67,26 @@ impl fmt::Display for Device {
     }
 }
 
+impl FromStr for Device {
+    type Err = EngineUnavailable;
+
+    /// Reads `cpu`, `cuda` (the first device) or `cuda:I`.
+    fn from_str(text: &str) -> std::result::Result<Self, EngineUnavailable> {
+        match text {
+            "cpu" => Some(Self::Cpu),
+            "cuda" => Some(Self::Cuda(0)),
+            _ => text
+                .strip_prefix("cuda:")
+                .filter(|index| index.bytes().all(|digit| digit.is_ascii_digit()))
+                .and_then(|index| index.parse().ok())
+                .map(Self::Cuda),
+        }
+        .ok_or_else(|| EngineUnavailable::NoDeviceName {
+            text: text.to_owned(),
+        })
+    }
+}
+
 /// Element type an engine computes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -68,6 +95,8 @@ pub enum Precision {
     F32,
     /// 64-bit floating point, for checking gradients.
     F64,
+    /// Tensors in f32, matrix products in bfloat16: what PyTorch's autocast does.
+    Bf16,
 }
 
 impl Precision {
@@ -76,6 +105,7 @@ impl Precision {
         match self {
             Self::F32 => "f32",
             Self::F64 => "f64",
+            Self::Bf16 => "bf16",
         }
     }
 }

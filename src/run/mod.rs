@@ -9,4 +9,5 @@ pub mod knn;
 mod progress;
 mod record;
 
+pub use dispatch::check_engine;
 pub use progress::Terminal;

@@ -129,8 +129,8 @@ fn compute(plan: &KnnPlan, evaluated: &Evaluated<'_>) -> ComputeRecord {
     let encoded = evaluated.train.encoded + evaluated.val.encoded;
     let seconds = evaluated.train.seconds + evaluated.val.seconds;
     ComputeRecord {
-        engine: plan.run.engine.versions().to_owned(),
-        precision: plan.run.precision.name().to_owned(),
+        engine: plan.run.compute.engine.versions(),
+        precision: plan.run.compute.precision.name().to_owned(),
         device: processor().map_or_else(|| "cpu".to_owned(), |name| format!("cpu, {name}")),
         threads: plan.run.threads,
         batch: plan.run.pass.batch,

@@ -7,6 +7,8 @@
 pub mod candle;
 mod compute;
 mod host;
+#[cfg(feature = "torch")]
+pub mod torch;
 
 pub use compute::{Compute, EngineUnavailable};
 pub use host::{HostSlice, HostTensor};
@@ -43,6 +45,9 @@ impl EngineKind {
     pub fn versions(self) -> String {
         match self {
             Self::Candle => candle::VERSIONS.to_owned(),
+            #[cfg(feature = "torch")]
+            Self::Torch => torch::versions(),
+            #[cfg(not(feature = "torch"))]
             Self::Torch => "libtorch, not built in".to_owned(),
         }
     }
@@ -236,6 +241,17 @@ pub trait Engine: Clone + Send {
     /// parameter and to its moments sees the new values.
     fn adamw(&self, settings: &AdamW, group: &[Update<'_, Self::Tensor>]) -> Result<()>;
 
+    /// Largest number of bytes that tensors held on the device since
+    /// [`Engine::reset_peak_memory`]; `None` where that is the process's own memory.
+    fn peak_memory(&self) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
+    /// Counts [`Engine::peak_memory`] from now on.
+    fn reset_peak_memory(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// The same values without their graph.
     fn detach(&self, x: &Self::Tensor) -> Self::Tensor;
 
@@ -347,19 +363,7 @@ pub trait Engine: Clone + Send {
         bias: Option<&Self::Tensor>,
         scale: f64,
     ) -> Result<(Self::Tensor, Self::Tensor)> {
-        let &[batch, tokens, packed] = self.shape(qkv).as_slice() else {
-            return Err(EngineError {
-                op: "attention",
-                message: format!("qkv must be [B, N, 3 D], got {:?}", self.shape(qkv)),
-            });
-        };
-        if heads == 0 || packed % (3 * heads) != 0 {
-            return Err(EngineError {
-                op: "attention",
-                message: format!("{packed} packed features do not divide into 3 x {heads} heads"),
-            });
-        }
-        let head_dim = packed / 3 / heads;
+        let [batch, tokens, head_dim] = attention_shape(&self.shape(qkv), heads)?;
         let split = self.reshape(qkv, &[batch, tokens, 3, heads, head_dim])?;
         let split = self.permute(&split, &[2, 0, 3, 1, 4])?;
         let part = |i| {
@@ -388,34 +392,15 @@ pub trait Engine: Clone + Send {
         logits: &Self::Tensor,
         targets: Targets<'_, Self::Tensor>,
     ) -> Result<Self::Tensor> {
-        let &[batch, classes] = self.shape(logits).as_slice() else {
-            return Err(EngineError {
-                op: "cross_entropy",
-                message: format!("logits must be [B, C], got {:?}", self.shape(logits)),
-            });
-        };
+        let [batch, classes] = logits_shape(&self.shape(logits))?;
         let log_probabilities = self.log_softmax(logits)?;
         let picked = match targets {
             Targets::Soft(target) => self.mul(&log_probabilities, target)?,
             Targets::Classes(ids) => {
+                check_classes(ids, batch, classes)?;
                 let mut one_hot = vec![0f32; batch * classes];
                 for (row, &id) in ids.iter().enumerate() {
-                    let at = row * classes + id as usize;
-                    if id as usize >= classes || at >= one_hot.len() {
-                        return Err(EngineError {
-                            op: "cross_entropy",
-                            message: format!(
-                                "class {id} of row {row} in logits [{batch}, {classes}]"
-                            ),
-                        });
-                    }
-                    one_hot[at] = 1.0;
-                }
-                if ids.len() != batch {
-                    return Err(EngineError {
-                        op: "cross_entropy",
-                        message: format!("{} classes for {batch} rows", ids.len()),
-                    });
+                    one_hot[row * classes + id as usize] = 1.0;
                 }
                 self.mul(
                     &log_probabilities,
@@ -424,5 +409,52 @@ pub trait Engine: Clone + Send {
             }
         };
         self.affine(&self.sum(&picked, &[0, 1])?, -1.0 / batch as f64, 0.0)
+    }
+}
+
+/// Batch, tokens and width of a head of packed projections `[B, N, 3 D]`.
+fn attention_shape(qkv: &[usize], heads: usize) -> Result<[usize; 3]> {
+    let refuse = |message| {
+        Err(EngineError {
+            op: "attention",
+            message,
+        })
+    };
+    let &[batch, tokens, packed] = qkv else {
+        return refuse(format!("qkv must be [B, N, 3 D], got {qkv:?}"));
+    };
+    if heads == 0 || packed % (3 * heads) != 0 {
+        return refuse(format!(
+            "{packed} packed features do not divide into 3 x {heads} heads"
+        ));
+    }
+    Ok([batch, tokens, packed / 3 / heads])
+}
+
+/// Batch and classes of logits `[B, C]`.
+fn logits_shape(logits: &[usize]) -> Result<[usize; 2]> {
+    logits.try_into().map_err(|_| EngineError {
+        op: "cross_entropy",
+        message: format!("logits must be [B, C], got {logits:?}"),
+    })
+}
+
+/// Refuses class ids that are not one a row, each below the number of classes.
+fn check_classes(ids: &[u32], batch: usize, classes: usize) -> Result<()> {
+    let refuse = |message| {
+        Err(EngineError {
+            op: "cross_entropy",
+            message,
+        })
+    };
+    if ids.len() != batch {
+        return refuse(format!("{} classes for {batch} rows", ids.len()));
+    }
+    match ids.iter().position(|&id| id as usize >= classes) {
+        Some(row) => refuse(format!(
+            "class {} of row {row} in logits [{batch}, {classes}]",
+            ids[row]
+        )),
+        None => Ok(()),
     }
 }

@@ -2,6 +2,8 @@
 
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::engine::candle::Candle;
+#[cfg(feature = "torch")]
+use crate::engine::torch::Torch;
 use crate::engine::{Compute, Engine, EngineKind, EngineUnavailable};
 use crate::error::Error;
 use crate::features::Encoder;
@@ -22,6 +24,9 @@ pub(super) fn dispatch<J: Job>(compute: Compute, job: J) -> Result<J::Output, En
     compute.check()?;
     match compute.engine {
         EngineKind::Candle => Ok(job.run(Candle::new(compute.precision))),
+        #[cfg(feature = "torch")]
+        EngineKind::Torch => Ok(job.run(Torch::new(compute.device, compute.precision)?)),
+        #[cfg(not(feature = "torch"))]
         EngineKind::Torch => Err(EngineUnavailable::NotBuilt),
     }
 }

@@ -114,6 +114,14 @@ impl Torch {
             .named(op)
     }
 
+    /// A number as a tensor without axes, which keeps other operands' element type and device.
+    /// tch's own scalars panic when the operation they are given to has failed.
+    fn number(&self, value: f64) -> std::result::Result<tch::Tensor, TchError> {
+        tch::Tensor::f_from_slice(&[value])?
+            .f_reshape([0; 0])?
+            .f_to_kind(self.wide_kind())
+    }
+
     /// An operand of a matrix product.
     fn operand(&self, x: &tch::Tensor) -> std::result::Result<tch::Tensor, TchError> {
         match self.precision {
@@ -370,12 +378,14 @@ impl Engine for Torch {
     }
 
     fn affine(&self, x: &Tensor, scale: f64, shift: f64) -> Result<Tensor> {
-        let scaled = x.0.f_mul_scalar(scale);
-        let shifted = |x: tch::Tensor| match shift {
-            0.0 => Ok(x),
-            _ => x.f_add_scalar(shift),
+        let apply = || {
+            let scaled = x.0.f_mul(&self.number(scale)?)?;
+            match shift {
+                0.0 => Ok(scaled),
+                _ => scaled.f_add(&self.number(shift)?),
+            }
         };
-        wrap(scaled.and_then(shifted), "affine")
+        wrap(apply(), "affine")
     }
 
     fn sum(&self, x: &Tensor, axes: &[usize]) -> Result<Tensor> {
@@ -417,9 +427,9 @@ impl Engine for Torch {
             match activation {
                 Activation::Gelu => x.f_gelu("none"),
                 Activation::GeluTanh => x.f_gelu("tanh"),
-                Activation::QuickGelu => x
-                    .f_mul_scalar(1.702)
-                    .and_then(|gate| x.f_mul(&gate.f_sigmoid()?)),
+                Activation::QuickGelu => self
+                    .number(1.702)
+                    .and_then(|slope| x.f_mul(&x.f_mul(&slope)?.f_sigmoid()?)),
             },
             "activation",
         )

@@ -1,12 +1,19 @@
-//! Tells the program which commit it is built from, for its records.
+//! Tells the program which commit it is built from, for its records; builds the torch engine's
+//! C++ part where that engine is asked for.
 
 use std::process::Command;
 
 fn main() {
+    println!("cargo:rerun-if-changed=build.rs");
+    #[cfg(feature = "torch")]
+    torch_shim();
     // A development build is not taken apart by every commit.
-    if std::env::var("PROFILE").is_ok_and(|profile| profile != "release") {
-        return;
+    if std::env::var("PROFILE").is_ok_and(|profile| profile == "release") {
+        commit();
     }
+}
+
+fn commit() {
     for path in [".git/HEAD", ".git/index", "src", "Cargo.toml"] {
         println!("cargo:rerun-if-changed={path}");
     }
@@ -22,4 +29,30 @@ fn main() {
     if let Some(commit) = commit {
         println!("cargo:rustc-env=MIMBENCH_COMMIT={commit}");
     }
+}
+
+/// Compiles the shim against the libtorch that torch-sys found, and has programs look for the
+/// library where it was found, so that they need no LD_LIBRARY_PATH.
+#[cfg(feature = "torch")]
+fn torch_shim() {
+    use std::path::Path;
+
+    let source = "src/engine/torch/shim.cpp";
+    println!("cargo:rerun-if-changed={source}");
+    println!("cargo:rerun-if-env-changed=LIBTORCH_INCLUDE");
+    // Set by torch-sys, whose build fails first where there is no libtorch.
+    let library = std::env::var("DEP_TCH_LIBTORCH_LIB").unwrap_or_default();
+    let root = match std::env::var("LIBTORCH_INCLUDE") {
+        Ok(root) => Path::new(&root).to_owned(),
+        Err(_) => Path::new(&library).join(".."),
+    };
+    cc::Build::new()
+        .cpp(true)
+        .std("c++17")
+        .warnings(false)
+        .include(root.join("include"))
+        .include(root.join("include/torch/csrc/api/include"))
+        .file(source)
+        .compile("mimbench_shim");
+    println!("cargo:rustc-link-arg=-Wl,-rpath,{library}");
 }

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use mimbench::checkpoint::{Checkpoint, LoadOptions};
 use mimbench::cli::{
-    BenchArgs, BenchWork, ComputeArgs, DataArgs, DataCommand, DemoArgs, Device, Engine, EngineArgs,
+    BenchArgs, BenchWork, ComputeArgs, DataArgs, DataCommand, DemoArgs, Engine, EngineArgs,
     FeaturesArgs, ForwardPrecision, InspectArgs, KnnArgs, LoadArgs, OnBadImage, StoreArgs,
     StoreType,
 };
 use mimbench::data::OpenOptions;
-use mimbench::engine::{self, EngineKind, Precision};
+use mimbench::engine::{Compute, EngineKind, Precision};
 use mimbench::error::Error;
 use mimbench::features::{Observer, PassOptions};
 use mimbench::plan::{DataRequest, KnnPlan, RunOptions, default_store, input_spec};
@@ -38,8 +38,8 @@ pub fn knn(args: KnnArgs) -> Outcome {
         val_labels: args.val_labels,
         limit: args.limit.map(|limit| limit as usize),
     };
-    let options = run_options(&args.compute, &args.store);
-    in_pool(&args.compute.engine, args.compute.quiet, |terminal| {
+    in_pool(&args.compute.engine, args.compute.quiet, |compute, terminal| {
+        let options = run_options(compute, &args.compute, &args.store);
         let subjects = run::knn::open(&args.ckpt, &load)?;
         let plan = KnnPlan::new(protocol, &data, subjects, options)?;
         evaluate(&plan, &args.store, terminal)
@@ -48,8 +48,8 @@ pub fn knn(args: KnnArgs) -> Outcome {
 
 pub fn demo(args: DemoArgs) -> Outcome {
     let protocol = Protocol::read(None, KnnProtocol::BUILTIN, "knn", &[])?;
-    let options = run_options(&args.compute, &args.store);
-    in_pool(&args.compute.engine, args.compute.quiet, |terminal| {
+    in_pool(&args.compute.engine, args.compute.quiet, |compute, terminal| {
+        let options = run_options(compute, &args.compute, &args.store);
         let per_class = [args.train_per_class, args.val_per_class].map(|n| n as usize);
         let (folder, subjects) = run::demo::prepare(per_class, &options, terminal)?;
         let data = DataRequest {
@@ -65,7 +65,7 @@ pub fn demo(args: DemoArgs) -> Outcome {
 
 pub fn features(args: FeaturesArgs) -> Outcome {
     let load = load_options(args.load);
-    in_pool(&args.compute.engine, args.compute.quiet, |terminal| {
+    in_pool(&args.compute.engine, args.compute.quiet, |compute, terminal| {
         let mut checkpoint = Checkpoint::open(&args.ckpt, &load)?;
         let source = match (args.images, args.pixels) {
             (Some(folder), _) => {
@@ -80,17 +80,13 @@ pub fn features(args: FeaturesArgs) -> Outcome {
             layers: args.layers.is_some(),
             attention: args.attention,
         };
-        let engine = (
-            engine(&args.compute.engine),
-            precision(&args.compute.engine),
-        );
         let pass = pass_options(&args.compute, Duration::ZERO);
         let written = run::features::run(
             &mut checkpoint,
             &source,
             wanted,
             &args.out,
-            engine,
+            compute,
             &pass,
             terminal,
         )?;
@@ -144,24 +140,21 @@ pub fn data(args: DataArgs) -> Outcome {
 }
 
 pub fn bench(args: BenchArgs) -> Outcome {
-    let options = BenchOptions {
-        work: match args.work {
-            BenchWork::Forward => Work::Forward,
-            BenchWork::TrainStep => Work::TrainStep,
-        },
-        architecture: Architecture::named(&args.arch)?,
-        batch: args.batch as usize,
-        rounds: args.rounds as usize,
-        warmup: args.warmup as usize,
-        seed: args.seed,
-        threads: threads(&args.engine),
-        engine: engine(&args.engine),
-        device: match args.engine.device {
-            Device::Cpu => engine::Device::Cpu,
-        },
-        precision: precision(&args.engine),
-    };
-    in_pool(&args.engine, args.quiet, |terminal| {
+    let architecture = Architecture::named(&args.arch)?;
+    in_pool(&args.engine, args.quiet, |compute, terminal| {
+        let options = BenchOptions {
+            work: match args.work {
+                BenchWork::Forward => Work::Forward,
+                BenchWork::TrainStep => Work::TrainStep,
+            },
+            architecture,
+            batch: args.batch as usize,
+            rounds: args.rounds as usize,
+            warmup: args.warmup as usize,
+            seed: args.seed,
+            threads: threads(&args.engine),
+            compute,
+        };
         let benchmark = run::bench::run(&options, terminal)?;
         if args.json {
             print_json(&benchmark)?;
@@ -188,16 +181,18 @@ fn threads(args: &EngineArgs) -> usize {
     args.threads.map_or(cores().get(), |n| n as usize)
 }
 
-fn engine(args: &EngineArgs) -> EngineKind {
-    match (args.engine, args.device) {
-        (Engine::Candle, Device::Cpu) => EngineKind::Candle,
-    }
-}
-
-fn precision(args: &EngineArgs) -> Precision {
-    match args.precision {
-        ForwardPrecision::F32 => Precision::F32,
-    }
+fn compute(args: &EngineArgs) -> Result<Compute, Error> {
+    Ok(Compute {
+        engine: match args.engine {
+            Engine::Candle => EngineKind::Candle,
+            Engine::Torch => EngineKind::Torch,
+        },
+        device: args.device.parse()?,
+        precision: match args.precision {
+            ForwardPrecision::F32 => Precision::F32,
+            ForwardPrecision::Bf16 => Precision::Bf16,
+        },
+    })
 }
 
 fn pass_options(args: &ComputeArgs, save_every: Duration) -> PassOptions {
@@ -209,12 +204,11 @@ fn pass_options(args: &ComputeArgs, save_every: Duration) -> PassOptions {
     }
 }
 
-fn run_options(compute: &ComputeArgs, store: &StoreArgs) -> RunOptions {
+fn run_options(compute: Compute, args: &ComputeArgs, store: &StoreArgs) -> RunOptions {
     RunOptions {
-        engine: engine(&compute.engine),
-        precision: precision(&compute.engine),
-        threads: threads(&compute.engine),
-        pass: pass_options(compute, Duration::from_secs(store.save_every.into())),
+        compute,
+        threads: threads(&args.engine),
+        pass: pass_options(args, Duration::from_secs(store.save_every.into())),
         rows: match store.store_type {
             StoreType::F32 => RowType::F32,
             StoreType::F16 => RowType::F16,
@@ -230,19 +224,23 @@ fn run_options(compute: &ComputeArgs, store: &StoreArgs) -> RunOptions {
 }
 
 /// Works in a pool of `--threads` threads, so that whatever runs in parallel inside stays within
-/// them.
+/// them, once the engine is known to start.
 fn in_pool(
     args: &EngineArgs,
     quiet: bool,
-    work: impl FnOnce(&mut Terminal) -> Outcome + Send,
+    work: impl FnOnce(Compute, &mut Terminal) -> Outcome + Send,
 ) -> Outcome {
+    let compute = compute(args)?;
     let threads = threads(args);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     let pool = pool.map_err(|error| Error::Usage {
         message: format!("cannot start {threads} threads: {error}"),
         hint: "ask for fewer with --threads N".to_owned(),
     })?;
-    pool.install(|| work(&mut Terminal::new(quiet)))
+    pool.install(|| {
+        run::check_engine(compute)?;
+        work(compute, &mut Terminal::new(quiet))
+    })
 }
 
 /// Prints the rows there are; then the errors of the others, the last as the command's own.

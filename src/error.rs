@@ -3,6 +3,7 @@
 use crate::checkpoint::CheckpointError;
 use crate::data::scenes::SceneError;
 use crate::data::{DatasetError, ImageError};
+use crate::engine::EngineUnavailable;
 use crate::features::{EncoderError, ExtractError};
 use crate::nn::ModelError;
 use crate::protocol::knn::KnnError;
@@ -29,6 +30,9 @@ pub enum Error {
     /// The demo's images.
     #[error(transparent)]
     Scene(#[from] SceneError),
+    /// The engine.
+    #[error(transparent)]
+    Engine(#[from] EngineUnavailable),
     /// The encoder.
     #[error(transparent)]
     Encoder(#[from] EncoderError),
@@ -69,6 +73,7 @@ impl Error {
             Self::Dataset(error) => error.hint(),
             Self::Image(error) => error.hint(),
             Self::Scene(error) => error.hint(),
+            Self::Engine(error) => error.hint(),
             Self::Encoder(error) => error.hint(),
             Self::Extract(error) => error.hint(),
             Self::Knn(error) => error.hint(),

@@ -9,7 +9,7 @@ use crate::checkpoint::{Checkpoint, IMAGENET_MEAN, IMAGENET_STD};
 use crate::data::{
     Dataset, InputSpec, Interpolation, Limits, OpenOptions, Preprocessor, Resize, Split,
 };
-use crate::engine::{EngineKind, NUMERICS_VERSION, Precision};
+use crate::engine::{Compute, NUMERICS_VERSION};
 use crate::error::Error;
 use crate::features::{PassOptions, Stored, Tap};
 use crate::protocol::knn::EVALUATION_VERSION;
@@ -26,10 +26,8 @@ const WHOLE_INPUT: usize = 64;
 /// How and where a command runs, in values that need no further default.
 #[derive(Clone, Debug)]
 pub struct RunOptions {
-    /// Engine of the forward pass.
-    pub engine: EngineKind,
-    /// Element type of the forward pass.
-    pub precision: Precision,
+    /// Engine, device and element type of the forward pass.
+    pub compute: Compute,
     /// Threads of the forward pass and of the search.
     pub threads: usize,
     /// Batch, decoding threads and what to do with bad images.
@@ -220,8 +218,8 @@ impl KnnPlan {
             &self.data_key,
             self.run.seed,
             (
-                self.run.engine,
-                self.run.precision,
+                self.run.compute.backend(),
+                self.run.compute.precision,
                 self.run.rows,
                 NUMERICS_VERSION,
                 EVALUATION_VERSION,
@@ -245,17 +243,12 @@ impl KnnPlan {
     }
 
     fn stored(&self, tap: Tap, split: &Split, subject_key: &str) -> Stored {
-        let RunOptions {
-            engine,
-            precision,
-            rows,
-            ..
-        } = self.run;
+        let RunOptions { compute, rows, .. } = self.run;
         let key = digest(&(
             subject_key,
             tap,
             split.manifest_hash(),
-            (engine, precision, rows, NUMERICS_VERSION),
+            (compute.backend(), compute.precision, rows, NUMERICS_VERSION),
         ));
         Stored {
             tap,

@@ -21,10 +21,10 @@ pub struct EngineArgs {
     /// Engine
     #[arg(long, value_enum, default_value = "candle")]
     pub engine: Engine,
-    /// Device
-    #[arg(long, value_enum, default_value = "cpu")]
-    pub device: Device,
-    /// Element type to compute in
+    /// Device: cpu, cuda or cuda:I
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    pub device: String,
+    /// Element type to compute in; bf16 on CUDA devices
     #[arg(long, value_enum, default_value = "f32")]
     pub precision: ForwardPrecision,
     /// Threads of the engine and the search [default: all cores]
@@ -81,18 +81,13 @@ pub struct StoreArgs {
     pub csv: bool,
 }
 
-/// Engines that are built in.
+/// Engines.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Engine {
     /// The embedded CPU engine
     Candle,
-}
-
-/// Devices that the built-in engines compute on.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum Device {
-    /// The processor
-    Cpu,
+    /// libtorch, where it is built in
+    Torch,
 }
 
 /// Element types of the forward pass.
@@ -100,6 +95,8 @@ pub enum Device {
 pub enum ForwardPrecision {
     /// 32-bit floating point
     F32,
+    /// f32 tensors, matrix products in bfloat16
+    Bf16,
 }
 
 /// Element types of stored features.

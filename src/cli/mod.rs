@@ -15,8 +15,7 @@ mod knn;
 
 pub use bench::{BenchArgs, BenchWork};
 pub use common::{
-    ComputeArgs, Device, Engine, EngineArgs, ForwardPrecision, LoadArgs, OnBadImage, StoreArgs,
-    StoreType,
+    ComputeArgs, Engine, EngineArgs, ForwardPrecision, LoadArgs, OnBadImage, StoreArgs, StoreType,
 };
 pub use data::{DataArgs, DataCommand};
 pub use demo::DemoArgs;

@@ -6,11 +6,16 @@
 
 pub mod candle;
 mod composite;
+mod compute;
 mod host;
+#[cfg(feature = "torch")]
+pub mod torch;
 
+pub use compute::{Compute, EngineUnavailable};
 pub use host::{HostSlice, HostTensor};
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +29,8 @@ pub const NUMERICS_VERSION: u32 = 2;
 pub enum EngineKind {
     /// The embedded CPU engine.
     Candle,
+    /// libtorch, on CPU and CUDA; in builds with the feature `torch`.
+    Torch,
 }
 
 impl EngineKind {
@@ -31,13 +38,18 @@ impl EngineKind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Candle => "candle",
+            Self::Torch => "torch",
         }
     }
 
     /// The libraries that compute, with their versions.
-    pub fn versions(self) -> &'static str {
+    pub fn versions(self) -> String {
         match self {
-            Self::Candle => candle::VERSIONS,
+            Self::Candle => candle::VERSIONS.to_owned(),
+            #[cfg(feature = "torch")]
+            Self::Torch => torch::versions(),
+            #[cfg(not(feature = "torch"))]
+            Self::Torch => "libtorch, not built in".to_owned(),
         }
     }
 }
@@ -61,6 +73,26 @@ impl fmt::Display for Device {
     }
 }
 
+impl FromStr for Device {
+    type Err = EngineUnavailable;
+
+    /// Reads `cpu`, `cuda` (the first device) or `cuda:I`.
+    fn from_str(text: &str) -> std::result::Result<Self, EngineUnavailable> {
+        match text {
+            "cpu" => Some(Self::Cpu),
+            "cuda" => Some(Self::Cuda(0)),
+            _ => text
+                .strip_prefix("cuda:")
+                .filter(|index| index.bytes().all(|digit| digit.is_ascii_digit()))
+                .and_then(|index| index.parse().ok())
+                .map(Self::Cuda),
+        }
+        .ok_or_else(|| EngineUnavailable::NoDeviceName {
+            text: text.to_owned(),
+        })
+    }
+}
+
 /// Element type an engine computes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -69,6 +101,8 @@ pub enum Precision {
     F32,
     /// 64-bit floating point, for checking gradients.
     F64,
+    /// Tensors in f32, matrix products in bfloat16: what PyTorch's autocast does.
+    Bf16,
 }
 
 impl Precision {
@@ -77,6 +111,7 @@ impl Precision {
         match self {
             Self::F32 => "f32",
             Self::F64 => "f64",
+            Self::Bf16 => "bf16",
         }
     }
 }
@@ -206,6 +241,17 @@ pub trait Engine: Clone + Send {
     /// One AdamW step over a group of parameters with common settings, in place: every handle to a
     /// parameter and to its moments sees the new values.
     fn adamw(&self, settings: &AdamW, group: &[Update<'_, Self::Tensor>]) -> Result<()>;
+
+    /// Largest number of bytes that tensors held on the device since
+    /// [`Engine::reset_peak_memory`]; `None` where that is the process's own memory.
+    fn peak_memory(&self) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
+    /// Counts [`Engine::peak_memory`] from now on.
+    fn reset_peak_memory(&self) -> Result<()> {
+        Ok(())
+    }
 
     /// The same values without their graph.
     fn detach(&self, x: &Self::Tensor) -> Self::Tensor;

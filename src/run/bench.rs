@@ -7,10 +7,10 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
-use super::Terminal;
+use super::{Terminal, machine};
 use super::dispatch::{Job, dispatch};
-use super::machine::{peak_memory, processor};
-use crate::engine::{AdamW, Device, Engine, EngineKind, Moments, Precision, Targets, Update};
+use crate::engine::{AdamW, Compute, Engine, Moments, Targets, Update};
+use crate::error::Error;
 use crate::nn::{Loader, ModelError};
 use crate::report::{Align, Cell, Column, Table};
 use crate::vit::{Architecture, Classifier, Vit, random_classifier_weights, random_weights};
@@ -45,12 +45,8 @@ pub struct BenchOptions {
     pub seed: u64,
     /// Threads of the engine.
     pub threads: usize,
-    /// The engine.
-    pub engine: EngineKind,
-    /// Where it computes.
-    pub device: Device,
-    /// In which element type.
-    pub precision: Precision,
+    /// With what it computes.
+    pub compute: Compute,
 }
 
 /// What a benchmark measured, and everything needed to repeat it.
@@ -92,13 +88,13 @@ pub struct Benchmark {
 }
 
 /// Times what is asked for.
-pub fn run(options: &BenchOptions, terminal: &Terminal) -> Result<Benchmark, ModelError> {
+pub fn run(options: &BenchOptions, terminal: &Terminal) -> Result<Benchmark, Error> {
     let rounds = options.warmup + options.rounds;
     let job = Timing {
         options,
         bar: terminal.bar(options.architecture.name(), rounds, "rounds"),
     };
-    let Timed { seconds, loss } = dispatch(options.engine, options.precision, job)?;
+    let Timed { seconds, loss } = dispatch(options.compute, job)??;
     let mut sorted = seconds.clone();
     sorted.sort_by(f64::total_cmp);
     let rate = |seconds: f64| options.batch as f64 / seconds;
@@ -107,12 +103,9 @@ pub fn run(options: &BenchOptions, terminal: &Terminal) -> Result<Benchmark, Mod
         what: options.work,
         arch: options.architecture.name(),
         batch: options.batch,
-        engine: options.engine.versions().to_owned(),
-        device: match (options.device, processor()) {
-            (Device::Cpu, Some(name)) => format!("cpu, {name}"),
-            (device, _) => device.to_string(),
-        },
-        precision: options.precision.name(),
+        engine: options.compute.engine.versions().to_owned(),
+        device: machine::device(options.compute),
+        precision: options.compute.precision.name(),
         threads: options.threads,
         seed: options.seed,
         warmup: options.warmup,
@@ -121,7 +114,7 @@ pub fn run(options: &BenchOptions, terminal: &Terminal) -> Result<Benchmark, Mod
         images_per_s_min: rate(slowest.copied().unwrap_or(f64::NAN)),
         images_per_s_max: rate(fastest.copied().unwrap_or(f64::NAN)),
         seconds,
-        peak_memory: peak_memory(),
+        peak_memory: machine::peak_memory(),
         loss,
     })
 }

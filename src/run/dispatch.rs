@@ -2,7 +2,10 @@
 
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::engine::candle::Candle;
-use crate::engine::{Engine, EngineKind, Precision};
+#[cfg(feature = "torch")]
+use crate::engine::torch::Torch;
+use crate::engine::{Compute, Engine, EngineKind, EngineUnavailable};
+use crate::error::Error;
 use crate::features::Encoder;
 use crate::nn::{Loader, WeightError};
 use crate::vit::{Vit, VitEncoder};
@@ -16,46 +19,68 @@ pub(super) trait Job {
     fn run<E: Engine + 'static>(self, engine: E) -> Self::Output;
 }
 
-/// Does the job on an engine.
-pub(super) fn dispatch<J: Job>(engine: EngineKind, precision: Precision, job: J) -> J::Output {
-    match engine {
-        EngineKind::Candle => job.run(Candle::new(precision)),
+/// Does the job on the engine that is asked for, or says why it cannot be had.
+pub(super) fn dispatch<J: Job>(compute: Compute, job: J) -> Result<J::Output, EngineUnavailable> {
+    compute.check()?;
+    match compute.engine {
+        EngineKind::Candle => Ok(job.run(Candle::new(compute.precision))),
+        #[cfg(feature = "torch")]
+        EngineKind::Torch => Ok(job.run(Torch::new(compute.device, compute.precision)?)),
+        #[cfg(not(feature = "torch"))]
+        EngineKind::Torch => Err(EngineUnavailable::NotBuilt),
     }
 }
 
-/// The checkpoint's encoder on an engine; takes the weights out of the checkpoint.
+/// Starts the engine once, so that whatever keeps it from working is known before the first image
+/// is read.
+pub fn check_engine(compute: Compute) -> Result<(), EngineUnavailable> {
+    dispatch(compute, Start)
+}
+
+/// The checkpoint's encoder; takes the weights out of the checkpoint.
 pub(super) fn encoder(
     checkpoint: &mut Checkpoint,
-    engine: EngineKind,
-    precision: Precision,
-) -> Result<Box<dyn Encoder>, CheckpointError> {
-    match engine {
-        EngineKind::Candle => build(Candle::new(precision), checkpoint),
-    }
+    compute: Compute,
+) -> Result<Box<dyn Encoder>, Error> {
+    Ok(dispatch(compute, Build(checkpoint))??)
 }
 
 /// Builds the model once on the default engine and lets it go, weights and all.
 pub(super) fn check(checkpoint: &mut Checkpoint) -> Result<(), CheckpointError> {
-    encoder(checkpoint, EngineKind::Candle, Precision::F32).map(drop)
+    Build(checkpoint)
+        .run(Candle::new(Compute::DEFAULT.precision))
+        .map(drop)
 }
 
-fn build<E: Engine + 'static>(
-    engine: E,
-    checkpoint: &mut Checkpoint,
-) -> Result<Box<dyn Encoder>, CheckpointError> {
-    let mut weights = std::mem::take(&mut checkpoint.weights);
-    let mut loader = Loader::frozen(&engine, &mut weights);
-    let vit = Vit::load(&mut loader, &checkpoint.config).map_err(|source: WeightError| {
-        CheckpointError::Weight {
-            path: checkpoint.path.clone(),
-            source,
+struct Start;
+
+impl Job for Start {
+    type Output = ();
+
+    fn run<E: Engine + 'static>(self, _: E) {}
+}
+
+struct Build<'a>(&'a mut Checkpoint);
+
+impl Job for Build<'_> {
+    type Output = Result<Box<dyn Encoder>, CheckpointError>;
+
+    fn run<E: Engine + 'static>(self, engine: E) -> Self::Output {
+        let Self(checkpoint) = self;
+        let mut weights = std::mem::take(&mut checkpoint.weights);
+        let mut loader = Loader::frozen(&engine, &mut weights);
+        let vit = Vit::load(&mut loader, &checkpoint.config).map_err(|source: WeightError| {
+            CheckpointError::Weight {
+                path: checkpoint.path.clone(),
+                source,
+            }
+        })?;
+        if !weights.is_empty() {
+            return Err(CheckpointError::Unused {
+                path: checkpoint.path.clone(),
+                keys: weights.iter().map(|(name, _)| name.to_owned()).collect(),
+            });
         }
-    })?;
-    if !weights.is_empty() {
-        return Err(CheckpointError::Unused {
-            path: checkpoint.path.clone(),
-            keys: weights.iter().map(|(name, _)| name.to_owned()).collect(),
-        });
+        Ok(Box::new(VitEncoder::new(engine, vit)))
     }
-    Ok(Box::new(VitEncoder::new(engine, vit)))
 }

@@ -7,7 +7,7 @@ use super::{Terminal, dispatch};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::source::TensorSource;
 use crate::data::{InputSpec, Split};
-use crate::engine::{EngineKind, HostTensor, Precision};
+use crate::engine::{Compute, HostTensor};
 use crate::error::Error;
 use crate::features::{Ask, ExtractError, Outputs, PassOptions, Sink, Tap, Token, pass};
 use crate::store::{Elements, NamedTensor, TensorFile};
@@ -48,12 +48,12 @@ pub fn run(
     source: &PixelSource,
     wanted: Wanted,
     out: &Path,
-    engine: (EngineKind, Precision),
+    compute: Compute,
     options: &PassOptions,
     terminal: &mut Terminal,
 ) -> Result<Written, Error> {
     let file = TensorFile::create(out)?;
-    let encoder = dispatch::encoder(checkpoint, engine.0, engine.1)?;
+    let encoder = dispatch::encoder(checkpoint, compute)?;
     let (names, taps): (Vec<_>, Vec<_>) = taps(checkpoint, wanted).into_iter().unzip();
     let mut collected = Collected {
         tensors: vec![None; taps.len()],

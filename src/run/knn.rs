@@ -236,11 +236,7 @@ fn reopen(plan: &KnnPlan, cell: &KnnCell) -> Result<Box<dyn Encoder>, Error> {
         })),
         Subject::Checkpoint(known) => {
             let mut checkpoint = known.reopen()?;
-            Ok(dispatch::encoder(
-                &mut checkpoint,
-                plan.run.engine,
-                plan.run.precision,
-            )?)
+            dispatch::encoder(&mut checkpoint, plan.run.compute)
         }
     }
 }

@@ -1,7 +1,19 @@
-//! What the system tells of the processor and of this process.
+//! What the system tells of the devices and of this process.
+
+use crate::engine::{Compute, Device};
+
+/// The device with its name, where that is known.
+pub(super) fn device(compute: Compute) -> String {
+    let name = match compute.device {
+        Device::Cpu => processor(),
+        Device::Cuda(_) => compute.cuda_name(),
+    };
+    let device = compute.device;
+    name.map_or_else(|| device.to_string(), |name| format!("{device}, {name}"))
+}
 
 /// Name of the processor, where `/proc` tells.
-pub(super) fn processor() -> Option<String> {
+fn processor() -> Option<String> {
     let info = std::fs::read_to_string("/proc/cpuinfo").ok()?;
     let name = info
         .lines()

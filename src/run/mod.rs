@@ -11,4 +11,5 @@ mod machine;
 mod progress;
 mod record;
 
+pub use dispatch::check_engine;
 pub use progress::Terminal;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::machine::{peak_memory, processor};
+use super::machine::{device, peak_memory};
 use crate::data::{DECODERS, Split, fingerprint};
 use crate::engine::NUMERICS_VERSION;
 use crate::error::Error;
@@ -130,9 +130,9 @@ fn compute(plan: &KnnPlan, evaluated: &Evaluated<'_>) -> ComputeRecord {
     let encoded = evaluated.train.encoded + evaluated.val.encoded;
     let seconds = evaluated.train.seconds + evaluated.val.seconds;
     ComputeRecord {
-        engine: plan.run.engine.versions().to_owned(),
-        precision: plan.run.precision.name().to_owned(),
-        device: processor().map_or_else(|| "cpu".to_owned(), |name| format!("cpu, {name}")),
+        engine: plan.run.compute.engine.versions(),
+        precision: plan.run.compute.precision.name().to_owned(),
+        device: device(plan.run.compute),
         threads: plan.run.threads,
         batch: plan.run.pass.batch,
         stored: plan.run.rows.name().to_owned(),

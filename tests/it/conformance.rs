@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use mimbench::engine::candle::Candle;
-use mimbench::engine::{Activation, Engine, Precision, Result, Targets};
+use mimbench::engine::{Activation, AdamW, Engine, Precision, Result, Targets, Update};
+#[cfg(feature = "torch")]
+use mimbench::engine::{Device, torch::Torch};
 use safetensors::SafeTensors;
 
 use crate::support::fixture;
@@ -60,18 +62,16 @@ struct Case<'a> {
     gradients: Vec<Vec<f64>>,
 }
 
+/// A tensor in f64, with its shape.
+fn tensor(file: &SafeTensors<'_>, key: &str) -> Option<(Vec<usize>, Vec<f64>)> {
+    let view = file.tensor(key).ok()?;
+    let data = view.data().as_chunks::<8>().0;
+    let data = data.iter().map(|x| f64::from_le_bytes(*x)).collect();
+    Some((view.shape().to_vec(), data))
+}
+
 fn read<'a>(file: &SafeTensors<'_>, name: &'a str) -> Case<'a> {
-    let tensor = |key: &str| {
-        let view = file.tensor(&format!("{name}/{key}")).ok()?;
-        let data = view
-            .data()
-            .as_chunks::<8>()
-            .0
-            .iter()
-            .map(|x| f64::from_le_bytes(*x))
-            .collect();
-        Some((view.shape().to_vec(), data))
-    };
+    let tensor = |key: &str| tensor(file, &format!("{name}/{key}"));
     let numbered = |key: &str| {
         (0..)
             .map_while(|i| tensor(&format!("{key}.{i}")))
@@ -175,19 +175,46 @@ fn finite_differences<E: Engine>(e: &E, case: &Case<'_>, gradients: &[Option<E::
     }
 }
 
-#[test]
-fn candle_in_f64() {
-    conforms(&Candle::new(Precision::F64), 1e-12);
+/// Three steps of `torch.optim.AdamW`; another handle to the parameter sees them.
+fn adamw<E: Engine>(e: &E, tolerance: f64) {
+    let bytes = std::fs::read(fixture("goldens/engine/adamw.safetensors")).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let (shape, start) = tensor(&file, "parameter.0").unwrap();
+    let parameter = e.parameter(&start[..], &shape).unwrap();
+    let handle = parameter.clone();
+    let moments = e.moments(&parameter).unwrap();
+    for step in 1..=3 {
+        let (_, gradient) = tensor(&file, &format!("gradient.{step}")).unwrap();
+        let update = Update {
+            parameter: &parameter,
+            gradient: &e.tensor(&gradient[..], &shape).unwrap(),
+            moments: &moments,
+        };
+        let settings = AdamW {
+            learning_rate: 0.01,
+            betas: [0.9, 0.95],
+            eps: 1e-8,
+            weight_decay: 0.05,
+            step,
+        };
+        e.adamw(&settings, &[update]).unwrap();
+        let (_, expected) = tensor(&file, &format!("parameter.{step}")).unwrap();
+        let found = e.to_f64(&handle).unwrap();
+        assert_near(&format!("step {step}"), &found, &expected, tolerance);
+    }
+    // What was changed in place is a leaf as before.
+    let loss = e.sum(&e.mul(&handle, &handle).unwrap(), &[0, 1]).unwrap();
+    let gradient = e.grad(&loss, &[&parameter]).unwrap().remove(0).unwrap();
+    let doubled: Vec<_> = e.to_f64(&handle).unwrap().iter().map(|x| 2.0 * x).collect();
+    assert_near(
+        "gradient",
+        &e.to_f64(&gradient).unwrap(),
+        &doubled,
+        tolerance,
+    );
 }
 
-#[test]
-fn candle_in_f32() {
-    conforms(&Candle::new(Precision::F32), 2e-6);
-}
-
-#[test]
-fn what_a_loss_does_not_depend_on_has_no_gradient() {
-    let e = Candle::new(Precision::F32);
+fn no_gradient_without_dependence<E: Engine>(e: &E) {
     let x = e.parameter(&[1f32, 2.0][..], &[2]).unwrap();
     let y = e.parameter(&[1f32, 2.0][..], &[2]).unwrap();
     let constant = e.tensor(&[3f32, 4.0][..], &[2]).unwrap();
@@ -200,17 +227,92 @@ fn what_a_loss_does_not_depend_on_has_no_gradient() {
     assert!(gradients[1].is_none());
     // A constant keeps no graph, so that inference needs no special mode.
     assert!(gradients[2].is_none());
+    let constants = e.sum(&constant, &[0]).unwrap();
+    assert!(e.grad(&constants, &[&x]).unwrap()[0].is_none());
 }
 
-#[test]
-fn shapes_that_do_not_fit_are_errors() {
-    let e = Candle::new(Precision::F32);
+fn refuses_shapes<E: Engine>(e: &E) {
     let x = e.tensor(&[0f32; 6][..], &[2, 3]).unwrap();
     assert!(e.tensor(&[0f32; 5][..], &[2, 3]).is_err());
+    assert!(e.parameter(&[0f32; 7][..], &[2, 3]).is_err());
     assert!(e.matmul(&x, &x).is_err());
     assert!(e.add(&x, &e.tensor(&[0f32; 2][..], &[2]).unwrap()).is_err());
+    assert!(e.index_select(&x, 1, &[3]).is_err());
     assert!(e.attention(&x, 1, None, 1.0).is_err());
     assert!(e.cross_entropy(&x, Targets::Classes(&[0, 3])).is_err());
     assert!(e.cross_entropy(&x, Targets::Classes(&[0])).is_err());
     assert!(e.grad(&x, &[&x]).is_err());
+}
+
+#[test]
+fn candle_in_f64() {
+    conforms(&Candle::new(Precision::F64), 1e-12);
+}
+
+#[test]
+fn candle_in_f32() {
+    let e = Candle::new(Precision::F32);
+    conforms(&e, 2e-6);
+    adamw(&e, 2e-6);
+    no_gradient_without_dependence(&e);
+    refuses_shapes(&e);
+}
+
+#[cfg(feature = "torch")]
+fn torch(precision: Precision) -> Torch {
+    Torch::new(Device::Cpu, precision).unwrap()
+}
+
+#[cfg(feature = "torch")]
+#[test]
+fn torch_in_f64() {
+    let e = torch(Precision::F64);
+    conforms(&e, 1e-12);
+    adamw(&e, 1e-12);
+}
+
+#[cfg(feature = "torch")]
+#[test]
+fn torch_in_f32() {
+    let e = torch(Precision::F32);
+    conforms(&e, 2e-6);
+    adamw(&e, 2e-6);
+    no_gradient_without_dependence(&e);
+    refuses_shapes(&e);
+}
+
+/// bf16 has 8 significant bits.
+#[cfg(feature = "torch")]
+#[test]
+fn torch_in_bf16() {
+    let e = torch(Precision::Bf16);
+    conforms(&e, 2e-2);
+    adamw(&e, 2e-6);
+    no_gradient_without_dependence(&e);
+}
+
+#[cfg(feature = "torch")]
+#[test]
+fn a_graph_is_used_once() {
+    let e = torch(Precision::F32);
+    let x = e.parameter(&[1f32, 2.0][..], &[2]).unwrap();
+    let loss = e.sum(&e.mul(&x, &x).unwrap(), &[0]).unwrap();
+    e.grad(&loss, &[&x]).unwrap();
+    let error = e.grad(&loss, &[&x]).unwrap_err();
+    assert!(error.message.contains("second time"), "{error}");
+}
+
+#[cfg(feature = "torch")]
+#[test]
+fn errors_of_libtorch_are_one_line() {
+    let e = torch(Precision::F32);
+    let x = e.tensor(&[0f32; 6][..], &[2, 3]).unwrap();
+    let error = e.matmul(&x, &x).unwrap_err().to_string();
+    let said = "matmul: mat1 and mat2 shapes cannot be multiplied (2x3 and 2x3)";
+    assert_eq!(error, said);
+    let one = e.tensor(&[0f32][..], &[1, 1]).unwrap();
+    let huge = e.expand(&one, &[1 << 24, 1 << 24]).unwrap();
+    let error = e.affine(&huge, 2.0, 0.0).unwrap_err().to_string();
+    assert!(error.starts_with("affine: out of memory: "), "{error}");
+    assert_eq!(error.lines().count(), 1, "{error}");
 }

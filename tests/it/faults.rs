@@ -46,6 +46,31 @@ fn raw(header: &str, data: usize) -> Vec<u8> {
 }
 
 #[test]
+fn an_engine_that_cannot_be_had_is_refused_before_any_image() {
+    let bench = weights_only();
+    let refuses = |more: &[&str], said: &str| bench.refuses("tiny.safetensors", more, &[said]);
+    refuses(&["--device", "cuda"], "candle engine computes on the CPU");
+    refuses(&["--precision", "bf16"], "bf16 is for CUDA");
+    for device in [
+        "gpu", "", "cuda:", "cuda:x", "cuda:-1", "cuda:+1", "cpu:0", "CUDA",
+    ] {
+        let device = format!("--device={device}");
+        refuses(&[&device], "is no device");
+    }
+    let torch = ["--engine", "torch"];
+    if cfg!(feature = "torch") {
+        // A GPU that few machines have; without any, or without CUDA, the error is another.
+        refuses(&[&torch[..], &["--device", "cuda:99"]].concat(), "CUDA");
+        let bf16 = ["--precision", "bf16"];
+        refuses(&[&torch[..], &bf16].concat(), "bf16 is for CUDA");
+    } else {
+        refuses(&torch, "built without the torch engine");
+        let cuda = [&torch[..], &["--device", "cuda"]].concat();
+        refuses(&cuda, "built without the torch engine");
+    }
+}
+
+#[test]
 fn what_is_no_safetensors_file_is_refused_by_what_it_is() {
     let bench = Bench::empty();
     let other = |bytes: &[u8], said: &str| {

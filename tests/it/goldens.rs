@@ -20,15 +20,24 @@ const GOLDENS: [(&str, Option<&str>); 9] = [
     ("mae_original_finetune_gap", Some("3")),
 ];
 
-/// Everything that `features` writes equals the golden under the same name; returns how many
+/// Engines that are built in.
+const ENGINES: &[&str] = if cfg!(feature = "torch") {
+    &["candle", "torch"]
+} else {
+    &["candle"]
+};
+
+/// Everything that `features` writes on an engine equals the golden under the same name; returns how many
 /// tensors were compared.
-fn compare(folder: &Path, heads: Option<&str>) -> usize {
+fn compare(engine: &str, folder: &Path, heads: Option<&str>) -> usize {
     let out = tempfile::tempdir().unwrap();
     let out = out.path().join("features.safetensors");
     let mut command = Command::new(env!("CARGO_BIN_EXE_mimbench"));
     command
         .args([
             "features",
+            "--engine",
+            engine,
             "--quiet",
             "--layers",
             "all",
@@ -64,7 +73,7 @@ fn compare(folder: &Path, heads: Option<&str>) -> usize {
             continue;
         }
         assert_close(
-            &format!("{}: {name}", folder.display()),
+            &format!("{engine}: {}: {name}", folder.display()),
             &tensor(&found, name),
             &tensor(&expected, key),
         );
@@ -75,10 +84,12 @@ fn compare(folder: &Path, heads: Option<&str>) -> usize {
 
 #[test]
 fn every_layer_and_attention_map() {
-    for (name, heads) in GOLDENS {
-        let compared = compare(&fixture("goldens").join(name), heads);
-        // embed, tokens, mean_patch, and a block and an attention map a layer.
-        assert!(compared >= 5, "{name}: only {compared} tensors");
+    for engine in ENGINES {
+        for (name, heads) in GOLDENS {
+            let compared = compare(engine, &fixture("goldens").join(name), heads);
+            // embed, tokens, mean_patch, and a block and an attention map a layer.
+            assert!(compared >= 5, "{name}: only {compared} tensors");
+        }
     }
 }
 
@@ -87,7 +98,9 @@ fn the_fixtures_are_the_shared_goldens() {
     let Some(goldens) = shared("goldens") else {
         return;
     };
-    for (name, heads) in GOLDENS {
-        compare(&goldens.join(name), heads);
+    for engine in ENGINES {
+        for (name, heads) in GOLDENS {
+            compare(engine, &goldens.join(name), heads);
+        }
     }
 }

@@ -42,6 +42,7 @@ impl Candle {
         match self.precision {
             Precision::F32 => DType::F32,
             Precision::F64 => DType::F64,
+            Precision::Bf16 => DType::BF16,
         }
     }
 

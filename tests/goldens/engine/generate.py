@@ -1,4 +1,5 @@
-"""Writes cases.safetensors: inputs, outputs and gradients of every engine operation, by PyTorch in f64.
+"""Writes cases.safetensors: inputs, outputs and gradients of every engine operation, by PyTorch in f64,
+and adamw.safetensors: a parameter before and after each of three steps of torch.optim.AdamW.
 
 Run with PyTorch 2.11 and safetensors. Each case has in.0 ..., cotangent, out, and grad.0 ...:
 the gradients of sum(out * cotangent).
@@ -75,3 +76,15 @@ for name, (shapes, function) in CASES.items():
         tensors[f"{name}/in.{i}"] = x.detach()
         tensors[f"{name}/grad.{i}"] = gradient.clone()
 save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, pathlib.Path(__file__).with_name("cases.safetensors"))
+
+# parameter.0, and parameter.i after the step with gradient.i.
+generator = torch.Generator().manual_seed(1)
+parameter = torch.randn(2, 3, dtype=torch.float64, generator=generator, requires_grad=True)
+optimizer = torch.optim.AdamW([parameter], lr=0.01, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.05)
+steps = {"parameter.0": parameter.detach().clone()}
+for step in range(1, 4):
+    parameter.grad = torch.randn(2, 3, dtype=torch.float64, generator=generator)
+    steps[f"gradient.{step}"] = parameter.grad.clone()
+    optimizer.step()
+    steps[f"parameter.{step}"] = parameter.detach().clone()
+save_file(steps, pathlib.Path(__file__).with_name("adamw.safetensors"))

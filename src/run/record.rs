@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::data::{DECODERS, Split, fingerprint};
-use crate::engine::NUMERICS_VERSION;
+use crate::engine::{Compute, Device, NUMERICS_VERSION};
 use crate::error::Error;
 use crate::features::Extraction;
 use crate::plan::{KnnCell, KnnPlan, Subject};
@@ -131,7 +131,7 @@ fn compute(plan: &KnnPlan, evaluated: &Evaluated<'_>) -> ComputeRecord {
     ComputeRecord {
         engine: plan.run.compute.engine.versions(),
         precision: plan.run.compute.precision.name().to_owned(),
-        device: processor().map_or_else(|| "cpu".to_owned(), |name| format!("cpu, {name}")),
+        device: device(plan.run.compute),
         threads: plan.run.threads,
         batch: plan.run.pass.batch,
         stored: plan.run.rows.name().to_owned(),
@@ -159,6 +159,16 @@ fn compute(plan: &KnnPlan, evaluated: &Evaluated<'_>) -> ComputeRecord {
 fn json(value: &impl serde::Serialize) -> serde_json::Value {
     let text = serde_json::to_string(value).expect("a plain structure serialises");
     serde_json::from_str(&text).expect("what was just written parses")
+}
+
+/// Device with its name, where the system tells.
+fn device(compute: Compute) -> String {
+    let name = match compute.device {
+        Device::Cpu => processor(),
+        Device::Cuda(_) => compute.cuda_name(),
+    };
+    let device = compute.device;
+    name.map_or_else(|| device.to_string(), |name| format!("{device}, {name}"))
 }
 
 /// Name of the processor, where `/proc` tells.

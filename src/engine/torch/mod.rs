@@ -22,6 +22,11 @@ pub fn versions() -> String {
     format!("libtorch {} (tch 0.24)", Version::loaded())
 }
 
+/// Name of a CUDA device that is in use, where the driver tells.
+pub fn cuda_name(index: usize) -> Option<String> {
+    shim::cuda_name(index)
+}
+
 /// libtorch on one device.
 #[derive(Clone, Copy, Debug)]
 pub struct Torch {

@@ -38,70 +38,82 @@ pub fn knn(args: KnnArgs) -> Outcome {
         val_labels: args.val_labels,
         limit: args.limit.map(|limit| limit as usize),
     };
-    in_pool(&args.compute.engine, args.compute.quiet, |compute, terminal| {
-        let options = run_options(compute, &args.compute, &args.store);
-        let subjects = run::knn::open(&args.ckpt, &load)?;
-        let plan = KnnPlan::new(protocol, &data, subjects, options)?;
-        evaluate(&plan, &args.store, terminal)
-    })
+    in_pool(
+        &args.compute.engine,
+        args.compute.quiet,
+        |compute, terminal| {
+            let options = run_options(compute, &args.compute, &args.store);
+            let subjects = run::knn::open(&args.ckpt, &load)?;
+            let plan = KnnPlan::new(protocol, &data, subjects, options)?;
+            evaluate(&plan, &args.store, terminal)
+        },
+    )
 }
 
 pub fn demo(args: DemoArgs) -> Outcome {
     let protocol = Protocol::read(None, KnnProtocol::BUILTIN, "knn", &[])?;
-    in_pool(&args.compute.engine, args.compute.quiet, |compute, terminal| {
-        let options = run_options(compute, &args.compute, &args.store);
-        let per_class = [args.train_per_class, args.val_per_class].map(|n| n as usize);
-        let (folder, subjects) = run::demo::prepare(per_class, &options, terminal)?;
-        let data = DataRequest {
-            folder: Some(folder),
-            collection: None,
-            val_labels: None,
-            limit: None,
-        };
-        let plan = KnnPlan::new(protocol, &data, subjects, options)?;
-        evaluate(&plan, &args.store, terminal)
-    })
+    in_pool(
+        &args.compute.engine,
+        args.compute.quiet,
+        |compute, terminal| {
+            let options = run_options(compute, &args.compute, &args.store);
+            let per_class = [args.train_per_class, args.val_per_class].map(|n| n as usize);
+            let (folder, subjects) = run::demo::prepare(per_class, &options, terminal)?;
+            let data = DataRequest {
+                folder: Some(folder),
+                collection: None,
+                val_labels: None,
+                limit: None,
+            };
+            let plan = KnnPlan::new(protocol, &data, subjects, options)?;
+            evaluate(&plan, &args.store, terminal)
+        },
+    )
 }
 
 pub fn features(args: FeaturesArgs) -> Outcome {
     let load = load_options(args.load);
-    in_pool(&args.compute.engine, args.compute.quiet, |compute, terminal| {
-        let mut checkpoint = Checkpoint::open(&args.ckpt, &load)?;
-        let source = match (args.images, args.pixels) {
-            (Some(folder), _) => {
-                PixelSource::Images(folder, input_spec(&checkpoint, &InputSection::default())?)
+    in_pool(
+        &args.compute.engine,
+        args.compute.quiet,
+        |compute, terminal| {
+            let mut checkpoint = Checkpoint::open(&args.ckpt, &load)?;
+            let source = match (args.images, args.pixels) {
+                (Some(folder), _) => {
+                    PixelSource::Images(folder, input_spec(&checkpoint, &InputSection::default())?)
+                }
+                (None, pixels) => {
+                    let (path, key) = file_and_key(&pixels.unwrap_or_default());
+                    PixelSource::Tensor(path, key)
+                }
+            };
+            let wanted = Wanted {
+                layers: args.layers.is_some(),
+                attention: args.attention,
+            };
+            let pass = pass_options(&args.compute, Duration::ZERO);
+            let written = run::features::run(
+                &mut checkpoint,
+                &source,
+                wanted,
+                &args.out,
+                compute,
+                &pass,
+                terminal,
+            )?;
+            if written.skipped > 0 {
+                let [skipped, images] = [written.skipped, written.images];
+                let left_out = "images could not be decoded and are left out";
+                terminal.notice(&format!("{skipped} of {images} {left_out}"));
             }
-            (None, pixels) => {
-                let (path, key) = file_and_key(&pixels.unwrap_or_default());
-                PixelSource::Tensor(path, key)
+            let mut text = String::new();
+            for (name, shape) in written.tensors {
+                text.push_str(&format!("{name} {shape:?}\n"));
             }
-        };
-        let wanted = Wanted {
-            layers: args.layers.is_some(),
-            attention: args.attention,
-        };
-        let pass = pass_options(&args.compute, Duration::ZERO);
-        let written = run::features::run(
-            &mut checkpoint,
-            &source,
-            wanted,
-            &args.out,
-            compute,
-            &pass,
-            terminal,
-        )?;
-        if written.skipped > 0 {
-            let [skipped, images] = [written.skipped, written.images];
-            let left_out = "images could not be decoded and are left out";
-            terminal.notice(&format!("{skipped} of {images} {left_out}"));
-        }
-        let mut text = String::new();
-        for (name, shape) in written.tensors {
-            text.push_str(&format!("{name} {shape:?}\n"));
-        }
-        print(&text)?;
-        Ok(ExitCode::SUCCESS)
-    })
+            print(&text)?;
+            Ok(ExitCode::SUCCESS)
+        },
+    )
 }
 
 pub fn inspect(args: InspectArgs) -> Outcome {

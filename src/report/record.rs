@@ -120,7 +120,7 @@ pub struct ComputeRecord {
     pub engine: String,
     /// Element type of the forward pass.
     pub precision: String,
-    /// Device, with the processor's name where the system tells.
+    /// Device, with its name where the system tells.
     pub device: String,
     /// Threads of the forward pass and the search.
     pub threads: usize,

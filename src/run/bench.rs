@@ -7,8 +7,8 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
-use super::{Terminal, machine};
 use super::dispatch::{Job, dispatch};
+use super::{Terminal, machine};
 use crate::engine::{AdamW, Compute, Engine, Moments, Targets, Update};
 use crate::error::Error;
 use crate::nn::{Loader, ModelError};

@@ -14,7 +14,7 @@ mod views;
 
 pub use tape::Tensor;
 
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, bail};
 
 use super::{
     Activation, AdamW, Engine, EngineError, EngineKind, HostSlice, Moments, Precision, Result,
@@ -38,20 +38,22 @@ impl Candle {
         Self { precision }
     }
 
-    fn dtype(&self) -> DType {
-        match self.precision {
-            Precision::F32 => DType::F32,
-            Precision::F64 => DType::F64,
-            Precision::Bf16 => DType::BF16,
-        }
+    /// Whether layers are composed of candle's operations: kernels are for f32.
+    fn composes(&self) -> bool {
+        self.precision == Precision::F64
     }
 
     fn upload(&self, data: HostSlice<'_>, shape: &[usize]) -> candle_core::Result<Value> {
+        let dtype = match self.precision {
+            Precision::F32 => DType::F32,
+            Precision::F64 => DType::F64,
+            Precision::Bf16 => bail!("the candle engine computes in f32 and f64"),
+        };
         match data {
             HostSlice::F32(data) => Value::from_slice(data, shape, &Device::Cpu),
             HostSlice::F64(data) => Value::from_slice(data, shape, &Device::Cpu),
         }?
-        .to_dtype(self.dtype())
+        .to_dtype(dtype)
     }
 }
 
@@ -124,9 +126,10 @@ impl Engine for Candle {
 
     fn adamw(&self, settings: &AdamW, group: &[Update<'_, Tensor>]) -> Result<()> {
         for update in group {
-            match self.precision {
-                Precision::F32 => adamw_f32(settings, update),
-                Precision::F64 => adamw_f64(settings, update),
+            if self.composes() {
+                adamw_f64(settings, update)
+            } else {
+                adamw_f32(settings, update)
             }
             .named("adamw")?;
         }
@@ -216,10 +219,10 @@ impl Engine for Candle {
         activation: Activation,
         fc2: (&Tensor, &Tensor),
     ) -> Result<Tensor> {
-        match self.precision {
-            Precision::F32 => layers::mlp(x, fc1, activation, fc2).named("mlp"),
-            Precision::F64 => composite::mlp(self, x, fc1, activation, fc2),
+        if self.composes() {
+            return composite::mlp(self, x, fc1, activation, fc2);
         }
+        layers::mlp(x, fc1, activation, fc2).named("mlp")
     }
 
     fn attention(
@@ -229,25 +232,19 @@ impl Engine for Candle {
         bias: Option<&Tensor>,
         scale: f64,
     ) -> Result<Tensor> {
-        match self.precision {
-            Precision::F32 => {
-                let sizes = composite::packed_sizes(qkv.value.dims(), heads)?;
-                layers::attention(qkv, sizes, bias, scale).named("attention")
-            }
-            Precision::F64 => {
-                Ok(composite::attention_with_weights(self, qkv, heads, bias, scale)?.0)
-            }
+        if self.composes() {
+            return Ok(composite::attention_with_weights(self, qkv, heads, bias, scale)?.0);
         }
+        let sizes = composite::packed_sizes(qkv.value.dims(), heads)?;
+        layers::attention(qkv, sizes, bias, scale).named("attention")
     }
 
     fn cross_entropy(&self, logits: &Tensor, targets: Targets<'_, Tensor>) -> Result<Tensor> {
-        match self.precision {
-            Precision::F32 => {
-                composite::target_sizes(self, logits, &targets)?;
-                layers::cross_entropy(logits, targets).named("cross_entropy")
-            }
-            Precision::F64 => composite::cross_entropy(self, logits, targets),
+        if self.composes() {
+            return composite::cross_entropy(self, logits, targets);
         }
+        composite::target_sizes(self, logits, &targets)?;
+        layers::cross_entropy(logits, targets).named("cross_entropy")
     }
 }
 

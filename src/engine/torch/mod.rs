@@ -13,13 +13,18 @@ use tch::{Kind, Reduction, TchError};
 
 use super::{
     Activation, AdamW, Device, Engine, EngineError, EngineKind, EngineUnavailable, HostSlice,
-    Moments, Precision, Result, Targets, Update,
+    Moments, Precision, Result, Targets, Update, composite,
 };
 use shim::{AdamWGroup, Version};
 
 /// Versions that decide how the engine computes.
 pub fn versions() -> String {
     format!("libtorch {} (tch 0.24)", Version::loaded())
+}
+
+/// Name of a CUDA device that is in use, where the driver tells.
+pub fn cuda_name(index: usize) -> Option<String> {
+    shim::cuda_name(index)
 }
 
 /// libtorch on one device.

@@ -49,16 +49,31 @@ uint64_t mimbench_version_built() { return TORCH_ABI_VERSION; }
 uint64_t mimbench_version_loaded() { return aoti_torch_abi_version(); }
 
 // Keeps freed buffers instead of handing them back to the kernel after every operation: one
-// arena that grows without mmap and is not trimmed.
+// arena that grows in large steps without mmap and is not trimmed.
 void mimbench_keep_buffers() {
   mallopt(M_ARENA_MAX, 1);
   mallopt(M_MMAP_MAX, 0);
   mallopt(M_TRIM_THRESHOLD, INT32_MAX);
+  mallopt(M_TOP_PAD, 64 << 20);
 }
 
 // The linker leaves libtorch_cuda out, because no symbol of it is named; loading it registers CUDA.
 const char *mimbench_load_cuda() {
   return dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL) ? nullptr : dlerror();
+}
+
+// The driver's name of a CUDA device that is in use, or nullptr.
+const char *mimbench_cuda_name(int index) {
+  using Get = int (*)(int *device, int index);
+  using Name = int (*)(char *text, int length, int device);
+  void *driver = dlopen("libcuda.so.1", RTLD_NOW);
+  if (!driver) return nullptr;
+  auto get = reinterpret_cast<Get>(dlsym(driver, "cuDeviceGet"));
+  auto name = reinterpret_cast<Name>(dlsym(driver, "cuDeviceGetName"));
+  thread_local char text[256];
+  int device;
+  if (!get || !name || get(&device, index) || name(text, sizeof text, device)) return nullptr;
+  return text;
 }
 
 // Products of f32 matrices in f32, and the same bits again from the same inputs where asked for.

@@ -1,7 +1,7 @@
 //! Safe names for what `shim.cpp` adds to tch.
 #![expect(unsafe_code, reason = "the shim is C++")]
 
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, c_char, c_int};
 use std::fmt;
 
 use tch::Tensor;
@@ -14,6 +14,7 @@ unsafe extern "C" {
     fn mimbench_version_loaded() -> u64;
     fn mimbench_keep_buffers();
     fn mimbench_load_cuda() -> *const c_char;
+    fn mimbench_cuda_name(index: c_int) -> *const c_char;
     fn mimbench_numerics(deterministic: bool) -> *const c_char;
     fn mimbench_adamw(
         parameters: *const *const C_tensor,
@@ -57,14 +58,19 @@ impl fmt::Display for Version {
     }
 }
 
-/// What a function of the shim said.
-fn outcome(said: *const c_char) -> Result<(), String> {
+/// What a function of the shim said, if anything.
+fn text(said: *const c_char) -> Option<String> {
     if said.is_null() {
-        return Ok(());
+        return None;
     }
     // SAFETY: the shim returns null or a string that holds until this thread's next call.
     let said = unsafe { CStr::from_ptr(said) };
-    Err(said.to_string_lossy().into_owned())
+    Some(said.to_string_lossy().into_owned())
+}
+
+/// Whether a function of the shim that says what went wrong said nothing.
+fn outcome(said: *const c_char) -> Result<(), String> {
+    text(said).map_or(Ok(()), Err)
 }
 
 /// Lets the C allocator keep what tensors free.
@@ -77,6 +83,13 @@ pub(super) fn keep_buffers() {
 pub(super) fn load_cuda() -> Result<(), String> {
     // SAFETY: runs only the constructors of a library that belongs to libtorch.
     outcome(unsafe { mimbench_load_cuda() })
+}
+
+/// The driver's name of a CUDA device that is in use.
+pub(super) fn cuda_name(index: usize) -> Option<String> {
+    // SAFETY: calls two functions of the driver by the types its headers give them; the driver
+    // checks the index.
+    text(unsafe { mimbench_cuda_name(c_int::try_from(index).ok()?) })
 }
 
 /// Sets f32 products to full precision, and whether operations without deterministic kernels are

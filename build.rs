@@ -55,4 +55,7 @@ fn torch_shim() {
         .file(source)
         .compile("mimbench_shim");
     println!("cargo:rustc-link-arg=-Wl,-rpath,{library}");
+    // Functions are looked up when they are first called, so that the check of libtorch's version
+    // can speak before the dynamic linker misses one.
+    println!("cargo:rustc-link-arg=-Wl,-z,lazy");
 }

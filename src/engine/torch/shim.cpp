@@ -14,6 +14,10 @@
 #include <string>
 #include <vector>
 
+#if TORCH_VERSION_MAJOR != 2 || TORCH_VERSION_MINOR != 11
+#error "the torch engine needs libtorch 2.11: pip install torch==2.11.0"
+#endif
+
 extern "C" uint64_t aoti_torch_abi_version();
 
 namespace {

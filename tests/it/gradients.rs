@@ -5,6 +5,8 @@ use mimbench::engine::candle::Candle;
 use mimbench::engine::{
     Activation, AdamW, Engine, HostTensor, Moments, Precision, Targets, Update,
 };
+#[cfg(feature = "torch")]
+use mimbench::engine::{Device, torch::Torch};
 use mimbench::nn::{Loader, Weights};
 use mimbench::vit::{Classifier, FinalNorm, VitConfig, random_classifier_weights};
 use safetensors::SafeTensors;
@@ -226,6 +228,16 @@ fn candle_in_f32() {
     let engine = Candle::new(Precision::F32);
     gradients_agree(&engine, 1e-5);
     adamw_steps_agree(&engine, 1e-5);
+}
+
+#[cfg(feature = "torch")]
+#[test]
+fn torch_in_f64_and_f32() {
+    for (precision, tolerance) in [(Precision::F64, 1e-10), (Precision::F32, 1e-5)] {
+        let engine = Torch::new(Device::Cpu, precision).unwrap();
+        gradients_agree(&engine, tolerance);
+        adamw_steps_agree(&engine, tolerance);
+    }
 }
 
 #[test]

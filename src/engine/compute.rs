@@ -31,15 +31,6 @@ impl Compute {
         }
     }
 
-    /// Name of the CUDA device in use, where the driver tells; none for the processor.
-    pub fn cuda_name(&self) -> Option<String> {
-        match (self.engine, self.device) {
-            #[cfg(feature = "torch")]
-            (EngineKind::Torch, Device::Cuda(index)) => super::torch::cuda_name(index),
-            _ => None,
-        }
-    }
-
     /// Refuses what no build and no machine can do.
     pub fn check(&self) -> Result<(), EngineUnavailable> {
         match (self.engine, self.device, self.precision) {

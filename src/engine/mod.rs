@@ -242,15 +242,10 @@ pub trait Engine: Clone + Send {
     /// parameter and to its moments sees the new values.
     fn adamw(&self, settings: &AdamW, group: &[Update<'_, Self::Tensor>]) -> Result<()>;
 
-    /// Largest number of bytes that tensors held on the device since
-    /// [`Engine::reset_peak_memory`]; `None` where that is the process's own memory.
+    /// Largest number of bytes that tensors held so far on a device with memory of its own; `None`
+    /// where that is the process's.
     fn peak_memory(&self) -> Result<Option<u64>> {
         Ok(None)
-    }
-
-    /// Counts [`Engine::peak_memory`] from now on.
-    fn reset_peak_memory(&self) -> Result<()> {
-        Ok(())
     }
 
     /// The same values without their graph.

@@ -80,7 +80,8 @@ pub struct Benchmark {
     pub images_per_s_max: f64,
     /// Seconds of each round, in order.
     pub seconds: Vec<f64>,
-    /// Largest resident memory of the process, bytes, where the system tells.
+    /// Bytes: on the processor the largest resident memory of the process, where the system
+    /// tells; on another device the most that tensors held.
     pub peak_memory: Option<u64>,
     /// Loss of the last round of a training step, before its update: equal for equal runs.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -94,8 +95,8 @@ pub fn run(options: &BenchOptions, terminal: &Terminal) -> Result<Benchmark, Err
         options,
         bar: terminal.bar(options.architecture.name(), rounds, "rounds"),
     };
-    let Timed { seconds, loss } = dispatch(options.compute, job)??;
-    let mut sorted = seconds.clone();
+    let timed = dispatch(options.compute, job)??;
+    let mut sorted = timed.seconds.clone();
     sorted.sort_by(f64::total_cmp);
     let rate = |seconds: f64| options.batch as f64 / seconds;
     let (fastest, slowest) = (sorted.first(), sorted.last());
@@ -113,9 +114,9 @@ pub fn run(options: &BenchOptions, terminal: &Terminal) -> Result<Benchmark, Err
         images_per_s: rate(median(&sorted)),
         images_per_s_min: rate(slowest.copied().unwrap_or(f64::NAN)),
         images_per_s_max: rate(fastest.copied().unwrap_or(f64::NAN)),
-        seconds,
-        peak_memory: machine::peak_memory(),
-        loss,
+        peak_memory: timed.device_memory.or_else(machine::peak_memory),
+        seconds: timed.seconds,
+        loss: timed.loss,
     })
 }
 
@@ -186,10 +187,11 @@ struct Timing<'a> {
     bar: ProgressBar,
 }
 
-/// Seconds of each round that counts, and the loss of the last.
+/// Seconds of each round that counts, the loss of the last, and what the device's memory held.
 struct Timed {
     seconds: Vec<f64>,
     loss: Option<f64>,
+    device_memory: Option<u64>,
 }
 
 impl Job for Timing<'_> {
@@ -253,8 +255,11 @@ impl Timing<'_> {
             engine.to_f32(&last)?;
             Ok(())
         })?;
-        let loss = None;
-        Ok(Timed { seconds, loss })
+        Ok(Timed {
+            seconds,
+            loss: None,
+            device_memory: engine.peak_memory()?,
+        })
     }
 
     fn train_steps<E: Engine>(&self, engine: &E) -> Result<Timed, ModelError> {
@@ -303,7 +308,11 @@ impl Timing<'_> {
             loss = engine.to_f64(&total)?.first().copied();
             Ok(())
         })?;
-        Ok(Timed { seconds, loss })
+        Ok(Timed {
+            seconds,
+            loss,
+            device_memory: engine.peak_memory()?,
+        })
     }
 }
 

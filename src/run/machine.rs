@@ -6,7 +6,7 @@ use crate::engine::{Compute, Device};
 pub(super) fn device(compute: Compute) -> String {
     let name = match compute.device {
         Device::Cpu => processor(),
-        Device::Cuda(_) => compute.cuda_name(),
+        Device::Cuda(_) => cuda_model(),
     };
     let device = compute.device;
     name.map_or_else(|| device.to_string(), |name| format!("{device}, {name}"))
@@ -19,6 +19,20 @@ fn processor() -> Option<String> {
         .lines()
         .find_map(|line| line.strip_prefix("model name"))?;
     Some(name.trim_start_matches([' ', '\t', ':']).to_owned())
+}
+
+/// Model of the CUDA devices, where the driver tells and they are all of one.
+fn cuda_model() -> Option<String> {
+    let model = |gpu: std::io::Result<std::fs::DirEntry>| {
+        let facts = std::fs::read_to_string(gpu.ok()?.path().join("information")).ok()?;
+        let model = facts.lines().find_map(|line| line.strip_prefix("Model:"))?;
+        Some(model.trim().to_owned())
+    };
+    let gpus = std::fs::read_dir("/proc/driver/nvidia/gpus").ok()?;
+    let models: Option<Vec<String>> = gpus.map(model).collect();
+    let mut models = models?;
+    models.dedup();
+    models.pop().filter(|_| models.is_empty())
 }
 
 /// Largest resident memory of this process, bytes, where `/proc` tells.

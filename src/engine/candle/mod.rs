@@ -1,7 +1,6 @@
 //! The embedded CPU engine: candle's tensors, a tape and fused kernels.
 //!
-//! candle keeps the elements and does what is not worth a kernel. Its tape costs too much for
-//! training (see [`tape`]), its plain operations are single-threaded, and its fused `LayerNorm`,
+//! candle keeps the elements and does what is not worth a kernel. Its fused `LayerNorm`,
 //! `softmax_last_dim` and `sdpa` cut the gradient without a word (`clippy.toml` bans them).
 //! Kernels are for f32; f64, which is for checking gradients, takes candle's operations.
 

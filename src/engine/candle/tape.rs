@@ -1,8 +1,9 @@
 //! A small tape over candle's tensors.
 //!
-//! candle's own backward pass starts every gradient from zeros, adds into fresh memory, computes
-//! gradients of frozen operands and hands a fused operation no saved state. Here an operation is
-//! a value and a closure that owns what its gradient needs and runs once.
+//! candle's own custom operations take three inputs and hand the backward pass no saved state, so
+//! that an MLP or attention with a learned bias does not fit; its tape starts every gradient from
+//! zeros and keeps all that was saved to the end. Here an operation is a value and a closure that
+//! owns what its gradient needs, runs once and lets it go.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

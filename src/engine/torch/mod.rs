@@ -22,11 +22,6 @@ pub fn versions() -> String {
     format!("libtorch {} (tch 0.24)", Version::loaded())
 }
 
-/// Name of a CUDA device that is in use, where the driver tells.
-pub fn cuda_name(index: usize) -> Option<String> {
-    shim::cuda_name(index)
-}
-
 /// libtorch on one device.
 #[derive(Clone, Copy, Debug)]
 pub struct Torch {
@@ -308,18 +303,6 @@ impl Engine for Torch {
                     op: "peak_memory",
                     message,
                 }),
-        }
-    }
-
-    fn reset_peak_memory(&self) -> Result<()> {
-        match self.device {
-            Device::Cpu => Ok(()),
-            Device::Cuda(index) => {
-                shim::reset_peak_memory(index as i8).map_err(|message| EngineError {
-                    op: "reset_peak_memory",
-                    message,
-                })
-            }
         }
     }
 

@@ -8,7 +8,6 @@
 
 #include <dlfcn.h>
 #include <malloc.h>
-
 #include <cstdint>
 #include <exception>
 #include <string>
@@ -66,20 +65,6 @@ const char *mimbench_load_cuda() {
   return dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL) ? nullptr : dlerror();
 }
 
-// The driver's name of a CUDA device that is in use, or nullptr.
-const char *mimbench_cuda_name(int index) {
-  using Get = int (*)(int *device, int index);
-  using Name = int (*)(char *text, int length, int device);
-  void *driver = dlopen("libcuda.so.1", RTLD_NOW);
-  if (!driver) return nullptr;
-  auto get = reinterpret_cast<Get>(dlsym(driver, "cuDeviceGet"));
-  auto name = reinterpret_cast<Name>(dlsym(driver, "cuDeviceGetName"));
-  thread_local char text[256];
-  int device;
-  if (!get || !name || get(&device, index) || name(text, sizeof text, device)) return nullptr;
-  return text;
-}
-
 // Products of f32 matrices in f32, and the same bits again from the same inputs where asked for.
 const char *mimbench_numerics(bool deterministic) {
   return guarded([=] {
@@ -104,15 +89,11 @@ const char *mimbench_adamw(at::Tensor *const *parameters, at::Tensor *const *gra
   });
 }
 
-// Largest number of bytes that tensors held on a CUDA device since the last reset.
+// Largest number of bytes that tensors have held on a CUDA device.
 const char *mimbench_peak_memory(int8_t device, int64_t *bytes) {
   return guarded([=] {
     auto stats = c10::getDeviceAllocator(c10::DeviceType::CUDA)->getDeviceStats(device);
     *bytes = stats.allocated_bytes[0].peak;
   });
-}
-
-const char *mimbench_reset_peak_memory(int8_t device) {
-  return guarded([=] { c10::getDeviceAllocator(c10::DeviceType::CUDA)->resetPeakStats(device); });
 }
 }

@@ -1,7 +1,7 @@
 //! Safe names for what `shim.cpp` adds to tch.
 #![expect(unsafe_code, reason = "the shim is C++")]
 
-use std::ffi::{CStr, c_char, c_int};
+use std::ffi::{CStr, c_char};
 use std::fmt;
 
 use tch::Tensor;
@@ -14,7 +14,6 @@ unsafe extern "C" {
     fn mimbench_version_loaded() -> u64;
     fn mimbench_keep_buffers();
     fn mimbench_load_cuda() -> *const c_char;
-    fn mimbench_cuda_name(index: c_int) -> *const c_char;
     fn mimbench_numerics(deterministic: bool) -> *const c_char;
     fn mimbench_adamw(
         parameters: *const *const C_tensor,
@@ -30,7 +29,6 @@ unsafe extern "C" {
         step: u32,
     ) -> *const c_char;
     fn mimbench_peak_memory(device: i8, bytes: *mut i64) -> *const c_char;
-    fn mimbench_reset_peak_memory(device: i8) -> *const c_char;
 }
 
 /// A version of libtorch.
@@ -83,13 +81,6 @@ pub(super) fn keep_buffers() {
 pub(super) fn load_cuda() -> Result<(), String> {
     // SAFETY: runs only the constructors of a library that belongs to libtorch.
     outcome(unsafe { mimbench_load_cuda() })
-}
-
-/// The driver's name of a CUDA device that is in use.
-pub(super) fn cuda_name(index: usize) -> Option<String> {
-    // SAFETY: calls two functions of the driver by the types its headers give them; the driver
-    // checks the index.
-    text(unsafe { mimbench_cuda_name(c_int::try_from(index).ok()?) })
 }
 
 /// Sets f32 products to full precision, and whether operations without deterministic kernels are
@@ -148,16 +139,10 @@ pub(super) fn adamw(settings: &AdamW, group: &AdamWGroup<'_>) -> Result<(), Stri
     })
 }
 
-/// Largest number of bytes that tensors held on a CUDA device since the last reset.
+/// Largest number of bytes that tensors have held on a CUDA device.
 pub(super) fn peak_memory(device: i8) -> Result<i64, String> {
     let mut bytes = 0;
     // SAFETY: `bytes` is written before the call returns; libtorch checks the device.
     outcome(unsafe { mimbench_peak_memory(device, &raw mut bytes) })?;
     Ok(bytes)
-}
-
-/// Counts the peak from now on.
-pub(super) fn reset_peak_memory(device: i8) -> Result<(), String> {
-    // SAFETY: libtorch checks the device.
-    outcome(unsafe { mimbench_reset_peak_memory(device) })
 }

@@ -14,10 +14,14 @@ use mimbench::features::{Encoder, Tap};
 use mimbench::nn::Loader;
 use mimbench::vit::{Architecture, Vit, VitEncoder, random_weights};
 
+#[path = "../src/allocator.rs"]
+mod allocator;
+
 /// Images in one pass.
 const BATCH: usize = 8;
 
 fn main() {
+    allocator::keep_memory();
     let architecture = Architecture::named("vit_base_patch16_224").expect("a known name");
     let config = architecture.config();
     let engine = Candle::new(Precision::F32);

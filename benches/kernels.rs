@@ -11,9 +11,8 @@ use criterion::{BenchmarkGroup, Criterion, Throughput};
 use mimbench::engine::candle::kernels;
 use mimbench::engine::{Activation, AdamW};
 
-/// The program's allocator.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+#[path = "../src/allocator.rs"]
+mod allocator;
 
 const ROWS: usize = 8 * 197;
 const WIDTH: usize = 768;
@@ -181,6 +180,7 @@ fn elements(criterion: &mut Criterion) {
 }
 
 fn main() {
+    allocator::keep_memory();
     let mut criterion = Criterion::default().configure_from_args();
     activations(&mut criterion);
     norms(&mut criterion);

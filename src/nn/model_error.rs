@@ -24,9 +24,11 @@ impl ModelError {
     /// What to do next.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::Weight(_) | Self::Engine(_) => {
+            Self::Weight(_) => "the weights belong to another architecture",
+            Self::Engine(error) if error.message.contains("memory") => {
                 "a smaller batch or architecture needs less memory"
             }
+            Self::Engine(_) => return None,
             Self::NoGradient { .. } => "the model or the engine loses it: please report this",
         };
         Some(hint.to_owned())

@@ -104,7 +104,7 @@ pub fn run(options: &BenchOptions, terminal: &Terminal) -> Result<Benchmark, Err
         what: options.work,
         arch: options.architecture.name(),
         batch: options.batch,
-        engine: options.compute.engine.versions().to_owned(),
+        engine: options.compute.engine.versions(),
         device: machine::device(options.compute),
         precision: options.compute.precision.name(),
         threads: options.threads,

@@ -1,4 +1,4 @@
-//! Random initialisation, as timm initialises a ViT.
+//! Random initialisation.
 
 use rand::RngExt;
 use rand::SeedableRng;
@@ -8,7 +8,8 @@ use super::{FinalNorm, VitConfig};
 use crate::engine::HostTensor;
 use crate::nn::Weights;
 
-/// Standard deviation of timm's `trunc_normal_` (`timm/models/vision_transformer.py`).
+/// Standard deviation of a linear layer's weights in timm
+/// (`timm/models/vision_transformer.py`, `init_weights_vit_timm`).
 const STD: f64 = 0.02;
 
 /// Weights of an untrained ViT, a function of the seed alone: matrices, the class token and the

@@ -1,6 +1,7 @@
-//! Layers composed of an engine's other operations: what a fused kernel must agree with.
+//! What engines share: layers composed of other operations, which a fused kernel must agree with,
+//! and what is refused before a library sees it.
 
-use super::{Activation, Engine, EngineError, Result, Targets};
+use super::{Activation, AdamW, Engine, EngineError, Result, Targets, Update};
 
 /// [`Engine::mlp`] as its two layers.
 pub(super) fn mlp<E: Engine>(
@@ -17,12 +18,7 @@ pub(super) fn mlp<E: Engine>(
 
 /// Sizes of packed projections `[B, N, 3 H d]`: `[B, N, H, d]`.
 pub(super) fn packed_sizes(shape: &[usize], heads: usize) -> Result<[usize; 4]> {
-    let refuse = |message| {
-        Err(EngineError {
-            op: "attention",
-            message,
-        })
-    };
+    let refuse = |message| refuse("attention", message);
     let &[batch, tokens, packed] = shape else {
         return refuse(format!("qkv must be [B, N, 3 D], got {shape:?}"));
     };
@@ -67,12 +63,7 @@ pub(super) fn target_sizes<E: Engine>(
     logits: &E::Tensor,
     targets: &Targets<'_, E::Tensor>,
 ) -> Result<[usize; 2]> {
-    let refuse = |message| {
-        Err(EngineError {
-            op: "cross_entropy",
-            message,
-        })
-    };
+    let refuse = |message| refuse("cross_entropy", message);
     let logits = engine.shape(logits);
     let &[batch, classes] = logits.as_slice() else {
         return refuse(format!("logits must be [B, C], got {logits:?}"));
@@ -119,4 +110,85 @@ pub(super) fn cross_entropy<E: Engine>(
         }
     };
     engine.affine(&engine.sum(&picked, &[0, 1])?, -1.0 / batch as f64, 0.0)
+}
+
+/// Refuses entries that an axis does not have.
+pub(super) fn check_index(shape: &[usize], axis: usize, index: &[u32]) -> Result<()> {
+    let length = shape.get(axis).copied().unwrap_or(0);
+    match index.iter().find(|&&i| i as usize >= length) {
+        None => Ok(()),
+        Some(wrong) => {
+            let message = format!("entry {wrong} of axis {axis} in {shape:?}");
+            refuse("index_select", message)
+        }
+    }
+}
+
+/// Refuses operands that are not `[.., M, K]` and `[.., K, N]` with equal leading axes.
+pub(super) fn check_matmul(x: &[usize], y: &[usize]) -> Result<()> {
+    match (x, y) {
+        ([x_leading @ .., _, inner], [y_leading @ .., rows, _])
+            if x_leading == y_leading && inner == rows =>
+        {
+            Ok(())
+        }
+        _ => refuse("matmul", format!("{x:?} times {y:?}")),
+    }
+}
+
+/// Refuses a weight or a bias that is not `[D]` for x `[.., D]`.
+pub(super) fn check_norm(x: &[usize], weight: &[usize], bias: &[usize]) -> Result<()> {
+    match x {
+        [.., width] if weight == [*width] && bias == [*width] => Ok(()),
+        _ => {
+            let message = format!("weight {weight:?} and bias {bias:?} for {x:?}");
+            refuse("layer_norm", message)
+        }
+    }
+}
+
+/// Refuses a weight that is not `[O, I]` for x `[.., I]`, or a bias that is not `[O]`.
+pub(super) fn check_linear(x: &[usize], weight: &[usize], bias: Option<&[usize]>) -> Result<()> {
+    match (x, weight) {
+        ([.., inputs], [outputs, columns])
+            if inputs == columns && bias.is_none_or(|bias| bias == [*outputs]) =>
+        {
+            Ok(())
+        }
+        _ => {
+            let message = format!("weight {weight:?} and bias {bias:?} for {x:?}");
+            refuse("linear", message)
+        }
+    }
+}
+
+/// Refuses an AdamW step whose tensors differ in shape, or that is no step: both libraries would
+/// run on over memory.
+pub(super) fn check_updates<E: Engine>(
+    engine: &E,
+    settings: &AdamW,
+    group: &[Update<'_, E::Tensor>],
+) -> Result<()> {
+    if settings.step == 0 {
+        return refuse("adamw", "steps count from 1".to_owned());
+    }
+    for update in group {
+        let shape = engine.shape(update.parameter);
+        for (name, tensor) in [
+            ("gradient", update.gradient),
+            ("mean", &update.moments.mean),
+            ("square", &update.moments.square),
+        ] {
+            let found = engine.shape(tensor);
+            if found != shape {
+                let message = format!("a {name} of {found:?} for a parameter of {shape:?}");
+                return refuse("adamw", message);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn refuse<T>(op: &'static str, message: String) -> Result<T> {
+    Err(EngineError { op, message })
 }

@@ -177,7 +177,8 @@ pub struct Update<'a, T> {
     pub moments: &'a Moments<T>,
 }
 
-/// An operation of the tensor library failed: a shape that does not fit, or no memory.
+/// An operation of the tensor library failed: a shape that does not fit, or, where the library
+/// tells rather than ends the program, no memory.
 #[derive(Debug, thiserror::Error)]
 #[error("{op}: {message}")]
 pub struct EngineError {
@@ -195,8 +196,8 @@ pub type Result<T> = std::result::Result<T, EngineError>;
 /// Axes count from 0. Binary operations broadcast as PyTorch's do. Tensors made by
 /// [`Engine::tensor`] are constants: what is computed from constants alone keeps no graph, on
 /// every engine, so inference needs no special mode. Index and class arguments are host slices,
-/// so that the trait has no integer tensors. Whole layers are operations of their own, with a
-/// composite here that an engine replaces where a fused kernel pays.
+/// so that the trait has no integer tensors. Whole layers are operations of their own; those made of
+/// others have a composite here that an engine replaces where a fused kernel pays.
 pub trait Engine: Clone + Send {
     /// A handle to a tensor; cloning shares the storage.
     type Tensor: Clone + Send + std::fmt::Debug;
@@ -239,7 +240,8 @@ pub trait Engine: Clone + Send {
     fn moments(&self, parameter: &Self::Tensor) -> Result<Moments<Self::Tensor>>;
 
     /// One AdamW step over a group of parameters with common settings, in place: every handle to a
-    /// parameter and to its moments sees the new values.
+    /// parameter and to its moments sees the new values. A graph made before the step can no
+    /// longer be walked.
     fn adamw(&self, settings: &AdamW, group: &[Update<'_, Self::Tensor>]) -> Result<()>;
 
     /// Largest number of bytes that tensors held so far on a device with memory of its own; `None`
@@ -249,7 +251,7 @@ pub trait Engine: Clone + Send {
     }
 
     /// The same values without their graph.
-    fn detach(&self, x: &Self::Tensor) -> Self::Tensor;
+    fn detach(&self, x: &Self::Tensor) -> Result<Self::Tensor>;
 
     /// The same elements under another shape, row-major.
     fn reshape(&self, x: &Self::Tensor, shape: &[usize]) -> Result<Self::Tensor>;

@@ -9,7 +9,7 @@ use super::views::reduce;
 
 /// `x + y` with broadcasting.
 pub(super) fn sum_of(x: &Value, y: &Value) -> Result<Value> {
-    match together(x, y, kernels::add) {
+    match together(x, y, kernels::add).or_else(|| together(y, x, kernels::add)) {
         Some(sum) => sum,
         None => x.broadcast_add(y),
     }
@@ -17,9 +17,17 @@ pub(super) fn sum_of(x: &Value, y: &Value) -> Result<Value> {
 
 /// `x y` with broadcasting.
 fn product_of(x: &Value, y: &Value) -> Result<Value> {
-    match together(x, y, kernels::mul) {
+    match together(x, y, kernels::mul).or_else(|| together(y, x, kernels::mul)) {
         Some(product) => product,
         None => x.broadcast_mul(y),
+    }
+}
+
+/// `x - y` with broadcasting.
+fn difference_of(x: &Value, y: &Value) -> Result<Value> {
+    match together(x, y, kernels::sub) {
+        Some(difference) => difference,
+        None => x.broadcast_sub(y),
     }
 }
 
@@ -33,7 +41,7 @@ fn scaled(x: &Value, scale: f64, shift: f64) -> Result<Value> {
     from_vec(y, x.dims())
 }
 
-/// Two f32 tensors of one shape by a kernel; `None` of any others.
+/// Two f32 tensors by a kernel where y has the last axes of x; `None` of any others.
 fn together(
     x: &Value,
     y: &Value,
@@ -44,7 +52,9 @@ fn together(
         let out = kernel(&elements(&x)?, &elements(&y)?);
         from_vec(out, x.dims())
     };
-    (x.dtype() == DType::F32 && x.dims() == y.dims()).then(run)
+    let ones = y.dims().iter().take_while(|&&size| size == 1).count();
+    let repeats = y.rank() <= x.rank() && x.dims().ends_with(&y.dims()[ones..]);
+    (x.dtype() == DType::F32 && repeats).then(run)
 }
 
 pub(super) fn add(x: &Tensor, y: &Tensor) -> Result<Tensor> {
@@ -56,7 +66,7 @@ pub(super) fn add(x: &Tensor, y: &Tensor) -> Result<Tensor> {
 }
 
 pub(super) fn sub(x: &Tensor, y: &Tensor) -> Result<Tensor> {
-    let value = x.value.broadcast_sub(&y.value)?;
+    let value = difference_of(&x.value, &y.value)?;
     let [x_shape, y_shape] = [x, y].map(|side| side.tracked().then(|| side.value.dims().to_vec()));
     Ok(Tensor::computed(value, [x, y], move |dy| {
         let dx = x_shape.map(|shape| reduce(&dy, &shape)).transpose()?;
@@ -118,7 +128,8 @@ pub(super) fn matmul(x: &Tensor, y: &Tensor) -> Result<Tensor> {
 }
 
 pub(super) fn softmax(x: &Tensor) -> Result<Tensor> {
-    let y = if x.value.dtype() == DType::F32 {
+    let fused = x.value.dtype() == DType::F32;
+    let y = if fused {
         let value = x.value.contiguous()?;
         let width = value.dim(D::Minus1)?;
         from_vec(kernels::softmax(&elements(&value)?, width), value.dims())?
@@ -127,6 +138,12 @@ pub(super) fn softmax(x: &Tensor) -> Result<Tensor> {
     };
     let kept = y.clone();
     Ok(Tensor::computed(y, [x], move |dy| {
+        if fused {
+            let dy = dy.contiguous()?;
+            let width = dy.dim(D::Minus1)?;
+            let dx = kernels::softmax_gradient(&elements(&kept)?, &elements(&dy)?, width);
+            return Ok([Some(from_vec(dx, kept.dims())?)]);
+        }
         let share = (&dy * &kept)?.sum_keepdim(D::Minus1)?;
         Ok([Some((dy.broadcast_sub(&share)? * kept)?)])
     }))

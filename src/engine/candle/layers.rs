@@ -9,7 +9,16 @@ use super::tape::{Tensor, Value};
 use super::views;
 use crate::engine::{Activation, Targets};
 
+/// Refuses tensors without elements, which kernels do not take.
+fn filled(x: &Tensor) -> Result<()> {
+    match x.value.elem_count() {
+        0 => bail!("a tensor {:?} without elements", x.value.dims()),
+        _ => Ok(()),
+    }
+}
+
 pub(super) fn activation(x: &Tensor, activation: Activation) -> Result<Tensor> {
+    filled(x)?;
     if x.value.dtype() == DType::F64 {
         return activation_f64(x, activation);
     }
@@ -57,12 +66,8 @@ fn activation_f64(x: &Tensor, activation: Activation) -> Result<Tensor> {
 }
 
 pub(super) fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
-    let width = x.value.dims().last().copied().unwrap_or_default();
-    for (name, side) in [("weight", weight), ("bias", bias)] {
-        if side.value.dims() != [width] {
-            bail!("{name} {:?} for rows of {width}", side.value.dims());
-        }
-    }
+    filled(x)?;
+    let width = weight.value.elem_count();
     if x.value.dtype() == DType::F64 {
         return layer_norm_f64(x, weight, bias, eps);
     }
@@ -117,21 +122,11 @@ fn layer_norm_f64(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Resul
 }
 
 pub(super) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    filled(x)?;
+    filled(weight)?;
     let shape = x.value.dims().to_vec();
-    let (Some((&inputs, rows)), &[outputs, columns]) = (shape.split_last(), weight.value.dims())
-    else {
-        bail!(
-            "a weight {:?} for inputs {shape:?}: [O, I] and [.., I] fit",
-            weight.value.dims()
-        )
-    };
-    if columns != inputs || bias.is_some_and(|bias| bias.value.dims() != [outputs]) {
-        bail!(
-            "a weight {:?} and a bias {:?} for inputs {shape:?}",
-            weight.value.dims(),
-            bias.map(|bias| bias.value.dims())
-        );
-    }
+    let (outputs, inputs) = weight.value.dims2()?;
+    let rows = &shape[..shape.len() - 1];
     let out_shape = [rows, &[outputs]].concat();
     if x.value.dtype() == DType::F64 {
         let flat = views::reshape(x, &[rows.iter().product(), inputs])?;
@@ -158,7 +153,6 @@ pub(super) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Resu
         weight.tracked(),
         bias.is_some_and(Tensor::tracked),
     ];
-    // Without a bias the weight stands in for it and no third gradient is asked for.
     let parents: Vec<&Tensor> = [Some(x), Some(weight), bias]
         .into_iter()
         .flatten()
@@ -189,6 +183,7 @@ pub(super) fn mlp(
     fc2: (&Tensor, &Tensor),
 ) -> Result<Tensor> {
     let parents = [x, fc1.0, fc1.1, fc2.0, fc2.1];
+    parents.into_iter().try_for_each(filled)?;
     let values = parents.map(|parent| parent.value.contiguous());
     let [x_value, w1, b1, w2, b2] = values;
     let values = [x_value?, w1?, b1?, w2?, b2?];
@@ -252,6 +247,7 @@ pub(super) fn attention(
         heads,
         head_dim,
     };
+    filled(qkv)?;
     let qkv_value = qkv.value.contiguous()?;
     let map = [batch, heads, tokens, tokens];
     let bias_value = match bias {
@@ -320,6 +316,7 @@ fn with_bias<R>(
 
 /// logits: `[B, C]`; the targets fit.
 pub(super) fn cross_entropy(logits: &Tensor, targets: Targets<'_, Tensor>) -> Result<Tensor> {
+    filled(logits)?;
     let value = logits.value.contiguous()?;
     let width = value.dim(1)?;
     match targets {

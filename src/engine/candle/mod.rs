@@ -124,7 +124,10 @@ impl Engine for Candle {
     }
 
     fn adamw(&self, settings: &AdamW, group: &[Update<'_, Tensor>]) -> Result<()> {
+        composite::check_updates(self, settings, group)?;
         for update in group {
+            apart(update).named("adamw")?;
+            update.parameter.changed();
             if self.composes() {
                 adamw_f64(settings, update)
             } else {
@@ -135,8 +138,8 @@ impl Engine for Candle {
         Ok(())
     }
 
-    fn detach(&self, x: &Tensor) -> Tensor {
-        Tensor::constant(x.value.clone())
+    fn detach(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(Tensor::constant(x.value.clone()))
     }
 
     fn reshape(&self, x: &Tensor, shape: &[usize]) -> Result<Tensor> {
@@ -160,6 +163,7 @@ impl Engine for Candle {
     }
 
     fn index_select(&self, x: &Tensor, axis: usize, index: &[u32]) -> Result<Tensor> {
+        composite::check_index(x.value.dims(), axis, index)?;
         views::index_select(x, axis, index).named("index_select")
     }
 
@@ -188,6 +192,7 @@ impl Engine for Candle {
     }
 
     fn matmul(&self, x: &Tensor, y: &Tensor) -> Result<Tensor> {
+        composite::check_matmul(x.value.dims(), y.value.dims())?;
         arithmetic::matmul(x, y).named("matmul")
     }
 
@@ -204,10 +209,13 @@ impl Engine for Candle {
     }
 
     fn layer_norm(&self, x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
+        composite::check_norm(x.value.dims(), weight.value.dims(), bias.value.dims())?;
         layers::layer_norm(x, weight, bias, eps).named("layer_norm")
     }
 
     fn linear(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+        let bias_shape = bias.map(|bias| bias.value.dims());
+        composite::check_linear(x.value.dims(), weight.value.dims(), bias_shape)?;
         layers::linear(x, weight, bias).named("linear")
     }
 
@@ -245,6 +253,25 @@ impl Engine for Candle {
         composite::target_sizes(self, logits, &targets)?;
         layers::cross_entropy(logits, targets).named("cross_entropy")
     }
+}
+
+/// Refuses an update whose tensors share memory: one that is written is locked.
+fn apart(update: &Update<'_, Tensor>) -> candle_core::Result<()> {
+    let moments = update.moments;
+    let tensors = [
+        update.parameter,
+        update.gradient,
+        &moments.mean,
+        &moments.square,
+    ];
+    for (i, x) in tensors.iter().enumerate() {
+        for y in &tensors[..i] {
+            if storage::shared(&x.value, &y.value) {
+                bail!("a parameter, its gradient and its moments must not share memory")
+            }
+        }
+    }
+    Ok(())
 }
 
 fn adamw_f32(settings: &AdamW, update: &Update<'_, Tensor>) -> candle_core::Result<()> {

@@ -41,6 +41,21 @@ impl<G: Deref<Target = Storage>> Deref for Elements<G> {
     }
 }
 
+/// Whether two tensors are views of one storage.
+pub(super) fn shared(x: &Value, y: &Value) -> bool {
+    // A storage that is being read twice lies at one place.
+    let place = |x: &Value| match &*x.storage_and_layout().0 {
+        Storage::Cpu(CpuStorage::F32(elements)) if !elements.is_empty() => {
+            Some(elements.as_ptr().addr())
+        }
+        Storage::Cpu(CpuStorage::F64(elements)) if !elements.is_empty() => {
+            Some(elements.as_ptr().addr())
+        }
+        _ => None,
+    };
+    place(x).is_some_and(|x| Some(x) == place(y))
+}
+
 /// A tensor that takes over `elements`.
 pub(super) fn from_vec(elements: Vec<f32>, shape: &[usize]) -> Result<Value> {
     Value::from_vec(elements, shape, &Device::Cpu)

@@ -41,6 +41,10 @@ struct Node {
     id: u64,
     parents: Vec<Option<Arc<Node>>>,
     step: Mutex<Step>,
+    /// How often a parameter's values have changed.
+    changes: AtomicU64,
+    /// The sum of `changes` over the parents when this was computed.
+    seen: u64,
 }
 
 /// What the backward pass does at a node.
@@ -57,13 +61,18 @@ impl Node {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Arc::new(Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
+            seen: changes(&parents),
             parents,
             step: Mutex::new(step),
+            changes: AtomicU64::new(0),
         })
     }
 
     /// The closure of an operation, taken out; `None` of a leaf.
     fn take(&self) -> Result<Option<Backward>> {
+        if changes(&self.parents) != self.seen {
+            bail!("a parameter was changed after this graph was made")
+        }
         let mut step = self.step.lock().unwrap_or_else(PoisonError::into_inner);
         match std::mem::replace(&mut *step, Step::Used) {
             Step::Leaf => {
@@ -74,6 +83,12 @@ impl Node {
             Step::Used => bail!("an earlier call used this graph up"),
         }
     }
+}
+
+/// Changes of all parents together; they only grow.
+fn changes(parents: &[Option<Arc<Node>>]) -> u64 {
+    let changes = |node: &Arc<Node>| node.changes.load(Ordering::Relaxed);
+    parents.iter().flatten().map(changes).sum()
 }
 
 impl Tensor {
@@ -116,6 +131,13 @@ impl Tensor {
         Self {
             value,
             node: Some(node),
+        }
+    }
+
+    /// Notes that a parameter's values are not those that earlier operations saw.
+    pub(super) fn changed(&self) {
+        if let Some(node) = &self.node {
+            node.changes.fetch_add(1, Ordering::Relaxed);
         }
     }
 

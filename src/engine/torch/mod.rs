@@ -62,19 +62,10 @@ impl Torch {
             find_cuda(index)?;
         }
         shim::keep_buffers();
-        shim::numerics(false).map_err(|message| EngineUnavailable::Start { message })?;
+        shim::full_precision().map_err(|message| EngineUnavailable::Start { message })?;
         let threads = i32::try_from(rayon::current_num_threads()).unwrap_or(i32::MAX);
         tch::set_num_threads(threads);
         Ok(Self { device, precision })
-    }
-
-    /// Whether operations that have no deterministic kernel are errors from now on, on every
-    /// device of this process.
-    pub fn deterministic(&self, on: bool) -> Result<()> {
-        shim::numerics(on).map_err(|message| EngineError {
-            op: "deterministic",
-            message,
-        })
     }
 
     /// Element type of what enters the engine, and of sums and losses.
@@ -183,7 +174,7 @@ fn message(text: &str) -> String {
         .filter(|line| !line.is_empty())
         .collect();
     let said = said.join(" ");
-    // libtorch's CPU allocator and its CUDA allocator say it in these words.
+    // libtorch's CPU allocator says it in these words; its CUDA allocator says "out of memory".
     let no_memory = said.contains("not enough memory") || said.contains("can't allocate memory");
     if no_memory {
         format!("out of memory: {said}")
@@ -273,6 +264,7 @@ impl Engine for Torch {
     }
 
     fn adamw(&self, settings: &AdamW, group: &[Update<'_, Tensor>]) -> Result<()> {
+        composite::check_updates(self, settings, group)?;
         // A gradient may be a view; the fused step reads rows.
         let gradients: Vec<tch::Tensor> = group
             .iter()
@@ -306,8 +298,8 @@ impl Engine for Torch {
         }
     }
 
-    fn detach(&self, x: &Tensor) -> Tensor {
-        Tensor(x.0.detach())
+    fn detach(&self, x: &Tensor) -> Result<Tensor> {
+        wrap(x.0.f_detach(), "detach")
     }
 
     fn reshape(&self, x: &Tensor, shape: &[usize]) -> Result<Tensor> {
@@ -335,15 +327,7 @@ impl Engine for Torch {
     }
 
     fn index_select(&self, x: &Tensor, axis: usize, index: &[u32]) -> Result<Tensor> {
-        let shape = self.shape(x);
-        let length = shape.get(axis).copied().unwrap_or(0);
-        // On CUDA an index beyond the end ends the process.
-        if let Some(wrong) = index.iter().find(|&&i| i as usize >= length) {
-            return Err(EngineError {
-                op: "index_select",
-                message: format!("entry {wrong} of axis {axis} in {shape:?}"),
-            });
-        }
+        composite::check_index(&self.shape(x), axis, index)?;
         let index: Vec<i64> = index.iter().map(|&i| i.into()).collect();
         wrap(
             tch::Tensor::f_from_slice(&index)
@@ -395,6 +379,7 @@ impl Engine for Torch {
     }
 
     fn matmul(&self, x: &Tensor, y: &Tensor) -> Result<Tensor> {
+        composite::check_matmul(&self.shape(x), &self.shape(y))?;
         let product = self
             .operand(&x.0)
             .and_then(|x| x.f_matmul(&self.operand(&y.0)?));
@@ -424,6 +409,7 @@ impl Engine for Torch {
     }
 
     fn layer_norm(&self, x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
+        composite::check_norm(&self.shape(x), &self.shape(weight), &self.shape(bias))?;
         let width = weight.0.size();
         wrap(
             self.wide(&x.0)
@@ -433,6 +419,8 @@ impl Engine for Torch {
     }
 
     fn linear(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+        let bias_shape = bias.map(|bias| self.shape(bias));
+        composite::check_linear(&self.shape(x), &self.shape(weight), bias_shape.as_deref())?;
         let apply = || {
             let bias = bias.map(|bias| self.operand(&bias.0)).transpose()?;
             self.operand(&x.0)?

@@ -14,7 +14,7 @@ unsafe extern "C" {
     fn mimbench_version_loaded() -> u64;
     fn mimbench_keep_buffers();
     fn mimbench_load_cuda() -> *const c_char;
-    fn mimbench_numerics(deterministic: bool) -> *const c_char;
+    fn mimbench_full_precision() -> *const c_char;
     fn mimbench_adamw(
         parameters: *const *const C_tensor,
         gradients: *const *const C_tensor,
@@ -56,19 +56,14 @@ impl fmt::Display for Version {
     }
 }
 
-/// What a function of the shim said, if anything.
-fn text(said: *const c_char) -> Option<String> {
+/// Whether a function of the shim said nothing, or what went wrong.
+fn outcome(said: *const c_char) -> Result<(), String> {
     if said.is_null() {
-        return None;
+        return Ok(());
     }
     // SAFETY: the shim returns null or a string that holds until this thread's next call.
     let said = unsafe { CStr::from_ptr(said) };
-    Some(said.to_string_lossy().into_owned())
-}
-
-/// Whether a function of the shim that says what went wrong said nothing.
-fn outcome(said: *const c_char) -> Result<(), String> {
-    text(said).map_or(Ok(()), Err)
+    Err(said.to_string_lossy().into_owned())
 }
 
 /// Lets the C allocator keep what tensors free.
@@ -83,15 +78,13 @@ pub(super) fn load_cuda() -> Result<(), String> {
     outcome(unsafe { mimbench_load_cuda() })
 }
 
-/// Sets f32 products to full precision, and whether operations without deterministic kernels are
-/// errors.
-pub(super) fn numerics(deterministic: bool) -> Result<(), String> {
-    // SAFETY: sets flags of libtorch's global context.
-    outcome(unsafe { mimbench_numerics(deterministic) })
+/// Sets f32 products to full precision.
+pub(super) fn full_precision() -> Result<(), String> {
+    // SAFETY: sets a flag of libtorch's global context.
+    outcome(unsafe { mimbench_full_precision() })
 }
 
 /// Tensors of one AdamW step, each list in the order of the parameters.
-#[derive(Default)]
 pub(super) struct AdamWGroup<'a> {
     /// Leaves.
     pub parameters: Vec<&'a Tensor>,
@@ -119,7 +112,8 @@ pub(super) fn adamw(settings: &AdamW, group: &AdamWGroup<'_>) -> Result<(), Stri
         return Err("lists of different lengths".to_owned());
     }
     let [parameters, gradients, means, squares] = &lists;
-    // SAFETY: every list has `count` pointers to tensors that are borrowed for the call. libtorch
+    // SAFETY: every list has `count` pointers to tensors that are borrowed for the call, and the
+    // engine has seen that the tensors of an update have one shape. libtorch
     // changes what tensors hold behind shared handles by design, and tch's tensors cannot be
     // shared between threads.
     outcome(unsafe {

@@ -12,6 +12,11 @@ use super::softmax::{exp_minus_rows, softmax_gradient_rows, softmax_rows};
 /// Rows of scores formed at a time.
 const ROWS: usize = 256;
 
+/// Rows formed at a time for fewer than [`FEW_IMAGES`], so that threads share an image.
+const FEW_ROWS: usize = 64;
+
+const FEW_IMAGES: usize = 8;
+
 /// Groups of images whose bias gradients are summed apart and merged in order: a fixed number, so
 /// that threads do not change the order of the sum.
 const GROUPS: usize = 16;
@@ -57,15 +62,15 @@ struct Rows {
 
 /// Runs of at most [`ROWS`] tokens, as equal as they can be.
 fn blocks(tokens: usize) -> impl Iterator<Item = Rows> {
-    let size = block_size(tokens);
+    let size = block_size(tokens, ROWS);
     (0..tokens).step_by(size).map(move |first| Rows {
         first,
         count: size.min(tokens - first),
     })
 }
 
-fn block_size(tokens: usize) -> usize {
-    tokens.div_ceil(tokens.div_ceil(ROWS).max(1)).max(1)
+fn block_size(tokens: usize, most: usize) -> usize {
+    tokens.div_ceil(tokens.div_ceil(most).max(1)).max(1)
 }
 
 /// What is added to the scores: element `[b, h, i, j]` of the broadcast bias stands at
@@ -118,41 +123,41 @@ pub fn attention(qkv: &[f32], sizes: Packed, bias: Option<Bias<'_>>, scale: f32)
     if out.is_empty() {
         return Attended { out, log_sums };
     }
-    let size = block_size(tokens);
-    let task = |(image, (out, sums)): (usize, (&mut [f32], &mut [f32])),
-                block: usize,
-                scores: &mut Vec<f32>| {
-        let projections = &qkv[image * tokens * 3 * width..][..tokens * 3 * width];
-        let rows = Rows {
-            first: block * size,
-            count: out.len() / width,
-        };
-        let all = Rows {
-            first: 0,
-            count: tokens,
-        };
-        scores.resize(rows.count * tokens, 0.0);
-        let mut row_sums = vec![0.0; rows.count];
-        for head in 0..heads {
-            let [q, k, v] = [
-                sizes.part(projections, 0, head, rows),
-                sizes.part(projections, 1, head, all),
-                sizes.part(projections, 2, head, all),
-            ];
-            form_scores(scores, q, k, scale, bias, [image, head, rows.first]);
-            softmax_rows(scores, tokens, &mut row_sums);
-            let into = MatrixMut::strided(
-                &mut out[head * sizes.head_dim..],
-                [rows.count, sizes.head_dim],
-                width,
-            );
-            let weights = Matrix::new(scores, tokens);
-            multiply_into(into, weights, v, 1.0, Output::Replace, Threads::One);
-            for (sums, sum) in sums.chunks_exact_mut(heads).zip(&row_sums) {
-                sums[head] = *sum;
+    let most = if batch < FEW_IMAGES { FEW_ROWS } else { ROWS };
+    let size = block_size(tokens, most);
+    let task =
+        |[image, block]: [usize; 2], out: &mut [f32], sums: &mut [f32], scores: &mut Vec<f32>| {
+            let projections = &qkv[image * tokens * 3 * width..][..tokens * 3 * width];
+            let rows = Rows {
+                first: block * size,
+                count: out.len() / width,
+            };
+            let all = Rows {
+                first: 0,
+                count: tokens,
+            };
+            scores.resize(rows.count * tokens, 0.0);
+            let mut row_sums = vec![0.0; rows.count];
+            for head in 0..heads {
+                let [q, k, v] = [
+                    sizes.part(projections, 0, head, rows),
+                    sizes.part(projections, 1, head, all),
+                    sizes.part(projections, 2, head, all),
+                ];
+                form_scores(scores, q, k, scale, bias, [image, head, rows.first]);
+                softmax_rows(scores, tokens, &mut row_sums);
+                let into = MatrixMut::strided(
+                    &mut out[head * sizes.head_dim..],
+                    [rows.count, sizes.head_dim],
+                    width,
+                );
+                let weights = Matrix::new(scores, tokens);
+                multiply_into(into, weights, v, 1.0, Output::Replace, Threads::One);
+                for (sums, sum) in sums.chunks_exact_mut(heads).zip(&row_sums) {
+                    sums[head] = *sum;
+                }
             }
-        }
-    };
+        };
     out.par_chunks_mut(tokens * width)
         .zip(log_sums.par_chunks_mut(tokens * heads))
         .enumerate()
@@ -160,8 +165,8 @@ pub fn attention(qkv: &[f32], sizes: Packed, bias: Option<Bias<'_>>, scale: f32)
             out.par_chunks_mut(size * width)
                 .zip(sums.par_chunks_mut(size * heads))
                 .enumerate()
-                .for_each_init(Vec::new, |scores, (block, pair)| {
-                    task((image, pair), block, scores);
+                .for_each_init(Vec::new, |scores, (block, (out, sums))| {
+                    task([image, block], out, sums, scores);
                 });
         });
     Attended { out, log_sums }
@@ -226,7 +231,7 @@ pub fn attention_gradient(
     if qkv.is_empty() {
         return AttentionGradient {
             qkv: dqkv,
-            bias: None,
+            bias: needs_bias.then(|| vec![0.0; heads * tokens * tokens]),
         };
     }
     let per_image = bias.is_some_and(|bias| bias.strides[0] != 0);

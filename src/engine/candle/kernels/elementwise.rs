@@ -11,12 +11,17 @@ use super::output::{CHUNK, chunks, least_chunks};
 /// Rows that are summed together. Fixed, so that threads change no bit.
 const ROWS: usize = 64;
 
-/// `x + y`, both of one length.
+/// `x + y`; y is repeated to the length of x, which is a multiple of its own.
 pub fn add(x: &[f32], y: &[f32]) -> Vec<f32> {
     combine(x, y, |x, y| x + y)
 }
 
-/// `x y`, both of one length.
+/// `x - y`, y repeated as in [`add`].
+pub fn sub(x: &[f32], y: &[f32]) -> Vec<f32> {
+    combine(x, y, |x, y| x - y)
+}
+
+/// `x y`, y repeated as in [`add`].
 pub fn mul(x: &[f32], y: &[f32]) -> Vec<f32> {
     combine(x, y, |x, y| x * y)
 }
@@ -32,10 +37,16 @@ pub fn scale_shift(x: &[f32], a: f32, b: f32) -> Vec<f32> {
 
 #[inline(always)]
 fn combine(x: &[f32], y: &[f32], with: impl Fn(f32, f32) -> f32 + Sync) -> Vec<f32> {
-    chunks(x.len(), CHUNK, |index, out| {
-        let start = index * CHUNK;
-        for ((out, &x), &y) in out.iter_mut().zip(&x[start..]).zip(&y[start..]) {
-            *out = with(x, y);
+    chunks(x.len(), CHUNK, |index, mut out| {
+        let mut start = index * CHUNK;
+        while !out.is_empty() {
+            let y = &y[start % y.len()..];
+            let (run, rest) = out.split_at_mut(out.len().min(y.len()));
+            for ((out, &x), &y) in run.iter_mut().zip(&x[start..]).zip(y) {
+                *out = with(x, y);
+            }
+            start += run.len();
+            out = rest;
         }
     })
 }
@@ -102,9 +113,19 @@ mod tests {
                 x.iter().zip(&y).map(|(&x, &y)| with(x, y)).collect()
             };
             assert_eq!(on_threads(|| add(&x, &y)), each(|x, y| x + y));
+            assert_eq!(on_threads(|| sub(&x, &y)), each(|x, y| x - y));
             assert_eq!(on_threads(|| mul(&x, &y)), each(|x, y| x * y));
             let scaled = on_threads(|| scale_shift(&x, 2.5, -1.0));
             assert_eq!(scaled, each(|x, _| 2.5 * x - 1.0));
+        }
+    }
+
+    #[test]
+    fn the_shorter_side_is_repeated() {
+        for period in [1, 7, 5000] {
+            let (x, y) = (noise(period * 9, 1), noise(period, 2));
+            let want = x.chunks_exact(period).flat_map(|x| add(x, &y));
+            assert_eq!(on_threads(|| add(&x, &y)), want.collect::<Vec<_>>());
         }
     }
 

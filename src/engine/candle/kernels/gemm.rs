@@ -1,8 +1,7 @@
 //! Matrix products over slices, by the `gemm` crate.
 //!
-//! An element of a product is a sum over the inner dimension in blocks whose size depends on that
-//! dimension and the caches alone, so neither the number of threads nor the rows computed beside
-//! it change a bit.
+//! An element of a product is a sum over the inner dimension in blocks whose size depends on the
+//! shapes and the caches, never on the number of threads, so threads change no bit.
 
 use gemm::Parallelism;
 
@@ -83,10 +82,15 @@ impl<'a> MatrixMut<'a> {
 fn check(length: usize, [rows, columns]: [usize; 2], row_stride: usize) {
     assert!(row_stride >= columns, "rows overlap");
     let end = match rows.checked_sub(1) {
-        Some(last) => last * row_stride + columns,
-        None => 0,
+        Some(last) => last
+            .checked_mul(row_stride)
+            .and_then(|start| start.checked_add(columns)),
+        None => Some(0),
     };
-    assert!(end <= length, "a matrix of {end} elements in {length}");
+    assert!(
+        end.is_some_and(|end| end <= length),
+        "a matrix of [{rows}, {columns}] rows {row_stride} apart in {length} elements"
+    );
 }
 
 /// What becomes of the values that stand in the output.
@@ -283,9 +287,6 @@ mod tests {
         };
         let one = run(1);
         assert!(run(2) == one && run(3) == one);
-        // Nor do the rows beside it.
-        let alone = multiply(Matrix::new(&a[..768 * 40], 768), Matrix::new(&b, 200));
-        assert!(alone == one[..alone.len()]);
     }
 
     #[test]
@@ -296,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "a matrix of 12 elements in 11")]
+    #[should_panic(expected = "in 11 elements")]
     fn a_matrix_beyond_its_slice_is_refused() {
         let _ = Matrix::strided(&[0.0; 11], [3, 4], 4);
     }

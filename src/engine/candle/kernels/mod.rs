@@ -19,7 +19,7 @@ mod vector;
 pub use activation::{activation, activation_gradient};
 pub use adamw::adamw;
 pub use attention::{Attended, AttentionGradient, Bias, Packed, attention, attention_gradient};
-pub use elementwise::{add, column_sums, mul, scale_shift};
+pub use elementwise::{add, column_sums, mul, scale_shift, sub};
 pub use linear::{linear, linear_gradient};
 pub use loss::{
     cross_entropy_classes, cross_entropy_classes_gradient, cross_entropy_soft,
@@ -27,4 +27,4 @@ pub use loss::{
 };
 pub use mlp::{Layers, mlp, mlp_gradient, mlp_with_hidden};
 pub use norm::{NormGradients, Normed, layer_norm, layer_norm_gradient};
-pub use softmax::softmax;
+pub use softmax::{softmax, softmax_gradient};

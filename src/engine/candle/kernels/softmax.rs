@@ -15,6 +15,19 @@ pub fn softmax(x: &[f32], cols: usize) -> Vec<f32> {
     })
 }
 
+/// The gradient of [`softmax`]: y: `[rows, cols]`, its output; dy: `[rows, cols]`.
+pub fn softmax_gradient(y: &[f32], dy: &[f32], cols: usize) -> Vec<f32> {
+    let tile = (CHUNK / cols.max(1)).max(1) * cols.max(1);
+    chunks(y.len(), tile, |index, out| {
+        let y = &y[index * tile..][..out.len()];
+        out.copy_from_slice(&dy[index * tile..][..out.len()]);
+        let rows = y.chunks_exact(cols).zip(out.chunks_exact(cols));
+        let share = |(y, dy): (&[f32], &[f32])| y.iter().zip(dy).map(|(y, dy)| y * dy).sum();
+        let shares: Vec<f32> = rows.map(share).collect();
+        softmax_gradient_rows(y, cols, &shares, out);
+    })
+}
+
 /// `row = softmax(row)`; returns log Σ e^row.
 ///
 /// row: `[cols]`. To be called inside a [`WithSimd`].

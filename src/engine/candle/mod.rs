@@ -125,8 +125,8 @@ impl Engine for Candle {
 
     fn adamw(&self, settings: &AdamW, group: &[Update<'_, Tensor>]) -> Result<()> {
         composite::check_updates(self, settings, group)?;
+        group.iter().try_for_each(apart).named("adamw")?;
         for update in group {
-            apart(update).named("adamw")?;
             update.parameter.changed();
             if self.composes() {
                 adamw_f64(settings, update)

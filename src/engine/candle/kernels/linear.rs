@@ -7,10 +7,30 @@ use super::output;
 /// Elements of an output that one thread starts with its bias at a time.
 const CHUNK: usize = 1 << 13;
 
+/// Rows a multiple of this many elements apart, 4 KB, begin on the same lines of a first-level
+/// cache, which then holds a few of them only: products of a weight with such rows ran at 85 % of
+/// the others' speed.
+const ALIAS: usize = 1024;
+
+/// Elements between rows that are moved apart: a cache line.
+const GAP: usize = 16;
+
+/// Rows of x from which on moving a weight's rows apart pays.
+const ROWS: usize = 128;
+
 /// `x Wᵀ + b`: x `[N, I]`, weight `[O, I]`, bias `[O]` -> `[N, O]`
 pub fn linear(x: &[f32], weight: &[f32], bias: Option<&[f32]>, inputs: usize) -> Vec<f32> {
     let lhs = Matrix::new(x, inputs);
-    let rhs = Matrix::new(weight, inputs).transposed();
+    let aliased = inputs.is_multiple_of(ALIAS) && lhs.rows() >= ROWS;
+    let apart = aliased.then(|| apart(weight, inputs));
+    let rhs = match &apart {
+        None => Matrix::new(weight, inputs),
+        Some(apart) => {
+            let outputs = weight.len() / inputs.max(1);
+            Matrix::strided(apart, [outputs, inputs], inputs + GAP)
+        }
+    }
+    .transposed();
     let Some(bias) = bias else {
         return multiply(lhs, rhs);
     };
@@ -26,6 +46,14 @@ pub fn linear(x: &[f32], weight: &[f32], bias: Option<&[f32]>, inputs: usize) ->
     let into = MatrixMut::new(&mut y, outputs);
     multiply_into(into, lhs, rhs, 1.0, Output::Accumulate, Threads::All);
     y
+}
+
+/// The rows of a weight `[O, I]`, [`GAP`] elements apart: `[O, I + GAP]`.
+fn apart(weight: &[f32], inputs: usize) -> Vec<f32> {
+    let outputs = weight.len() / inputs.max(1);
+    output::chunks(outputs * (inputs + GAP), inputs + GAP, |row, out| {
+        out[..inputs].copy_from_slice(&weight[row * inputs..][..inputs]);
+    })
 }
 
 /// Gradients of [`linear`] with respect to x, weight and bias, those that are needed.
@@ -92,7 +120,14 @@ pub(super) mod tests {
 
     #[test]
     fn values_and_gradients_agree_with_f64_on_any_number_of_threads() {
-        for (rows, inputs, outputs) in [(1, 1, 1), (5, 3, 7), (130, 70, 33), (300, 48, 144)] {
+        // The last has rows that are moved apart.
+        for (rows, inputs, outputs) in [
+            (1, 1, 1),
+            (5, 3, 7),
+            (130, 70, 33),
+            (300, 48, 144),
+            (ROWS, ALIAS, 9),
+        ] {
             let x = noise(rows * inputs, 1);
             let (weight, bias) = (noise(outputs * inputs, 2), noise(outputs, 3));
             let dy = noise(rows * outputs, 4);

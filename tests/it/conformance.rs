@@ -410,6 +410,19 @@ fn intermediate_values_have_gradients<E: Engine>(e: &E) {
     assert_eq!(values(1), [18.0, 36.0]);
 }
 
+fn behaves_in_f32<E: Engine>(e: &E) {
+    conforms(e, 2e-6);
+    adamw(e, 2e-6);
+    no_gradient_without_dependence(e);
+    a_graph_is_used_once(e);
+    intermediate_values_have_gradients(e);
+    views_are_read_as_copies(e);
+    biases_broadcast(e);
+    refuses_shapes(e);
+    refuses_updates(e);
+    an_update_ends_older_graphs(e);
+}
+
 #[test]
 fn candle_in_f64() {
     let e = Candle::new(Precision::F64);
@@ -420,17 +433,8 @@ fn candle_in_f64() {
 #[test]
 fn candle_in_f32() {
     let e = Candle::new(Precision::F32);
-    conforms(&e, 2e-6);
-    adamw(&e, 2e-6);
-    no_gradient_without_dependence(&e);
-    a_graph_is_used_once(&e);
-    intermediate_values_have_gradients(&e);
-    views_are_read_as_copies(&e);
-    biases_broadcast(&e);
-    refuses_shapes(&e);
-    refuses_updates(&e);
+    behaves_in_f32(&e);
     refuses_shared_memory(&e);
-    an_update_ends_older_graphs(&e);
 }
 
 #[cfg(feature = "torch")]
@@ -450,16 +454,7 @@ fn torch_in_f64() {
 #[test]
 fn torch_in_f32() {
     let e = torch(Precision::F32);
-    conforms(&e, 2e-6);
-    adamw(&e, 2e-6);
-    no_gradient_without_dependence(&e);
-    a_graph_is_used_once(&e);
-    intermediate_values_have_gradients(&e);
-    views_are_read_as_copies(&e);
-    biases_broadcast(&e);
-    refuses_shapes(&e);
-    refuses_updates(&e);
-    an_update_ends_older_graphs(&e);
+    behaves_in_f32(&e);
 }
 
 /// bf16 has 8 significant bits.

@@ -242,14 +242,8 @@ pub fn attention_gradient(
         1
     };
     let map = heads * tokens * tokens;
-    let mut maps = vec![
-        0.0;
-        if needs_bias {
-            batch.div_ceil(group) * map
-        } else {
-            0
-        }
-    ];
+    let groups = if needs_bias { batch.div_ceil(group) } else { 0 };
+    let mut maps = vec![0.0; groups * map];
     let task =
         |image: usize, dqkv: &mut [f32], mut dbias: Option<&mut [f32]>, scratch: &mut Scratch| {
             let projections = &qkv[image * tokens * 3 * width..][..tokens * 3 * width];

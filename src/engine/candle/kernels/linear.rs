@@ -23,12 +23,10 @@ pub fn linear(x: &[f32], weight: &[f32], bias: Option<&[f32]>, inputs: usize) ->
     let lhs = Matrix::new(x, inputs);
     let aliased = inputs.is_multiple_of(ALIAS) && lhs.rows() >= ROWS;
     let apart = aliased.then(|| apart(weight, inputs));
+    let rhs = Matrix::new(weight, inputs);
     let rhs = match &apart {
-        None => Matrix::new(weight, inputs),
-        Some(apart) => {
-            let outputs = weight.len() / inputs.max(1);
-            Matrix::strided(apart, [outputs, inputs], inputs + GAP)
-        }
+        None => rhs,
+        Some(apart) => Matrix::strided(apart, [rhs.rows(), inputs], inputs + GAP),
     }
     .transposed();
     let Some(bias) = bias else {
@@ -36,9 +34,8 @@ pub fn linear(x: &[f32], weight: &[f32], bias: Option<&[f32]>, inputs: usize) ->
     };
     // Adding the product to the bias costs no pass over memory of its own.
     let outputs = bias.len();
-    let rows = x.len() / inputs.max(1);
     let chunk = (CHUNK / outputs.max(1)).max(1) * outputs;
-    let mut y = output::chunks(rows * outputs, chunk.max(1), |_, y| {
+    let mut y = output::chunks(lhs.rows() * outputs, chunk.max(1), |_, y| {
         for y in y.chunks_exact_mut(outputs) {
             y.copy_from_slice(bias);
         }

@@ -2,9 +2,8 @@
 
 use rayon::prelude::*;
 
-use super::activation::{activate, activate_gradient, activate_in_place};
+use super::activation::{activate_gradient, activate_in_place, activation};
 use super::linear::{linear, linear_gradient};
-use super::output;
 use crate::engine::Activation;
 
 /// Elements of the hidden layer that one thread takes at a time.
@@ -33,13 +32,7 @@ pub fn mlp(x: &[f32], layers: Layers<'_>) -> Vec<f32> {
 /// [`mlp`] and the hidden layer before its activation, which [`mlp_gradient`] needs: `[N, H]`.
 pub fn mlp_with_hidden(x: &[f32], layers: Layers<'_>) -> (Vec<f32>, Vec<f32>) {
     let hidden = first(x, layers);
-    let activated = output::chunks(hidden.len(), CHUNK, |chunk, out| {
-        activate(
-            layers.activation,
-            &hidden[chunk * CHUNK..][..out.len()],
-            out,
-        );
-    });
+    let activated = activation(layers.activation, &hidden);
     (second(&activated, layers), hidden)
 }
 
@@ -76,13 +69,7 @@ pub fn mlp_gradient(
     let below = needs[0] || needs_fc1_weight || needs_fc1_bias;
     let mut activated = Vec::new();
     if needs_fc2_weight {
-        activated = output::chunks(hidden.len(), CHUNK, |chunk, out| {
-            activate(
-                layers.activation,
-                &hidden[chunk * CHUNK..][..out.len()],
-                out,
-            );
-        });
+        activated = activation(layers.activation, hidden);
     }
     let [dhidden, dweight2, dbias2] = linear_gradient(
         &activated,

@@ -129,6 +129,8 @@ pub enum Activation {
     GeluTanh,
     /// `x σ(1.702 x)`: OpenAI CLIP's.
     QuickGelu,
+    /// `x σ(x)`: the gate of a SwiGLU, PyTorch's `nn.SiLU()`.
+    Silu,
 }
 
 /// What a classification loss is measured against.
@@ -305,6 +307,10 @@ pub trait Engine: Clone + Send {
 
     /// Logarithm of [`Engine::softmax`].
     fn log_softmax(&self, x: &Self::Tensor) -> Result<Self::Tensor>;
+
+    /// Every element, and in the gradient every element of the gradient, rounded to bfloat16 and
+    /// back: what code does that computes a part in that type.
+    fn round_to_bf16(&self, x: &Self::Tensor) -> Result<Self::Tensor>;
 
     /// Element-wise activation.
     fn activation(&self, x: &Self::Tensor, activation: Activation) -> Result<Self::Tensor>;

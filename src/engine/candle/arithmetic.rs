@@ -95,6 +95,14 @@ pub(super) fn affine(x: &Tensor, scale: f64, shift: f64) -> Result<Tensor> {
     }))
 }
 
+pub(super) fn round_to_bf16(x: &Tensor) -> Result<Tensor> {
+    let rounded = |x: &Value| x.to_dtype(DType::BF16)?.to_dtype(x.dtype());
+    let value = rounded(&x.value)?;
+    Ok(Tensor::computed(value, [x], move |dy| {
+        Ok([Some(rounded(&dy)?)])
+    }))
+}
+
 pub(super) fn sum(x: &Tensor, axes: &[usize]) -> Result<Tensor> {
     let value = x.value.sum(axes)?;
     let shape = x.value.dims().to_vec();

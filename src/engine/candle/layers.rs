@@ -59,6 +59,11 @@ fn activation_f64(x: &Tensor, activation: Activation) -> Result<Tensor> {
             let gate_slope = (&gate * gate.affine(-1.702, 1.702)?)?;
             ((v * &gate)?, (gate + (v * gate_slope)?)?)
         }
+        Activation::Silu => {
+            let gate = candle_nn::ops::sigmoid(v)?;
+            let gate_slope = (&gate * gate.affine(-1.0, 1.0)?)?;
+            ((v * &gate)?, (gate + (v * gate_slope)?)?)
+        }
     };
     Ok(Tensor::computed(y, [x], move |dy| {
         Ok([Some((dy * slope)?)])

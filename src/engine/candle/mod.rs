@@ -204,6 +204,10 @@ impl Engine for Candle {
         arithmetic::log_softmax(x).named("log_softmax")
     }
 
+    fn round_to_bf16(&self, x: &Tensor) -> Result<Tensor> {
+        arithmetic::round_to_bf16(x).named("round_to_bf16")
+    }
+
     fn activation(&self, x: &Tensor, activation: Activation) -> Result<Tensor> {
         layers::activation(x, activation).named("activation")
     }

@@ -394,6 +394,11 @@ impl Engine for Torch {
         wrap(x.0.f_log_softmax(-1, self.wide_kind()), "log_softmax")
     }
 
+    fn round_to_bf16(&self, x: &Tensor) -> Result<Tensor> {
+        let rounded = x.0.f_to_kind(Kind::BFloat16);
+        wrap(rounded.and_then(|x| self.wide(&x)), "round_to_bf16")
+    }
+
     fn activation(&self, x: &Tensor, activation: Activation) -> Result<Tensor> {
         let x = &x.0;
         wrap(
@@ -403,6 +408,7 @@ impl Engine for Torch {
                 Activation::QuickGelu => self
                     .number(1.702)
                     .and_then(|slope| x.f_mul(&x.f_mul(&slope)?.f_sigmoid()?)),
+                Activation::Silu => x.f_silu(),
             },
             "activation",
         )

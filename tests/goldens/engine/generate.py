@@ -62,6 +62,8 @@ CASES = {
     "attention_weights": ([(2, 4, 18)], lambda qkv: attention(qkv)[1]),
     "cross_entropy_classes": ([(3, 4)], lambda x: F.cross_entropy(x, CLASSES)),
     "cross_entropy_soft": ([(3, 4), (3, 4)], cross_entropy_soft),
+    "silu": ([(3, 7)], F.silu),
+    "round_to_bf16": ([(3, 7)], lambda x: x.bfloat16().double()),
 }
 
 tensors = {}

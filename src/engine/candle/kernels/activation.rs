@@ -39,6 +39,7 @@ pub fn activate_in_place(kind: Activation, x: &mut [f32]) {
         Activation::Gelu => arch.dispatch(Values { curve: Gelu, x }),
         Activation::GeluTanh => arch.dispatch(Values { curve: TANH, x }),
         Activation::QuickGelu => arch.dispatch(Values { curve: QUICK, x }),
+        Activation::Silu => arch.dispatch(Values { curve: SILU, x }),
     }
 }
 
@@ -55,6 +56,7 @@ pub fn activate_gradient(kind: Activation, x: &[f32], dy: &mut [f32]) {
             x,
             dy,
         }),
+        Activation::Silu => arch.dispatch(Slopes { curve: SILU, x, dy }),
     }
 }
 
@@ -110,6 +112,12 @@ const TANH: Gated = Gated {
 /// OpenAI's CLIP, `clip/model.py`.
 const QUICK: Gated = Gated {
     linear: 1.702,
+    cubic: 0.0,
+};
+
+/// PyTorch, `torch.nn.SiLU`.
+const SILU: Gated = Gated {
+    linear: 1.0,
     cubic: 0.0,
 };
 
@@ -208,10 +216,11 @@ mod tests {
     use crate::engine::candle::kernels::vector::tests::{noise, on_threads, sweep};
     use pulp::Scalar;
 
-    const KINDS: [Activation; 3] = [
+    const KINDS: [Activation; 4] = [
         Activation::Gelu,
         Activation::GeluTanh,
         Activation::QuickGelu,
+        Activation::Silu,
     ];
 
     /// Φ(x): the power series near 0, the continued fraction of the tail further out
@@ -251,6 +260,7 @@ mod tests {
                 )
             }
             Activation::QuickGelu => gated(1.702 * x, 1.702),
+            Activation::Silu => gated(x, 1.0),
         }
     }
 
@@ -271,6 +281,7 @@ mod tests {
             Activation::Gelu => run(simd, Gelu, x),
             Activation::GeluTanh => run(simd, TANH, x),
             Activation::QuickGelu => run(simd, QUICK, x),
+            Activation::Silu => run(simd, SILU, x),
         }
     }
 

@@ -9,6 +9,7 @@ mod embeddings;
 mod encoder;
 mod init;
 mod model;
+mod relative;
 
 pub use arch::{Architecture, UnknownArchitecture};
 pub use classifier::{Classifier, random_classifier_weights};
@@ -16,3 +17,4 @@ pub use config::{FinalNorm, VitConfig};
 pub use encoder::{VitEncoder, tap_shape};
 pub use init::random_weights;
 pub use model::{Site, Vit};
+pub use relative::relative_index;

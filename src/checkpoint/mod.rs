@@ -10,6 +10,7 @@ mod dialect;
 mod error;
 mod loading;
 mod pattern;
+pub mod position;
 mod saving;
 pub mod source;
 

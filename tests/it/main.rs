@@ -16,6 +16,7 @@ mod goldens;
 mod gradients;
 mod images;
 mod knn;
+mod positions;
 mod protocol;
 mod scenes;
 mod store;

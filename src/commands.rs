@@ -9,11 +9,11 @@ use std::time::Duration;
 use mimbench::checkpoint::{Checkpoint, LoadOptions};
 use mimbench::cli::{
     BenchArgs, BenchWork, ComputeArgs, DataArgs, DataCommand, DemoArgs, Engine, EngineArgs,
-    FeaturesArgs, ForwardPrecision, InspectArgs, KnnArgs, LoadArgs, OnBadImage, StoreArgs,
-    StoreType,
+    FeaturesArgs, ForwardPrecision, InspectArgs, KnnArgs, LoadArgs, MlpActivation, OnBadImage,
+    StoreArgs, StoreType,
 };
 use mimbench::data::OpenOptions;
-use mimbench::engine::{Compute, EngineKind, Precision};
+use mimbench::engine::{Activation, Compute, EngineKind, Precision};
 use mimbench::error::Error;
 use mimbench::features::{Observer, PassOptions};
 use mimbench::plan::{DataRequest, KnnPlan, RunOptions, default_store, input_spec};
@@ -180,7 +180,18 @@ pub fn bench(args: BenchArgs) -> Outcome {
 
 fn load_options(args: LoadArgs) -> LoadOptions {
     LoadOptions {
+        dialect: args.dialect,
+        key: args.key,
         heads: args.heads,
+        norm_eps: args.norm_eps,
+        activation: args.activation.map(|activation| match activation {
+            MlpActivation::Gelu => Activation::Gelu,
+            MlpActivation::GeluTanh => Activation::GeluTanh,
+            MlpActivation::QuickGelu => Activation::QuickGelu,
+            MlpActivation::Silu => Activation::Silu,
+        }),
+        input_size: args.input_size,
+        position_resize: args.position_resize,
         ignore_keys: args.ignore_key,
     }
 }

@@ -17,7 +17,7 @@ use crate::spec::{
     InputSection, InterpolationChoice, KnnProtocol, Normalise, Protocol, ResizeChoice,
 };
 use crate::store::RowType;
-use crate::vit::tap_shape;
+use crate::vit::{Heads, tap_shape};
 
 /// Inputs up to this size are taken whole under [`ResizeChoice::Dino`]: networks for CIFAR and
 /// MNIST are trained on uncropped images.
@@ -300,7 +300,7 @@ pub fn tell_apart(checkpoints: &mut [Checkpoint]) {
 }
 
 /// Refuses one number of heads for checkpoints of several widths.
-pub fn check_heads(heads: Option<usize>, checkpoints: &[Checkpoint]) -> Result<(), Error> {
+pub fn check_heads(heads: Option<&Heads>, checkpoints: &[Checkpoint]) -> Result<(), Error> {
     let mut widths = checkpoints.iter().map(|checkpoint| checkpoint.config.width);
     let first = widths.next();
     if heads.is_some() && widths.any(|width| Some(width) != first) {

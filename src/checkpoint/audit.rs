@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::source::Entry;
+use super::pattern::matches;
+use super::rule::{Mapping, Recipe};
+use super::source::TensorSource;
 
 /// The fate of one key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +18,13 @@ pub enum Fate {
     Renamed {
         /// The canonical name.
         to: String,
+    },
+    /// Part of the model together with other keys, in part, or changed.
+    Mapped {
+        /// The canonical names.
+        to: Vec<String>,
+        /// What is done with it.
+        how: String,
     },
     /// Left out, and why.
     Dropped {
@@ -53,24 +62,62 @@ pub struct Audit {
 }
 
 impl Audit {
-    /// Entries with a fate each.
-    pub(super) fn new(entries: &BTreeMap<String, Entry>, fate: impl Fn(&str) -> Fate) -> Self {
-        let line = |(key, entry): (&String, &Entry)| AuditLine {
+    /// The keys of a file under a mapping, which there is none of where no dialect is known.
+    pub(super) fn new(source: &TensorSource, mapping: Option<&Mapping>, ignore: &[String]) -> Self {
+        let mut used = BTreeMap::<&str, Vec<(&str, &Recipe)>>::new();
+        for (name, part) in mapping.iter().flat_map(|mapping| &mapping.parts) {
+            for key in part.recipe.keys() {
+                used.entry(key).or_default().push((name, &part.recipe));
+            }
+        }
+        let fate = |key: &str| {
+            let ignored = ignore
+                .iter()
+                .find(|pattern| matches(pattern, key).is_some());
+            if let Some(pattern) = ignored {
+                return Fate::Ignored {
+                    pattern: pattern.clone(),
+                };
+            }
+            let dropped = mapping.and_then(|mapping| mapping.dropped.get(key));
+            if let Some(reason) = dropped {
+                return Fate::Dropped {
+                    reason: reason.clone(),
+                };
+            }
+            match used.get(key).map(Vec::as_slice) {
+                None => Fate::Unknown,
+                Some([(name, Recipe::Same(_))]) if *name == key => Fate::Loaded,
+                Some([(name, Recipe::Same(_))]) => Fate::Renamed {
+                    to: (*name).to_owned(),
+                },
+                Some(parts) => Fate::Mapped {
+                    to: parts.iter().map(|(name, _)| (*name).to_owned()).collect(),
+                    how: parts[0].1.verb().to_owned(),
+                },
+            }
+        };
+        let line = |(key, entry): (&String, &super::source::Entry)| AuditLine {
             key: key.clone(),
             dtype: entry.dtype.clone(),
             shape: entry.shape.clone(),
             fate: fate(key),
         };
         Self {
-            lines: entries.iter().map(line).collect(),
+            lines: source.entries().iter().map(line).collect(),
         }
     }
 
     /// Keys that are part of the model, and keys left out.
     pub fn counts(&self) -> (usize, usize) {
-        let loaded = |line: &&AuditLine| matches!(line.fate, Fate::Loaded | Fate::Renamed { .. });
-        let loaded = self.lines.iter().filter(loaded).count();
-        (loaded, self.lines.len() - loaded)
+        let left_out = |line: &&AuditLine| {
+            matches!(
+                line.fate,
+                Fate::Dropped { .. } | Fate::Unknown | Fate::Ignored { .. }
+            )
+        };
+        let left_out = self.lines.iter().filter(left_out).count();
+        (self.lines.len() - left_out, left_out)
     }
 
     /// Keys that were left out because the user said so.

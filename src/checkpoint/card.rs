@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::CheckpointError;
-use super::dialect::Dialect;
+use super::dialect::{Dialect, PositionResize};
 use super::loading::Feature;
 use crate::data::Interpolation;
 use crate::engine::Activation;
+use crate::vit::Heads;
 
 /// One card (TOML). Only `name` and `[file] path` must be given.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -51,12 +52,14 @@ pub struct CardFile {
 pub struct CardModel {
     /// Dialect of the keys; recognised when absent.
     pub dialect: Option<Dialect>,
-    /// Attention heads.
-    pub heads: Option<usize>,
+    /// Attention heads: a number, or text as in `6x11,12`.
+    pub heads: Option<Heads>,
     /// Epsilon of every LayerNorm.
     pub norm_eps: Option<f64>,
     /// Activation of the MLP.
     pub activation: Option<Activation>,
+    /// Whose way of bringing position tables to another input size.
+    pub position_resize: Option<PositionResize>,
 }
 
 /// The input the checkpoint expects.
@@ -104,6 +107,7 @@ impl Card {
 #[cfg(test)]
 mod tests {
     use super::Card;
+    use crate::vit::Heads;
 
     #[test]
     fn the_documented_card_is_a_card() {
@@ -114,7 +118,7 @@ mod tests {
             .and_then(|rest| rest.split("```").next())
             .unwrap();
         let card: Card = toml::from_str(text).unwrap();
-        assert_eq!(card.model.heads, Some(12));
+        assert_eq!(card.model.heads, Some(Heads::same(12, 1)));
         assert_eq!(card.published[0].value, 73.9);
     }
 }

@@ -9,11 +9,76 @@ use super::CheckpointError;
 use crate::data::Interpolation;
 use crate::engine::Activation;
 
+/// Whose vocabulary a `config.json` has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Vocabulary {
+    Timm,
+    Transformers,
+    OpenClip,
+    /// None of these, or no file.
+    #[default]
+    Plain,
+}
+
+/// A layer that a model has or has not, which tensors that were lost would hide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Layer {
+    QkvBias,
+    QkNorm,
+    NormPre,
+    Scale,
+    ClassToken,
+    Registers,
+    AbsolutePositions,
+    RelativeBias,
+}
+
+impl Layer {
+    /// What it is, in words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::QkvBias => "a bias of queries, keys and values",
+            Self::QkNorm => "norms of queries and keys",
+            Self::NormPre => "a norm before the first block",
+            Self::Scale => "layer scale",
+            Self::ClassToken => "a class token",
+            Self::Registers => "registers",
+            Self::AbsolutePositions => "absolute positions",
+            Self::RelativeBias => "relative position biases",
+        }
+    }
+}
+
+/// The layers that fields of timm's `model_args` and of transformers decide.
+const LAYERS: [(&str, Layer); 14] = [
+    ("qkv_bias", Layer::QkvBias),
+    ("qk_norm", Layer::QkNorm),
+    ("pre_norm", Layer::NormPre),
+    ("init_values", Layer::Scale),
+    ("layer_scale_init_value", Layer::Scale),
+    ("class_token", Layer::ClassToken),
+    ("reg_tokens", Layer::Registers),
+    ("num_reg_tokens", Layer::Registers),
+    ("num_register_tokens", Layer::Registers),
+    ("use_abs_pos_emb", Layer::AbsolutePositions),
+    ("use_absolute_position_embeddings", Layer::AbsolutePositions),
+    ("use_rel_pos_bias", Layer::RelativeBias),
+    ("use_relative_position_bias", Layer::RelativeBias),
+    ("use_shared_rel_pos_bias", Layer::RelativeBias),
+];
+
 /// What a `config.json` says that the weights cannot tell, or should agree on.
 #[derive(Debug, Default)]
 pub(super) struct ConfigJson {
     pub path: PathBuf,
+    pub vocabulary: Vocabulary,
+    /// timm's name of the architecture, or transformers' type of the model.
+    pub architecture: Option<String>,
     pub heads: Option<usize>,
+    /// Heads of the last block, where they are others.
+    pub last_heads: Option<usize>,
+    /// Width of a head.
+    pub head_width: Option<usize>,
     pub norm_eps: Option<f64>,
     pub activation: Option<Activation>,
     /// Height and width, pixels.
@@ -25,6 +90,14 @@ pub(super) struct ConfigJson {
     pub interpolation: Option<Interpolation>,
     /// Whether the model's own feature is the mean of its patch tokens.
     pub mean_pooling: Option<bool>,
+    /// Whether there are rotary positions.
+    pub rope: Option<bool>,
+    /// Base of the periods of rotary positions.
+    pub rope_base: Option<f64>,
+    /// Grid that rotary positions are scaled to.
+    pub rope_reference: Option<[usize; 2]>,
+    /// Layers that the model has, or has not.
+    pub layers: Vec<(Layer, bool)>,
     /// Set where the blocks are not pre-norm.
     pub norm_position: Option<String>,
     /// Facts the weights tell too: name here, value.
@@ -64,18 +137,55 @@ const MODEL_ARGS: &[&str] = &[
     "drop_path_rate",
     "fix_init",
     "norm_eps",
+    "norm_layer",
+    "pre_norm",
+    "qk_norm",
+    "reg_tokens",
+    "num_reg_tokens",
+    "init_values",
+    "mlp_layer",
+    "swiglu_mlp",
+    "swiglu_align_to",
+    "scale_mlp",
+    "scale_attn_inner",
+    "qkv_fused",
+    "use_abs_pos_emb",
+    "use_rel_pos_bias",
+    "use_shared_rel_pos_bias",
+    "use_rot_pos_emb",
+    "use_fc_norm",
+    "rope_type",
+    "rope_temperature",
+    "rope_rotate_half",
+    "rope_grid_offset",
+    "rope_grid_indexing",
+    "ref_feat_shape",
 ];
 
 impl ConfigJson {
-    /// Reads `config.json` in the folder of `weights`; `None` where there is none.
+    /// Reads `config.json`, or open_clip's `open_clip_config.json`, in the folder of `weights`, and
+    /// the statistics of transformers' `preprocessor_config.json`; `None` where there is none.
     pub(super) fn beside(weights: &Path) -> Result<Option<Self>, CheckpointError> {
-        let path = weights.with_file_name("config.json");
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(CheckpointError::Read { path, source }),
+        let read = |name: &str| {
+            let path = weights.with_file_name(name);
+            match std::fs::read_to_string(&path) {
+                Ok(text) => Self::parse(&path, &text).map(Some),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+                Err(source) => Err(CheckpointError::Read { path, source }),
+            }
         };
-        Self::parse(&path, &text).map(Some)
+        let mut config = match read("open_clip_config.json")? {
+            Some(config) => Some(config),
+            None => read("config.json")?,
+        };
+        if let Some(config) = &mut config
+            && config.vocabulary == Vocabulary::Transformers
+            && let Some(preprocessor) = read("preprocessor_config.json")?
+        {
+            config.mean = config.mean.take().or(preprocessor.mean);
+            config.std = config.std.take().or(preprocessor.std);
+        }
+        Ok(config)
     }
 
     fn parse(path: &Path, text: &str) -> Result<Self, CheckpointError> {
@@ -87,6 +197,22 @@ impl ConfigJson {
         let null = Value::Null;
         let args = root.get("model_args").unwrap_or(&null);
         let pretrained = root.get("pretrained_cfg").unwrap_or(&null);
+        let open_clip = root.get("model_cfg").unwrap_or(&null);
+        // transformers' CLIPModel and SiglipModel, open_clip: the vision tower.
+        let vision = root
+            .get("vision_config")
+            .or_else(|| open_clip.get("vision_cfg"))
+            .unwrap_or(&null);
+        let preprocess = root.get("preprocess_cfg").unwrap_or(&null);
+        let vocabulary = if !open_clip.is_null() {
+            Vocabulary::OpenClip
+        } else if root.get("model_type").is_some() {
+            Vocabulary::Transformers
+        } else if root.get("architecture").is_some() {
+            Vocabulary::Timm
+        } else {
+            Vocabulary::Plain
+        };
         if let Some(key) = args
             .as_object()
             .and_then(|args| {
@@ -103,13 +229,15 @@ impl ConfigJson {
             )));
         }
         let find = |names: &[&'static str]| {
-            [args, pretrained, &root].into_iter().find_map(|table| {
-                let value = |&name: &&'static str| Some((name, table.get(name)?));
-                names
-                    .iter()
-                    .filter_map(value)
-                    .find(|(_, value)| !value.is_null())
-            })
+            [args, pretrained, vision, preprocess, &root]
+                .into_iter()
+                .find_map(|table| {
+                    let value = |&name: &&'static str| Some((name, table.get(name)?));
+                    names
+                        .iter()
+                        .filter_map(value)
+                        .find(|(_, value)| !value.is_null())
+                })
         };
         let count = |names: &[&'static str]| match find(names) {
             None => Ok(None),
@@ -145,21 +273,37 @@ impl ConfigJson {
                 .map(Some)
                 .ok_or_else(|| wrong(format!("{name} must be a list of numbers, it is {value}"))),
         };
+        let architecture = ["architecture", "model_type"].into_iter().find_map(|name| {
+            let name = root.get(name)?.as_str()?;
+            Some(name.to_owned())
+        });
+        let named = |part: &str| {
+            architecture
+                .as_deref()
+                .is_some_and(|name| name.contains(part))
+        };
         let activation = match find(&["hidden_act", "act_layer", "act"]) {
+            // timm's names of architectures say it (`timm/models/vision_transformer.py`).
+            None if named("_quickgelu") => Some(Activation::QuickGelu),
+            None if open_clip.get("quick_gelu") == Some(&Value::Bool(true)) => {
+                Some(Activation::QuickGelu)
+            }
+            None if vocabulary == Vocabulary::OpenClip => Some(Activation::Gelu),
             None => None,
             Some((name, value)) => Some(match value.as_str() {
                 Some("gelu") => Activation::Gelu,
                 Some("gelu_tanh" | "gelu_new" | "gelu_pytorch_tanh") => Activation::GeluTanh,
                 Some("quick_gelu" | "quickgelu") => Activation::QuickGelu,
+                Some("silu" | "SiLU" | "swish") => Activation::Silu,
                 _ => return Err(wrong(format!("{name} {value} is not known"))),
             }),
         };
         let side = |value: &Value| value.as_u64().filter(|&n| n > 0).map(|n| n as usize);
-        let image_size = match find(&["img_size", "image_size", "img"]) {
+        let image_size = match find(&["img_size", "image_size", "img", "input_size"]) {
             None => None,
             Some((name, value)) => {
                 let size = match value.as_array().map(Vec::as_slice) {
-                    Some([height, width]) => side(height).zip(side(width)),
+                    Some([height, width] | [_, height, width]) => side(height).zip(side(width)),
                     Some(_) => None,
                     None => side(value).map(|side| (side, side)),
                 };
@@ -169,10 +313,45 @@ impl ConfigJson {
                 Some([height, width])
             }
         };
+        let rope_reference = match find(&["ref_feat_shape"]) {
+            None => None,
+            Some((name, value)) => match value.as_array().map(Vec::as_slice) {
+                Some([rows, columns]) => side(rows).zip(side(columns)).map(<[usize; 2]>::from),
+                _ => {
+                    return Err(wrong(format!(
+                        "{name} must be rows and columns, it is {value}"
+                    )));
+                }
+            },
+        };
+        // timm writes a function with its arguments: {"partial": "LayerNorm", "eps": 1e-5}.
+        let layer_eps = args
+            .get("norm_layer")
+            .and_then(|layer| layer.get("eps"))
+            .and_then(Value::as_f64);
+        let layers = LAYERS.iter().filter_map(|&(name, layer)| {
+            let said = match args.get(name).or_else(|| root.get(name))? {
+                Value::Null => false,
+                Value::Bool(said) => *said,
+                number => number.as_f64()? > 0.0,
+            };
+            // Two fields are of relative biases, and neither denies the other's.
+            (said || layer != Layer::RelativeBias).then_some((layer, said))
+        });
         Ok(Self {
             path: path.to_owned(),
+            vocabulary,
+            layers: layers.collect(),
             heads: count(&["num_heads", "num_attention_heads", "heads"])?,
-            norm_eps: number(&["layer_norm_eps", "norm_eps", "eps"])?,
+            last_heads: count(&["last_num_heads"])?,
+            head_width: count(&["head_width"])?,
+            norm_eps: match layer_eps {
+                Some(eps) => Some(eps),
+                None => number(&["layer_norm_eps", "norm_eps", "eps"])?,
+            },
+            rope: find(&["use_rot_pos_emb"]).and_then(|(_, value)| value.as_bool()),
+            rope_base: number(&["rope_temperature", "rope_theta"])?,
+            rope_reference,
             activation,
             image_size,
             mean: numbers(&["mean", "image_mean"])?,
@@ -181,15 +360,20 @@ impl ConfigJson {
             interpolation,
             mean_pooling: find(&["global_pool", "pool"])
                 .and_then(|(_, value)| value.as_str())
-                .map(|pool| matches!(pool, "avg" | "mean")),
+                .map(|pool| matches!(pool, "avg" | "mean"))
+                .or(find(&["use_mean_pooling"]).and_then(|(_, value)| value.as_bool())),
             norm_position: find(&["norm_position"])
                 .and_then(|(_, value)| value.as_str())
                 .filter(|&position| position != "pre")
                 .map(str::to_owned),
-            width: count(&["embed_dim", "hidden_size", "dim"])?,
-            depth: count(&["depth", "num_hidden_layers"])?,
+            width: count(match vocabulary {
+                Vocabulary::OpenClip => &["width"],
+                _ => &["embed_dim", "hidden_size", "dim"],
+            })?,
+            depth: count(&["depth", "num_hidden_layers", "layers"])?,
             patch_size: count(&["patch_size", "patch"])?,
             channels: count(&["in_chans", "num_channels", "chans"])?,
+            architecture,
         })
     }
 }

@@ -78,8 +78,24 @@ pub enum CheckpointError {
         path: PathBuf,
         /// Some of its keys.
         keys: String,
-        /// A prefix that hides a known dialect.
-        prefix: Option<String>,
+    },
+    /// `--key` names a part that the file does not have.
+    #[error("{} has no part {key}", path.display())]
+    NoSuchPart {
+        /// The weights.
+        path: PathBuf,
+        /// As given.
+        key: String,
+        /// What could be given.
+        parts: Vec<String>,
+    },
+    /// Nothing tells which of several encoders is meant.
+    #[error("{} holds {} encoders: {}", path.display(), roots.len(), listed(roots))]
+    SeveralEncoders {
+        /// The weights.
+        path: PathBuf,
+        /// Where each of them is.
+        roots: Vec<String>,
     },
     /// Keys that no rule of the dialect mentions.
     #[error("{}: {} key(s) that the {dialect} dialect does not know: {}", path.display(), keys.len(), listed(keys))]
@@ -124,18 +140,6 @@ pub enum CheckpointError {
         name: String,
         /// Its element type.
         dtype: String,
-    },
-    /// A weight that is not a number.
-    #[error("{}: {name} holds {value} at element {index}", path.display())]
-    NotFinite {
-        /// The weights.
-        path: PathBuf,
-        /// The key.
-        name: String,
-        /// NaN or an infinity.
-        value: f32,
-        /// Its place, row-major.
-        index: usize,
     },
     /// The architecture cannot be read off the weights.
     #[error("{}: {reason}", path.display())]
@@ -187,23 +191,25 @@ impl CheckpointError {
             Self::NotPreNorm { .. } => {
                 "mimbench evaluates pre-norm ViTs; their blocks are x + attn(norm1(x)), x + mlp(norm2(x))".to_owned()
             }
-            Self::UnknownDialect { prefix: Some(prefix), .. } => format!(
-                "without the prefix `{prefix}` the keys would be timm's: strip it and save the file again"
-            ),
-            Self::UnknownDialect { prefix: None, .. } => {
-                "timm's names are needed (patch_embed.proj.weight, blocks.0.attn.qkv.weight, ...)".to_owned()
+            Self::UnknownDialect { .. } => {
+                "a ViT has a patch projection (patch_embed.proj.weight, conv1.weight, embeddings.patch_embeddings.projection.weight, ...): none is here".to_owned()
             }
+            Self::NoSuchPart { parts, .. } if parts.is_empty() => {
+                "its keys have no parts: leave --key out".to_owned()
+            }
+            Self::NoSuchPart { parts, .. } => format!("its keys begin with {}", listed(parts)),
+            Self::SeveralEncoders { .. } => "--key PART says which of them to evaluate".to_owned(),
             Self::UnknownKeys { .. } => {
                 "they may change the forward pass; --ignore-key GLOB leaves keys out on purpose, and the record says so".to_owned()
             }
             Self::NothingIgnored { .. } | Self::Unused { .. } => {
                 "mimbench inspect FILE lists every key of the file".to_owned()
             }
-            Self::Weight { .. } => "mimbench inspect FILE lists every key of the file".to_owned(),
-            Self::Dtype { .. } => "--ignore-key GLOB leaves it out on purpose".to_owned(),
-            Self::NotFinite { .. } => {
+            Self::Weight { source: WeightError::NotFinite { .. }, .. } => {
                 "the training run diverged or the file is damaged: no feature of it would mean anything".to_owned()
             }
+            Self::Weight { .. } => "mimbench inspect FILE lists every key of the file".to_owned(),
+            Self::Dtype { .. } => "--ignore-key GLOB leaves it out on purpose".to_owned(),
             Self::Architecture { hint, .. } => (*hint).to_owned(),
         })
     }

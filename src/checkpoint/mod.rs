@@ -8,16 +8,22 @@ pub mod card;
 mod config_json;
 mod dialect;
 mod error;
+mod facts;
 mod loading;
+mod mapped;
 mod pattern;
 pub mod position;
+mod root;
+mod rule;
 mod saving;
+mod settle;
 pub mod source;
 
 pub use audit::{Audit, AuditLine, Fate};
-pub use dialect::Dialect;
+pub use dialect::{Dialect, PositionResize};
 pub use error::CheckpointError;
 pub use loading::{
     Checkpoint, Choice, Feature, IMAGENET_MEAN, IMAGENET_STD, InputFacts, LoadOptions, audit_file,
 };
+pub use mapped::MappedWeights;
 pub use saving::save;

@@ -1,11 +1,11 @@
-//! Key patterns: `*` is any run of characters, `{i}` a block number.
+//! Key patterns: `*` is any run of characters, `{p}` is `weight` or `bias`.
 
-/// Whether `key` matches `pattern`; the block number where the pattern has `{i}`.
-pub(super) fn matches(pattern: &str, key: &str) -> Option<Option<usize>> {
-    if let Some(rest) = pattern.strip_prefix("{i}") {
-        let digits = key.bytes().take_while(u8::is_ascii_digit).count();
-        let number = key[..digits].parse().ok()?;
-        return matches(rest, &key[digits..]).map(|_| Some(number));
+/// Whether `key` matches `pattern`, and what `{p}` is, where the pattern has one.
+pub(super) fn matches<'k>(pattern: &str, key: &'k str) -> Option<Option<&'k str>> {
+    if let Some(rest) = pattern.strip_prefix("{p}") {
+        return ["weight", "bias"].into_iter().find_map(|parameter| {
+            matches(rest, key.strip_prefix(parameter)?).map(|_| Some(&key[..parameter.len()]))
+        });
     }
     if let Some(rest) = pattern.strip_prefix('*') {
         return (0..=key.len())
@@ -26,26 +26,16 @@ mod tests {
     use super::matches;
 
     #[test]
-    fn block_numbers_and_globs() {
-        assert_eq!(
-            matches("blocks.{i}.norm1.weight", "blocks.12.norm1.weight"),
-            Some(Some(12))
-        );
-        assert_eq!(
-            matches("blocks.{i}.norm1.weight", "blocks.x.norm1.weight"),
-            None
-        );
-        assert_eq!(
-            matches("blocks.{i}.norm1.weight", "blocks..norm1.weight"),
-            None
-        );
+    fn globs_and_parameters() {
+        assert_eq!(matches("norm.{p}", "norm.weight"), Some(Some("weight")));
+        assert_eq!(matches("norm.{p}", "norm.bias"), Some(Some("bias")));
+        assert_eq!(matches("norm.{p}", "norm.biases"), None);
+        assert_eq!(matches("/*.{p}", "/a.b.bias"), Some(Some("bias")));
         assert_eq!(matches("head.*", "head.weight"), Some(None));
         assert_eq!(matches("head.*", "head_dist.weight"), None);
         assert_eq!(matches("*.bias", "é.bias"), Some(None));
         assert_eq!(matches("norm", "norm.weight"), None);
-        assert_eq!(
-            matches("blocks.{i}.a", "blocks.99999999999999999999999.a"),
-            None
-        );
+        assert_eq!(matches("", ""), Some(None));
+        assert_eq!(matches("{p}", "é"), None);
     }
 }

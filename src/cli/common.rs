@@ -4,12 +4,33 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use crate::checkpoint::{Dialect, PositionResize};
+use crate::vit::Heads;
+
 /// How a checkpoint is read.
 #[derive(Clone, Debug, Args)]
 pub struct LoadArgs {
-    /// Attention heads [default: card, config.json, else a guess: width / 64]
+    /// Whose names the keys are [default: recognised]
+    #[arg(long, value_enum, value_name = "NAME", hide_possible_values = true)]
+    pub dialect: Option<Dialect>,
+    /// The part of the file that holds the encoder, as in teacher or model.student
+    #[arg(long, value_name = "PART")]
+    pub key: Option<String>,
+    /// Attention heads, 12 or 6x11,12 for eleven blocks of 6 and one of 12 [default: card, config.json, the weights, else the usual for the width]
     #[arg(long, value_name = "H")]
-    pub heads: Option<usize>,
+    pub heads: Option<Heads>,
+    /// Epsilon of every LayerNorm [default: card, config.json, else the dialect's]
+    #[arg(long, value_name = "EPS")]
+    pub norm_eps: Option<f64>,
+    /// Activation of the MLP [default: card, config.json, else the dialect's]
+    #[arg(long, value_enum)]
+    pub activation: Option<MlpActivation>,
+    /// Input size in pixels, N or HxW; position tables are brought to it [default: card, config.json, the weights]
+    #[arg(long, value_name = "SIZE", value_parser = input_size)]
+    pub input_size: Option<[usize; 2]>,
+    /// Whose way of bringing position tables to another size [default: the dialect's]
+    #[arg(long, value_enum, value_name = "NAME")]
+    pub position_resize: Option<PositionResize>,
     /// Leave out keys that match, as in head_extra.*; marks the row
     #[arg(long, value_name = "GLOB")]
     pub ignore_key: Vec<String>,
@@ -115,4 +136,33 @@ pub enum OnBadImage {
     Stop,
     /// Count it, leave it out and say so in the row
     Skip,
+}
+
+/// Activations of an MLP.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum MlpActivation {
+    /// GELU by the error function
+    Gelu,
+    /// GELU by its tanh approximation
+    #[value(name = "gelu_tanh")]
+    GeluTanh,
+    /// x sigmoid(1.702 x)
+    #[value(name = "quick_gelu")]
+    QuickGelu,
+    /// x sigmoid(x)
+    Silu,
+}
+
+/// Reads `224` or `224x320`, height first.
+fn input_size(text: &str) -> Result<[usize; 2], String> {
+    /// Beyond this an attention map alone would not fit into memory.
+    const LARGEST: usize = 16_384;
+    let (height, width) = text.split_once('x').unwrap_or((text, text));
+    let side = |text: &str| match text.parse() {
+        Ok(side) if (1..=LARGEST).contains(&side) => Ok(side),
+        _ => Err(format!(
+            "a side is a number of pixels up to {LARGEST}, or HxW"
+        )),
+    };
+    Ok([side(height)?, side(width)?])
 }

@@ -15,7 +15,8 @@ mod knn;
 
 pub use bench::{BenchArgs, BenchWork};
 pub use common::{
-    ComputeArgs, Engine, EngineArgs, ForwardPrecision, LoadArgs, OnBadImage, StoreArgs, StoreType,
+    ComputeArgs, Engine, EngineArgs, ForwardPrecision, LoadArgs, MlpActivation, OnBadImage,
+    StoreArgs, StoreType,
 };
 pub use data::{DataArgs, DataCommand};
 pub use demo::DemoArgs;

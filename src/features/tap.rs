@@ -14,6 +14,9 @@ pub enum Token {
     MeanPatch,
     /// Class token, then mean of the patch tokens: 2 D.
     Concat,
+    /// The checkpoint's own pooling, where that is another: CLIP's projection, SigLIP's attention
+    /// pooling, the mean of class and distillation token.
+    Pooled,
 }
 
 impl Token {
@@ -23,6 +26,7 @@ impl Token {
             Self::Cls => "cls",
             Self::MeanPatch => "mean_patch",
             Self::Concat => "concat",
+            Self::Pooled => "pooled",
         }
     }
 }

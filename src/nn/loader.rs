@@ -1,19 +1,26 @@
 //! From named weights to the tensors of a model.
 
-use super::{WeightError, Weights};
-use crate::engine::Engine;
+use super::{TensorStore, WeightError};
+use crate::engine::{Engine, HostTensor};
 
-/// Takes tensors out of [`Weights`] onto an engine while a model is built.
-#[derive(Debug)]
+/// Takes tensors out of a [`TensorStore`] onto an engine while a model is built.
 pub struct Loader<'a, E: Engine> {
     engine: &'a E,
-    weights: &'a mut Weights,
+    weights: &'a mut dyn TensorStore,
     parameters: Option<Vec<(String, E::Tensor)>>,
+}
+
+impl<E: Engine> std::fmt::Debug for Loader<'_, E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Loader")
+            .field("left", &self.weights.left())
+            .finish_non_exhaustive()
+    }
 }
 
 impl<'a, E: Engine> Loader<'a, E> {
     /// Every tensor becomes a constant: a model for inference, or a frozen teacher.
-    pub fn frozen(engine: &'a E, weights: &'a mut Weights) -> Self {
+    pub fn frozen(engine: &'a E, weights: &'a mut dyn TensorStore) -> Self {
         Self {
             engine,
             weights,
@@ -22,7 +29,7 @@ impl<'a, E: Engine> Loader<'a, E> {
     }
 
     /// Every tensor becomes a parameter, listed in [`Loader::into_parameters`].
-    pub fn trainable(engine: &'a E, weights: &'a mut Weights) -> Self {
+    pub fn trainable(engine: &'a E, weights: &'a mut dyn TensorStore) -> Self {
         Self {
             engine,
             weights,
@@ -35,9 +42,45 @@ impl<'a, E: Engine> Loader<'a, E> {
         self.parameters.unwrap_or_default()
     }
 
-    /// The tensor `name` on the engine, checking its shape.
+    /// The engine that the model is built on.
+    pub fn engine(&self) -> &'a E {
+        self.engine
+    }
+
+    /// The tensor `name` on the host, never a parameter, checking its shape and that every
+    /// element is finite.
+    pub fn constant(&mut self, name: &str, shape: &[usize]) -> Result<HostTensor, WeightError> {
+        let tensor = self.weights.take(name)?;
+        if tensor.shape != shape {
+            return Err(WeightError::Shape {
+                name: name.to_owned(),
+                found: tensor.shape,
+                expected: shape.to_vec(),
+            });
+        }
+        match tensor.data.iter().position(|x| !x.is_finite()) {
+            None => Ok(tensor),
+            Some(index) => Err(WeightError::NotFinite {
+                name: name.to_owned(),
+                value: tensor.data[index],
+                index,
+            }),
+        }
+    }
+
+    /// The tensor `name` on the engine, checking its shape and that every element is finite.
     pub fn take(&mut self, name: &str, shape: &[usize]) -> Result<E::Tensor, WeightError> {
-        let tensor = self.weights.take(name, shape)?;
+        self.take_as(name, shape, shape)
+    }
+
+    /// [`Loader::take`] of a tensor that is stored under one shape and used under another.
+    pub fn take_as(
+        &mut self,
+        name: &str,
+        stored: &[usize],
+        shape: &[usize],
+    ) -> Result<E::Tensor, WeightError> {
+        let tensor = self.constant(name, stored)?;
         let on_engine = |source| WeightError::Engine {
             name: name.to_owned(),
             source,
@@ -53,15 +96,5 @@ impl<'a, E: Engine> Loader<'a, E> {
             }
         }
         .map_err(on_engine)
-    }
-
-    /// [`Weights::flatten_kernel`] before the kernel is taken.
-    pub fn flatten_kernel(
-        &mut self,
-        name: &str,
-        outputs: usize,
-        kernel: [usize; 3],
-    ) -> Result<(), WeightError> {
-        self.weights.flatten_kernel(name, outputs, kernel)
     }
 }

@@ -8,10 +8,10 @@ mod model_error;
 mod norm;
 mod weights;
 
-pub use attention::Attention;
+pub use attention::{Attention, AttentionConfig};
 pub use linear::Linear;
 pub use loader::Loader;
-pub use mlp::Mlp;
+pub use mlp::{GatedMlp, Mlp};
 pub use model_error::ModelError;
 pub use norm::LayerNorm;
-pub use weights::{WeightError, Weights};
+pub use weights::{TensorStore, WeightError, Weights};

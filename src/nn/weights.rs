@@ -4,9 +4,19 @@ use std::collections::BTreeMap;
 
 use crate::engine::{EngineError, HostTensor};
 
-/// A model's tensors under canonical (timm) names.
+/// Where a model's tensors come from, under canonical names.
 ///
-/// Building a model takes tensors out, so what is left afterwards belongs to no layer.
+/// Building a model takes tensors out one by one, so that a source on disk need never be in memory
+/// whole, and what is left afterwards belongs to no layer.
+pub trait TensorStore {
+    /// Takes `name` out; an error where it is not there, or not any more.
+    fn take(&mut self, name: &str) -> Result<HostTensor, WeightError>;
+
+    /// Names that have not been taken, sorted.
+    fn left(&self) -> Vec<String>;
+}
+
+/// A model's tensors in memory, under canonical (timm) names.
 #[derive(Clone, Debug, Default)]
 pub struct Weights {
     tensors: BTreeMap<String, HostTensor>,
@@ -21,6 +31,14 @@ pub enum WeightError {
         /// Canonical name.
         name: String,
     },
+    /// The tensor cannot be read or made of what is stored.
+    #[error("{name}: {reason}")]
+    Unreadable {
+        /// Canonical name.
+        name: String,
+        /// Why.
+        reason: String,
+    },
     /// The tensor has other dimensions than the architecture gives it.
     #[error("{name} has shape {found:?}, the architecture needs {expected:?}")]
     Shape {
@@ -30,6 +48,16 @@ pub enum WeightError {
         found: Vec<usize>,
         /// Dimensions the model has.
         expected: Vec<usize>,
+    },
+    /// A weight that is not a number.
+    #[error("{name} holds {value} at element {index}")]
+    NotFinite {
+        /// Canonical name.
+        name: String,
+        /// NaN or an infinity.
+        value: f32,
+        /// Its place, row-major.
+        index: usize,
     },
     /// The engine could not take the tensor.
     #[error("{name}: {source}")]
@@ -47,55 +75,24 @@ impl Weights {
         self.tensors.insert(name, tensor);
     }
 
-    /// Whether every tensor has been taken out.
-    pub fn is_empty(&self) -> bool {
-        self.tensors.is_empty()
-    }
-
     /// Canonical names and tensors, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &HostTensor)> {
         self.tensors
             .iter()
             .map(|(name, tensor)| (name.as_str(), tensor))
     }
+}
 
-    /// Reads a square convolution kernel `[outputs, C, p, p]` as a matrix `[outputs, C p p]`.
-    pub fn flatten_kernel(
-        &mut self,
-        name: &str,
-        outputs: usize,
-        kernel: [usize; 3],
-    ) -> Result<(), WeightError> {
-        let Some(tensor) = self.tensors.get_mut(name) else {
-            return Ok(());
-        };
-        let expected = [&[outputs], &kernel[..]].concat();
-        if tensor.shape != expected {
-            return Err(WeightError::Shape {
-                name: name.to_owned(),
-                found: tensor.shape.clone(),
-                expected,
-            });
-        }
-        tensor.shape = vec![outputs, kernel.iter().product()];
-        Ok(())
-    }
-
-    /// Takes `name` out, checking its shape.
-    pub fn take(&mut self, name: &str, shape: &[usize]) -> Result<HostTensor, WeightError> {
-        let tensor = self
-            .tensors
+impl TensorStore for Weights {
+    fn take(&mut self, name: &str) -> Result<HostTensor, WeightError> {
+        self.tensors
             .remove(name)
             .ok_or_else(|| WeightError::Missing {
                 name: name.to_owned(),
-            })?;
-        if tensor.shape != shape {
-            return Err(WeightError::Shape {
-                name: name.to_owned(),
-                found: tensor.shape,
-                expected: shape.to_vec(),
-            });
-        }
-        Ok(tensor)
+            })
+    }
+
+    fn left(&self) -> Vec<String> {
+        self.tensors.keys().cloned().collect()
     }
 }

@@ -5,31 +5,17 @@ use std::path::PathBuf;
 use super::Terminal;
 use crate::checkpoint::{Checkpoint, LoadOptions, save};
 use crate::data::scenes::{SceneSpec, write_dataset};
-use crate::engine::Activation;
 use crate::error::Error;
 use crate::features::Observer;
 use crate::plan::{RunOptions, Subject, pixel_input};
-use crate::vit::{FinalNorm, VitConfig, random_weights};
+use crate::vit::{VitConfig, random_weights};
 
 /// Side of the scenes, pixels.
 const SIZE: usize = 64;
 
 /// The untrained ViT of the demo: ViT-Ti's width and heads, six blocks, patches of 8 pixels.
 fn config() -> VitConfig {
-    VitConfig {
-        patch_size: 8,
-        grid: [SIZE / 8; 2],
-        channels: 3,
-        width: 192,
-        depth: 6,
-        heads: 3,
-        mlp_width: 768,
-        class_token: true,
-        class_position: true,
-        final_norm: FinalNorm::Tokens,
-        norm_eps: 1e-6,
-        activation: Activation::Gelu,
-    }
+    VitConfig::plain(8, [SIZE / 8; 2], (192, 6, 3))
 }
 
 /// Draws so many train and validation scenes a class and saves the untrained ViT below the results

@@ -7,7 +7,7 @@ use crate::engine::torch::Torch;
 use crate::engine::{Compute, Engine, EngineKind, EngineUnavailable};
 use crate::error::Error;
 use crate::features::Encoder;
-use crate::nn::{Loader, WeightError};
+use crate::nn::{Loader, TensorStore};
 use crate::vit::{Vit, VitEncoder};
 
 /// Work that is written once for every engine.
@@ -37,16 +37,16 @@ pub fn check_engine(compute: Compute) -> Result<(), EngineUnavailable> {
     dispatch(compute, Start)
 }
 
-/// The checkpoint's encoder; takes the weights out of the checkpoint.
+/// The checkpoint's encoder.
 pub(super) fn encoder(
-    checkpoint: &mut Checkpoint,
+    checkpoint: &Checkpoint,
     compute: Compute,
 ) -> Result<Box<dyn Encoder>, Error> {
     Ok(dispatch(compute, Build(checkpoint))??)
 }
 
-/// Builds the model once on the default engine and lets it go, weights and all.
-pub(super) fn check(checkpoint: &mut Checkpoint) -> Result<(), CheckpointError> {
+/// Builds the model once on the default engine and lets it go.
+pub(super) fn check(checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
     Build(checkpoint)
         .run(Candle::new(Compute::DEFAULT.precision))
         .map(drop)
@@ -60,27 +60,27 @@ impl Job for Start {
     fn run<E: Engine + 'static>(self, _: E) {}
 }
 
-struct Build<'a>(&'a mut Checkpoint);
+struct Build<'a>(&'a Checkpoint);
 
 impl Job for Build<'_> {
     type Output = Result<Box<dyn Encoder>, CheckpointError>;
 
     fn run<E: Engine + 'static>(self, engine: E) -> Self::Output {
         let Self(checkpoint) = self;
-        let mut weights = std::mem::take(&mut checkpoint.weights);
+        let path = || checkpoint.path.clone();
+        let mut weights = checkpoint.weights();
         let mut loader = Loader::frozen(&engine, &mut weights);
-        let vit = Vit::load(&mut loader, &checkpoint.config).map_err(|source: WeightError| {
+        let vit = Vit::load(&mut loader, &checkpoint.config).map_err(|source| {
             CheckpointError::Weight {
-                path: checkpoint.path.clone(),
+                path: path(),
                 source,
             }
         })?;
-        if !weights.is_empty() {
-            return Err(CheckpointError::Unused {
-                path: checkpoint.path.clone(),
-                keys: weights.iter().map(|(name, _)| name.to_owned()).collect(),
-            });
+        let keys = weights.left();
+        if !keys.is_empty() {
+            return Err(CheckpointError::Unused { path: path(), keys });
         }
+        checkpoint.check_unchanged()?;
         Ok(Box::new(VitEncoder::new(engine, vit)))
     }
 }

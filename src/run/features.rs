@@ -11,7 +11,6 @@ use crate::engine::{Compute, HostTensor};
 use crate::error::Error;
 use crate::features::{Ask, ExtractError, Outputs, PassOptions, Sink, Tap, Token, pass};
 use crate::store::{Elements, NamedTensor, TensorFile};
-use crate::vit::FinalNorm;
 
 /// Where the pixels come from.
 #[derive(Clone, Debug)]
@@ -168,7 +167,7 @@ fn taps(checkpoint: &Checkpoint, wanted: Wanted) -> Vec<(String, Tap)> {
         token,
         norm,
     };
-    let over_tokens = config.final_norm == FinalNorm::Tokens;
+    let over_tokens = config.final_norm.over_tokens();
     let mut taps = Vec::new();
     if config.class_token {
         taps.push(("cls".to_owned(), pooled(Token::Cls, over_tokens)));

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::dispatch;
 use crate::checkpoint::{Audit, Checkpoint, CheckpointError, Fate, LoadOptions, audit_file};
-use crate::vit::FinalNorm;
+use crate::vit::{FinalNorm, RelativeBias, VitConfig};
 
 /// What is known of a checkpoint file.
 #[derive(Debug)]
@@ -21,8 +21,8 @@ pub struct Inspection {
 /// Reads the file and builds the model once; fails only where there are no keys to show.
 pub fn inspect(path: &Path, options: &LoadOptions) -> Result<Inspection, CheckpointError> {
     let (weights, audit) = audit_file(path, options)?;
-    let checkpoint = Checkpoint::open(path, options).and_then(|mut checkpoint| {
-        dispatch::check(&mut checkpoint)?;
+    let checkpoint = Checkpoint::open(path, options).and_then(|checkpoint| {
+        dispatch::check(&checkpoint)?;
         Ok(checkpoint)
     });
     Ok(Inspection {
@@ -66,19 +66,16 @@ fn describe(out: &mut String, checkpoint: &Checkpoint) {
             config.channels
         ),
     );
-    let class_token = match (config.class_token, config.class_position) {
-        (false, _) => "none",
-        (true, true) => "yes, with a position",
-        (true, false) => "yes, without a position",
-    };
-    line("class token", class_token.to_owned());
+    line("tokens", tokens(config));
     let norm = match config.final_norm {
         FinalNorm::Tokens => "norm, over every token",
+        FinalNorm::Untied => "cls_norm over the prefix tokens, norm over the patches",
         FinalNorm::MeanPatch => "fc_norm, over the mean of the patch tokens",
+        FinalNorm::None => "none",
     };
     line("final norm", norm.to_owned());
     for choice in &checkpoint.choices {
-        line(&choice.field, format!("{} ({})", choice.value, choice.from));
+        line(&choice.field, choice.to_string());
     }
     for published in &checkpoint.published {
         line(
@@ -100,6 +97,7 @@ fn keys(out: &mut String, audit: &Audit) {
         let fate = match &line.fate {
             Fate::Loaded => "loaded".to_owned(),
             Fate::Renamed { to } => format!("loaded as {to}"),
+            Fate::Mapped { to, how } => format!("{how} into {}", to.join(", ")),
             Fate::Dropped { reason } => format!("dropped: {reason}"),
             Fate::Ignored { pattern } => format!("left out by --ignore-key {pattern}"),
             Fate::Unknown => "unknown".to_owned(),
@@ -126,4 +124,39 @@ pub fn json(inspection: &Inspection) -> serde_json::Value {
         "published": checkpoint.ok().map(|checkpoint| &checkpoint.published),
         "keys": inspection.audit.lines,
     })
+}
+
+/// What precedes the patches, and which tokens have positions of which kind.
+fn tokens(config: &VitConfig) -> String {
+    let mut parts = Vec::new();
+    if config.class_token {
+        parts.push("class".to_owned());
+    }
+    if config.distillation_token {
+        parts.push("distillation".to_owned());
+    }
+    if config.registers > 0 {
+        parts.push(format!("{} registers", config.registers));
+    }
+    parts.push(format!("{} patches", config.patches()));
+    let mut positions = Vec::new();
+    if let Some(prefix) = config.positions {
+        positions.push(match prefix {
+            0 => "absolute positions of the patches".to_owned(),
+            _ if prefix == config.prefix() => "absolute positions of all".to_owned(),
+            _ => format!("absolute positions of the patches and the first {prefix}"),
+        });
+    }
+    match config.relative_bias {
+        None => {}
+        Some(RelativeBias::PerBlock) => positions.push("relative ones a block".to_owned()),
+        Some(RelativeBias::Shared) => positions.push("relative ones for all blocks".to_owned()),
+        Some(RelativeBias::Both) => {
+            positions.push("relative ones for all blocks and a block".to_owned());
+        }
+    }
+    if config.rope.is_some() {
+        positions.push("rotary ones".to_owned());
+    }
+    format!("{}; {}", parts.join(", "), positions.join(", "))
 }

@@ -22,11 +22,11 @@ use crate::store::{Lock, remove_leftovers};
 pub fn open(paths: &[PathBuf], load: &LoadOptions) -> Result<Vec<Subject>, Error> {
     let mut checkpoints = Vec::new();
     for path in paths {
-        let mut checkpoint = Checkpoint::open(path, load)?;
-        dispatch::check(&mut checkpoint)?;
+        let checkpoint = Checkpoint::open(path, load)?;
+        dispatch::check(&checkpoint)?;
         checkpoints.push(checkpoint);
     }
-    check_heads(load.heads, &checkpoints)?;
+    check_heads(load.heads.as_ref(), &checkpoints)?;
     tell_apart(&mut checkpoints);
     let subject = |checkpoint| Subject::Checkpoint(Box::new(checkpoint));
     Ok(checkpoints.into_iter().map(subject).collect())
@@ -85,10 +85,7 @@ fn announce(plan: &KnnPlan, terminal: &mut Terminal) {
         ));
         if let Subject::Checkpoint(checkpoint) = &cell.subject {
             for choice in &checkpoint.choices {
-                terminal.notice(&format!(
-                    "  {}: {} ({})",
-                    choice.field, choice.value, choice.from
-                ));
+                terminal.notice(&format!("  {}: {choice}", choice.field));
             }
             for key in checkpoint.audit.ignored() {
                 terminal.notice(&format!("  left out on request: {key}"));
@@ -207,7 +204,7 @@ fn features(
     if extractor.missing() > 0 {
         let encoder = match encoder {
             Some(encoder) => encoder,
-            None => encoder.insert(reopen(plan, cell)?),
+            None => encoder.insert(encoder_of(plan, cell)?),
         };
         terminal.begin(&format!("{name} {}", split.name));
         let encoded = extractor.encode(encoder.as_ref(), &cell.input, terminal);
@@ -229,15 +226,12 @@ fn features(
 }
 
 /// The cell's encoder, from the file as it is now.
-fn reopen(plan: &KnnPlan, cell: &KnnCell) -> Result<Box<dyn Encoder>, Error> {
+fn encoder_of(plan: &KnnPlan, cell: &KnnCell) -> Result<Box<dyn Encoder>, Error> {
     match &cell.subject {
         Subject::Pixels(input) => Ok(Box::new(PixelEncoder {
             dim: input.channels * input.height * input.width,
         })),
-        Subject::Checkpoint(known) => {
-            let mut checkpoint = known.reopen()?;
-            dispatch::encoder(&mut checkpoint, plan.run.compute)
-        }
+        Subject::Checkpoint(checkpoint) => dispatch::encoder(checkpoint, plan.run.compute),
     }
 }
 

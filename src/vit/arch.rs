@@ -1,7 +1,6 @@
 //! Architectures by the names that timm gives them.
 
-use super::{FinalNorm, VitConfig};
-use crate::engine::Activation;
+use super::VitConfig;
 
 /// A ViT that timm builds by name (timm 1.0, `timm/models/vision_transformer.py`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,20 +102,8 @@ impl Architecture {
     /// Everything but the weights.
     pub fn config(&self) -> VitConfig {
         let (width, depth, heads) = self.size.dimensions();
-        VitConfig {
-            patch_size: self.patch_size,
-            grid: [self.side / self.patch_size; 2],
-            channels: 3,
-            width,
-            depth,
-            heads,
-            mlp_width: 4 * width,
-            class_token: true,
-            class_position: true,
-            final_norm: FinalNorm::Tokens,
-            norm_eps: 1e-6,
-            activation: Activation::Gelu,
-        }
+        let grid = [self.side / self.patch_size; 2];
+        VitConfig::plain(self.patch_size, grid, (width, depth, heads))
     }
 }
 
@@ -146,7 +133,7 @@ mod tests {
         let d = config.width;
         let block = 4 * d + 4 * d * d + 4 * d + 2 * d * config.mlp_width + config.mlp_width + d;
         let patch = config.channels * config.patch_size.pow(2) * d + d;
-        let embeddings = patch + d + config.positions() * d;
+        let embeddings = patch + d + config.tokens() * d;
         embeddings + config.depth * block + 2 * d + d * classes + classes
     }
 
@@ -165,7 +152,7 @@ mod tests {
             let [side, _] = config.input_size();
             let end = format!("_patch{}_{side}", config.patch_size);
             assert!(known.name().ends_with(&end), "{known:?}");
-            assert_eq!(config.width % config.heads, 0);
+            assert_eq!(config.width % config.heads.of(0), 0);
             assert_eq!(Architecture::named(known.name()).unwrap(), known);
         }
     }

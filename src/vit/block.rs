@@ -1,64 +1,138 @@
 //! One pre-norm transformer block.
 
-use super::VitConfig;
+use super::relative::RelativeTable;
+use super::rope::Rotation;
+use super::{MlpKind, RelativeBias, VitConfig};
 use crate::engine::{Engine, Result};
-use crate::nn::{Attention, LayerNorm, Loader, Mlp, WeightError};
+use crate::nn::{Attention, GatedMlp, LayerNorm, Loader, Mlp, WeightError};
 
-/// `x + attn(norm1(x))`, then `x + mlp(norm2(x))`.
+/// What positions add to the attention of a block.
+#[derive(Debug)]
+pub(super) struct Positions<'a, E: Engine> {
+    /// Scores of every query and key, `[1, H, N, N]`, shared by all blocks.
+    pub shared_bias: Option<&'a E::Tensor>,
+    /// [`super::relative_index`] of the grid.
+    pub index: &'a [u32],
+    /// The turn of queries and keys.
+    pub rotation: Option<&'a Rotation<E>>,
+}
+
+#[derive(Clone, Debug)]
+enum BlockMlp<E: Engine> {
+    Plain(Mlp<E>),
+    Gated(GatedMlp<E>),
+}
+
+/// `x + ls1(attn(norm1(x)))`, then `x + ls2(mlp(norm2(x)))`.
 #[derive(Clone, Debug)]
 pub(super) struct Block<E: Engine> {
     norm1: LayerNorm<E>,
     attn: Attention<E>,
+    relative: Option<RelativeTable<E>>,
+    scale1: Option<E::Tensor>,
     norm2: LayerNorm<E>,
-    mlp: Mlp<E>,
+    mlp: BlockMlp<E>,
+    scale2: Option<E::Tensor>,
 }
 
 impl<E: Engine> Block<E> {
+    /// Block `i`.
     pub(super) fn load(
         loader: &mut Loader<'_, E>,
-        prefix: &str,
+        i: usize,
         config: &VitConfig,
     ) -> std::result::Result<Self, WeightError> {
         let &VitConfig {
             width,
-            heads,
             mlp_width,
             norm_eps,
             activation,
             ..
         } = config;
+        let prefix = format!("blocks.{i}");
+        let heads = config.heads.of(i);
+        let attn = format!("{prefix}.attn");
+        let own_table = matches!(
+            config.relative_bias,
+            Some(RelativeBias::PerBlock | RelativeBias::Both)
+        );
+        let mlp = format!("{prefix}.mlp");
+        let scale = |loader: &mut Loader<'_, E>, name: &str| {
+            let name = format!("{prefix}.{name}.gamma");
+            let scale = config.layer_scale.then(|| loader.take(&name, &[width]));
+            scale.transpose()
+        };
         Ok(Self {
             norm1: LayerNorm::load(loader, &format!("{prefix}.norm1"), width, norm_eps)?,
-            attn: Attention::load(loader, &format!("{prefix}.attn"), width, heads)?,
+            attn: Attention::load(loader, &attn, width, &config.attention(heads))?,
+            relative: own_table
+                .then(|| RelativeTable::load(loader, &attn, config.grid, heads))
+                .transpose()?,
+            scale1: scale(loader, "ls1")?,
             norm2: LayerNorm::load(loader, &format!("{prefix}.norm2"), width, norm_eps)?,
-            mlp: Mlp::load(
-                loader,
-                &format!("{prefix}.mlp"),
-                (width, mlp_width),
-                activation,
-            )?,
+            mlp: match config.mlp {
+                MlpKind::Plain => {
+                    BlockMlp::Plain(Mlp::load(loader, &mlp, (width, mlp_width), activation)?)
+                }
+                MlpKind::Gated { norm } => BlockMlp::Gated(GatedMlp::load(
+                    loader,
+                    &mlp,
+                    (width, mlp_width),
+                    activation,
+                    norm.then_some(norm_eps),
+                )?),
+            },
+            scale2: scale(loader, "ls2")?,
         })
     }
 
-    /// x: `[B, N, D]` -> `[B, N, D]`
-    pub(super) fn forward(&self, engine: &E, x: &E::Tensor) -> Result<E::Tensor> {
-        let mixed = self.attn.forward(engine, &self.norm1.forward(engine, x)?)?;
-        self.mlp_residual(engine, &engine.add(x, &mixed)?)
-    }
-
-    /// [`Block::forward`] and the attention weights: `[B, H, N, N]`.
-    pub(super) fn forward_with_weights(
+    /// x: `[B, N, D]` -> `[B, N, D]`, and the attention weights `[B, H, N, N]` where they are
+    /// wanted.
+    pub(super) fn forward(
         &self,
         engine: &E,
         x: &E::Tensor,
-    ) -> Result<(E::Tensor, E::Tensor)> {
+        config: &VitConfig,
+        positions: &Positions<'_, E>,
+        weights: bool,
+    ) -> Result<(E::Tensor, Option<E::Tensor>)> {
+        let own = match &self.relative {
+            Some(table) => Some(table.bias(engine, config, positions.index)?),
+            None => None,
+        };
+        let bias = match (positions.shared_bias, own) {
+            (Some(shared), Some(own)) => Some(engine.add(&own, shared)?),
+            (Some(shared), None) => Some(shared.clone()),
+            (None, own) => own,
+        };
         let normed = self.norm1.forward(engine, x)?;
-        let (mixed, weights) = self.attn.forward_with_weights(engine, &normed)?;
-        Ok((self.mlp_residual(engine, &engine.add(x, &mixed)?)?, weights))
+        let mut qkv = self.attn.project(engine, &normed)?;
+        if let Some(rotation) = positions.rotation {
+            qkv = rotation.apply(engine, &qkv)?;
+        }
+        let (mixed, weights) = self.attn.mix(engine, &qkv, bias.as_ref(), weights)?;
+        let x = residual(engine, x, &mixed, self.scale1.as_ref())?;
+        let normed = self.norm2.forward(engine, &x)?;
+        let hidden = match &self.mlp {
+            BlockMlp::Plain(mlp) => mlp.forward(engine, &normed)?,
+            BlockMlp::Gated(mlp) => mlp.forward(engine, &normed)?,
+        };
+        Ok((
+            residual(engine, &x, &hidden, self.scale2.as_ref())?,
+            weights,
+        ))
     }
+}
 
-    fn mlp_residual(&self, engine: &E, x: &E::Tensor) -> Result<E::Tensor> {
-        let normed = self.norm2.forward(engine, x)?;
-        engine.add(x, &self.mlp.forward(engine, &normed)?)
+/// `x + scale y`.
+fn residual<E: Engine>(
+    engine: &E,
+    x: &E::Tensor,
+    y: &E::Tensor,
+    scale: Option<&E::Tensor>,
+) -> Result<E::Tensor> {
+    match scale {
+        Some(scale) => engine.add(x, &engine.mul(y, scale)?),
+        None => engine.add(x, y),
     }
 }

@@ -4,8 +4,9 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::init::{cut_normal_tensor, random_weights};
-use super::{FinalNorm, Vit, VitConfig};
+use super::{Vit, VitConfig};
 use crate::engine::{Engine, HostTensor, Result};
+use crate::features::Token;
 use crate::nn::{Linear, Loader, WeightError, Weights};
 
 /// A linear map of one vector an image, as timm's `VisionTransformer.forward` has it: of the class
@@ -37,29 +38,14 @@ impl<E: Engine> Classifier<E> {
         let tokens = self
             .vit
             .forward(engine, images, depth, &|_| false, nothing)?;
-        let pooled = self.pool(engine, &tokens)?;
-        self.head.forward(engine, &pooled)
-    }
-
-    /// tokens: `[B, N, D]`, the last block's output -> `[B, D]`
-    fn pool(&self, engine: &E, tokens: &E::Tensor) -> Result<E::Tensor> {
         let config = self.vit.config();
-        let patches = |x| {
-            let first = usize::from(config.class_token);
-            let patches = engine.narrow(x, 1, first, config.patches())?;
-            engine.mean(&patches, &[1])
+        let token = if config.class_token && config.final_norm.over_tokens() {
+            Token::Cls
+        } else {
+            Token::MeanPatch
         };
-        match config.final_norm {
-            // The norm treats every token alone, so that the class token's is enough.
-            FinalNorm::Tokens if config.class_token => {
-                let batch = engine.shape(tokens).first().copied().unwrap_or_default();
-                let token = engine.narrow(tokens, 1, 0, 1)?;
-                let token = engine.reshape(&token, &[batch, config.width])?;
-                self.vit.normalise(engine, &token)
-            }
-            FinalNorm::Tokens => patches(&self.vit.normalise(engine, tokens)?),
-            FinalNorm::MeanPatch => self.vit.normalise(engine, &patches(tokens)?),
-        }
+        let pooled = self.vit.pool(engine, &tokens, token, true)?;
+        self.head.forward(engine, &pooled)
     }
 }
 

@@ -1,6 +1,7 @@
 //! A ViT as an [`Encoder`] in plain data.
 
-use super::{FinalNorm, Site, Vit, VitConfig};
+use super::model::NO_POOLER;
+use super::{FinalNorm, Pooler, Site, Vit, VitConfig};
 use crate::engine::{Engine, HostTensor, Result};
 use crate::features::{Encoder, EncoderError, Tap, Token};
 
@@ -22,37 +23,6 @@ impl<E: Engine> VitEncoder<E> {
             shape: self.engine.shape(x),
             data: self.engine.to_f32(x)?,
         })
-    }
-
-    /// x: `[B, N, D]`, any block's output -> `[B, D]` or `[B, 2 D]`
-    fn pool(&self, x: &E::Tensor, token: Token, norm: bool) -> Result<E::Tensor> {
-        let engine = &self.engine;
-        let config = self.vit.config();
-        let over_tokens = norm && config.final_norm == FinalNorm::Tokens;
-        let x = if over_tokens {
-            self.vit.normalise(engine, x)?
-        } else {
-            x.clone()
-        };
-        let cls = || {
-            let first = engine.narrow(&x, 1, 0, 1)?;
-            let shape = engine.shape(&first);
-            engine.reshape(&first, &[shape[0], shape[2]])
-        };
-        let mean_patch = || {
-            let first = usize::from(config.class_token);
-            let mean = engine.mean(&engine.narrow(&x, 1, first, config.patches())?, &[1])?;
-            if norm && config.final_norm == FinalNorm::MeanPatch {
-                self.vit.normalise(engine, &mean)
-            } else {
-                Ok(mean)
-            }
-        };
-        match token {
-            Token::Cls => cls(),
-            Token::MeanPatch => mean_patch(),
-            Token::Concat => engine.cat(&[&cls()?, &mean_patch()?], 1),
-        }
     }
 }
 
@@ -101,7 +71,7 @@ impl<E: Engine> Encoder for VitEncoder<E> {
                 {
                     *output = Some(match tap {
                         Tap::Pooled { token, norm, .. } => {
-                            self.host(&self.pool(x, token, norm)?)?
+                            self.host(&self.vit.pool(engine, x, token, norm)?)?
                         }
                         _ => self.host(x)?,
                     });
@@ -112,10 +82,7 @@ impl<E: Engine> Encoder for VitEncoder<E> {
             .zip(outputs)
             .map(|(&tap, output)| match (tap, output) {
                 (_, Some(output)) => Ok(output),
-                (Tap::Tokens, None) if config.final_norm == FinalNorm::Tokens => {
-                    Ok(self.host(&self.vit.normalise(engine, &last)?)?)
-                }
-                (Tap::Tokens, None) => Ok(self.host(&last)?),
+                (Tap::Tokens, None) => Ok(self.host(&self.vit.normalise(engine, &last)?)?),
                 (_, None) => Err(EncoderError::NoSuchTap {
                     tap,
                     reason: "the forward pass does not reach it",
@@ -132,27 +99,30 @@ pub fn tap_shape(config: &VitConfig, tap: Tap) -> std::result::Result<Vec<usize>
         return refuse("the checkpoint has fewer blocks");
     }
     let tokens = config.tokens();
+    let own_norm = config.final_norm == FinalNorm::MeanPatch;
     Ok(match tap {
-        Tap::Pooled {
-            token: Token::Cls | Token::Concat,
-            ..
-        } if !config.class_token => {
-            return refuse("the checkpoint has no class token");
+        Tap::Pooled { norm: true, .. } if config.final_norm == FinalNorm::None => {
+            return refuse("the checkpoint has no final normalisation");
         }
-        Tap::Pooled {
-            token: Token::Cls | Token::Concat,
-            norm: true,
-            ..
-        } if config.final_norm == FinalNorm::MeanPatch => {
-            return refuse("the checkpoint normalises only the mean of its patch tokens (fc_norm)");
-        }
-        Tap::Pooled {
-            token: Token::Concat,
-            ..
-        } => vec![2 * config.width],
-        Tap::Pooled { .. } => vec![config.width],
+        Tap::Pooled { token, norm, .. } => match (token, config.pooler) {
+            (Token::Cls | Token::Concat, _) if !config.class_token => {
+                return refuse("the checkpoint has no class token");
+            }
+            (Token::Cls | Token::Concat, _) if norm && own_norm => {
+                return refuse(
+                    "the checkpoint normalises only the mean of its patch tokens (fc_norm)",
+                );
+            }
+            (Token::Pooled, None) => return refuse(NO_POOLER),
+            (Token::Pooled, _) if !norm => {
+                return refuse("the checkpoint pools normalised tokens");
+            }
+            (Token::Pooled, Some(Pooler::Projection { width })) => vec![width],
+            (Token::Concat, _) => vec![2 * config.width],
+            (Token::Cls | Token::MeanPatch | Token::Pooled, _) => vec![config.width],
+        },
         Tap::Pixels => return refuse("raw pixels are read without a checkpoint"),
         Tap::Embed | Tap::Block(_) | Tap::Tokens => vec![tokens, config.width],
-        Tap::Attention(_) => vec![config.heads, tokens, tokens],
+        Tap::Attention(layer) => vec![config.heads.of(layer), tokens, tokens],
     })
 }

@@ -12,7 +12,8 @@ use crate::nn::Weights;
 /// (`timm/models/vision_transformer.py`, `init_weights_vit_timm`).
 const STD: f64 = 0.02;
 
-/// Weights of an untrained ViT, a function of the seed alone: matrices, the class token and the
+/// Weights of an untrained ViT of the layers that [`VitConfig::plain`] has, whatever their sizes, a
+/// function of the seed alone: matrices, the class token and the
 /// positions from a normal distribution of standard deviation 0.02 cut at two deviations, biases
 /// zero, norms the identity.
 pub fn random_weights(config: &VitConfig, seed: u64) -> Weights {
@@ -25,7 +26,10 @@ pub fn random_weights(config: &VitConfig, seed: u64) -> Weights {
     if config.class_token {
         normal("cls_token".to_owned(), vec![1, 1, width]);
     }
-    normal("pos_embed".to_owned(), vec![1, config.positions(), width]);
+    if let Some(prefix) = config.positions {
+        let rows = prefix + config.patches();
+        normal("pos_embed".to_owned(), vec![1, rows, width]);
+    }
     normal(
         "patch_embed.proj.weight".to_owned(),
         vec![width, config.channels, patch, patch],
@@ -62,8 +66,8 @@ pub fn random_weights(config: &VitConfig, seed: u64) -> Weights {
         norm(format!("blocks.{block}.norm2"));
     }
     norm(match config.final_norm {
-        FinalNorm::Tokens => "norm".to_owned(),
         FinalNorm::MeanPatch => "fc_norm".to_owned(),
+        _ => "norm".to_owned(),
     });
     constant("patch_embed.proj.bias".to_owned(), width, 0.0);
     for block in 0..config.depth {

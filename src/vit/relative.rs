@@ -1,4 +1,14 @@
-//! Which row of a relative position table belongs to which pair of tokens.
+//! Learned biases of the attention scores: which row of a table belongs to which pair of tokens, and
+//! what the rows make of the scores.
+
+use super::VitConfig;
+use crate::engine::{Engine, Result};
+use crate::nn::{Loader, WeightError};
+
+/// Rows of a table for a grid: one a distance, and three of the class token.
+pub fn table_rows([rows, columns]: [usize; 2]) -> usize {
+    (2 * rows - 1) * (2 * columns - 1) + 3
+}
 
 /// Row of a relative position table for each pair of tokens, a class token and the patches of
 /// `grid` row by row: `[(1 + N)²]`, the query's index outermost.
@@ -24,6 +34,31 @@ pub fn relative_index(grid: [usize; 2]) -> Vec<u32> {
         }));
     }
     index
+}
+
+/// One table: `[(2 h - 1)(2 w - 1) + 3, H]`.
+#[derive(Clone, Debug)]
+pub(super) struct RelativeTable<E: Engine>(E::Tensor);
+
+impl<E: Engine> RelativeTable<E> {
+    pub(super) fn load(
+        loader: &mut Loader<'_, E>,
+        prefix: &str,
+        grid: [usize; 2],
+        heads: usize,
+    ) -> std::result::Result<Self, WeightError> {
+        let name = format!("{prefix}.relative_position_bias_table");
+        Ok(Self(loader.take(&name, &[table_rows(grid), heads])?))
+    }
+
+    /// index: [`relative_index`] of the grid -> `[1, H, N, N]`
+    pub(super) fn bias(&self, engine: &E, config: &VitConfig, index: &[u32]) -> Result<E::Tensor> {
+        let rows = engine.index_select(&self.0, 0, index)?;
+        let heads = engine.shape(&self.0)[1];
+        let tokens = config.tokens();
+        let bias = engine.reshape(&rows, &[1, tokens, tokens, heads])?;
+        engine.permute(&bias, &[0, 3, 1, 2])
+    }
 }
 
 #[cfg(test)]

@@ -73,7 +73,7 @@ fn tables_go_to_stdout_and_everything_else_to_stderr() {
     let said = [
         "plan: knn version 1 on data (24 train + 12 val images, 3 classes)",
         "tiny: block 1 cls norm of 3 x 8 x 8 inputs",
-        "  heads: 1 (a guess: width 64 / 64; --heads tells)",
+        "  heads: 1 (a guess: width 64 / 64; --heads decides)",
         "tiny: 24 of 24 train images encoded",
         "tiny: 12 of 12 val images encoded",
     ];
@@ -312,7 +312,7 @@ fn inspect_accounts_for_every_key() {
     let text = bench.run(&["inspect", "tiny.safetensors"]).ok().stdout;
     for line in [
         "architecture  ViT, 2 blocks x 64 wide, 1 heads, MLP 128, patch 4, 3 x 8 x 8 input",
-        "class token   yes, with a position",
+        "tokens        class, 4 patches; absolute positions of all",
         "keys          30 loaded, 0 left out",
     ] {
         assert!(text.lines().any(|found| found == line), "{line}\n{text}");

@@ -1,7 +1,7 @@
 //! Bad input: exit code 2, one error that names the thing, one hint, and nothing half-written.
 
 use mimbench::engine::HostTensor;
-use mimbench::vit::VitConfig;
+use mimbench::vit::{Heads, VitConfig};
 
 use crate::support::{Bench, CLASSES, Run, headline, noisy_png, shared, tiny};
 
@@ -260,14 +260,14 @@ fn weights_that_are_no_numbers_are_named_with_their_place() {
 fn unknown_keys_are_named_and_left_out_only_on_request() {
     let bench = Bench::new();
     let mut weights = mimbench::vit::random_weights(&tiny(), 1);
-    for key in ["blocks.0.ls1.gamma", "blocks.1.ls1.gamma"] {
+    for key in ["blocks.0.ls3.gamma", "blocks.1.ls3.gamma"] {
         let (shape, data) = (vec![64], vec![1.0; 64]);
         weights.insert(key.to_owned(), HostTensor { shape, data });
     }
     mimbench::checkpoint::save(&bench.path("scaled.safetensors"), &weights).unwrap();
-    let both = ["2 key(s)", "blocks.0.ls1.gamma", "blocks.1.ls1.gamma"];
+    let both = ["2 key(s)", "blocks.0.ls3.gamma", "blocks.1.ls3.gamma"];
     bench.refuses("scaled.safetensors", &[], &both);
-    let one = ["1 key(s)", "blocks.1.ls1.gamma"];
+    let one = ["1 key(s)", "blocks.1.ls3.gamma"];
     bench.refuses(
         "scaled.safetensors",
         &["--ignore-key", "blocks.0.*.gamma"],
@@ -279,7 +279,7 @@ fn unknown_keys_are_named_and_left_out_only_on_request() {
     assert!(
         table
             .stdout
-            .contains("key blocks.0.ls1.gamma left out on request")
+            .contains("key blocks.0.ls3.gamma left out on request")
     );
     let records = bench
         .knn_of(
@@ -290,7 +290,7 @@ fn unknown_keys_are_named_and_left_out_only_on_request() {
     let ignored = &records[0]["subject"]["ignored_keys"];
     assert_eq!(
         ignored,
-        &serde_json::json!(["blocks.0.ls1.gamma", "blocks.1.ls1.gamma"])
+        &serde_json::json!(["blocks.0.ls3.gamma", "blocks.1.ls3.gamma"])
     );
 }
 
@@ -320,7 +320,7 @@ fn heads_are_told_or_divide() {
     bench.refuses("tiny.safetensors", &["--heads", "0"], &["0 heads"]);
     let narrow = VitConfig {
         width: 48,
-        heads: 3,
+        heads: Heads::same(3, 2),
         ..tiny()
     };
     bench.model("narrow.safetensors", &narrow, 1);
@@ -363,7 +363,18 @@ fn a_config_json_that_is_malformed_or_of_another_model_is_refused() {
             "num_heads must be a positive integer",
         ),
         (r#"{"hidden_act": "relu"}"#, "relu"),
-        (r#"{"model_args": {"qk_norm": true}}"#, "model_args.qk_norm"),
+        (
+            r#"{"model_args": {"block_fn": "Parallel"}}"#,
+            "model_args.block_fn",
+        ),
+        (
+            r#"{"model_args": {"qk_norm": true}}"#,
+            "with norms of queries and keys, the weights lack it",
+        ),
+        (
+            r#"{"qkv_bias": false}"#,
+            "without a bias of queries, keys and values",
+        ),
         (
             r#"{"mean": [0.5, "x", 0.5]}"#,
             "mean must be a list of numbers",
@@ -401,8 +412,8 @@ fn a_card_is_strict() {
         &[],
         &["tiny.safetensors", &found, "0000000000"],
     );
-    card("[input]\nsize = [16, 16]\n");
-    bench.refuses("card.toml", &[], &["16 x 16"]);
+    card("[input]\nsize = [18, 16]\n");
+    bench.refuses("card.toml", &[], &["18 x 16", "patches of 4"]);
     bench.write(
         "card.toml",
         "name = \"Card\"\n[file]\npath = \"gone.safetensors\"\n",
@@ -620,7 +631,7 @@ fn a_setting_that_cannot_be_applied_is_refused() {
     }
     let nameless = VitConfig {
         class_token: false,
-        class_position: false,
+        positions: Some(0),
         ..tiny()
     };
     bench.model("tiny.safetensors", &nameless, 1);

@@ -1,106 +1,294 @@
-//! Forward passes against timm and facebookresearch/mae.
+//! Forward passes of every dialect against the code that made its checkpoints.
 
-use std::path::Path;
-use std::process::Command;
+use std::path::{Path, PathBuf};
 
 use mimbench::checkpoint::source::TensorSource;
+use mimbench::checkpoint::{Checkpoint, Dialect, LoadOptions};
+use mimbench::engine::candle::Candle;
+#[cfg(feature = "torch")]
+use mimbench::engine::{Device, torch::Torch};
+use mimbench::engine::{Engine, HostTensor, Precision};
+use mimbench::features::{Encoder, Tap, Token};
+use mimbench::nn::{Loader, TensorStore};
+use mimbench::vit::{FinalNorm, Vit, VitEncoder};
 
-use crate::support::{assert_close, fixture, shared, tensor};
+use crate::support::{fixture, shared, tensor};
 
-/// Goldens that the timm dialect covers. One has no config.json, so that its heads are given.
-const GOLDENS: [(&str, Option<&str>); 9] = [
-    ("timm_vit", None),
-    ("timm_vit_f16", None),
-    ("timm_vit_bf16", None),
-    ("timm_vit_gap_fcnorm", None),
-    ("timm_vit_gap_norm", None),
-    ("timm_vit_heads_from_dim64", None),
-    ("eps_timm_vit_1e-6", None),
-    ("mae_original", None),
-    ("mae_original_finetune_gap", Some("3")),
+/// `max|a-b| <= 2e-5 max(1, max|b|)`.
+const TOLERANCE: f64 = 2e-5;
+
+/// Folders of `goldens` with the dialect each is recognised as. Those without a `config.json` have
+/// what the weights cannot tell in [`told`].
+const GOLDENS: &[(&str, Dialect)] = &[
+    ("beit_original_finetune", Dialect::Beit),
+    ("beit_original_pretrain_shared", Dialect::Beit),
+    ("beit_original_pretrain_shared_abs_prefix", Dialect::Beit),
+    ("beitv2_original_pretrain_cls", Dialect::Beit),
+    ("bootmae_original", Dialect::Bootmae),
+    ("cae_original_encoder", Dialect::Cae),
+    ("cmae_original_backbone", Dialect::Mmpretrain),
+    ("dino_original", Dialect::Dino),
+    ("dinov2_original", Dialect::Dinov2),
+    ("dinov2_original_chunked", Dialect::Dinov2),
+    ("dinov2_original_reg4_swiglu", Dialect::Dinov2),
+    ("dinov3_original", Dialect::Dinov3),
+    ("dinov3_original_swiglu_untied_bf16", Dialect::Dinov3),
+    ("eps_hf_clip_1e-5", Dialect::HfClip),
+    ("eps_hf_vit_1e-12", Dialect::HfVit),
+    ("eps_timm_beit_1e-6", Dialect::TimmBeit),
+    ("eps_timm_clip_1e-5", Dialect::Timm),
+    ("eps_timm_dinov3_1e-5", Dialect::TimmEva),
+    ("eps_timm_vit_1e-6", Dialect::Timm),
+    ("eva02_original_small", Dialect::Eva02),
+    ("eva02_original_sub_ln", Dialect::Eva02),
+    ("hf_beit", Dialect::HfBeit),
+    ("hf_beit_abs", Dialect::HfBeit),
+    ("hf_beit_for_classification_prefix", Dialect::HfBeit),
+    ("hf_beit_shared", Dialect::HfBeit),
+    ("hf_clip_full_model", Dialect::HfClip),
+    ("hf_clip_vision", Dialect::HfClip),
+    ("hf_clip_vision_v5_noprefix", Dialect::HfClip),
+    ("hf_data2vec", Dialect::HfBeit),
+    ("hf_deit", Dialect::HfVit),
+    ("hf_dinov2", Dialect::HfDinov2),
+    ("hf_dinov2_registers", Dialect::HfDinov2),
+    ("hf_dinov2_swiglu", Dialect::HfDinov2),
+    ("hf_dinov3", Dialect::HfDinov3),
+    ("hf_dinov3_gated", Dialect::HfDinov3),
+    ("hf_ijepa", Dialect::HfVit),
+    ("hf_siglip_vision", Dialect::HfSiglip),
+    ("hf_vit", Dialect::HfVit),
+    ("hf_vit_for_classification_prefix", Dialect::HfVit),
+    ("hf_vit_mae_encoder", Dialect::HfVit),
+    ("hf_vit_msn", Dialect::HfVit),
+    ("hf_vit_noqkvbias", Dialect::HfVit),
+    ("hf_vit_v5_native_keys", Dialect::HfVit),
+    ("ibot_original", Dialect::Ibot),
+    ("mae_original", Dialect::Mae),
+    ("mae_original_finetune_gap", Dialect::Mae),
+    ("maskdistill_emulated", Dialect::Maskdistill),
+    ("openai_clip_original", Dialect::Clip),
+    ("openclip_vision_gelu", Dialect::OpenClip),
+    ("openclip_vision_quickgelu_ls", Dialect::OpenClip),
+    ("simmim_original", Dialect::Simmim),
+    ("timm_beit", Dialect::TimmBeit),
+    ("timm_beit_abs_and_rel", Dialect::TimmBeit),
+    ("timm_beit_abs_nols", Dialect::TimmBeit),
+    ("timm_beit_shared", Dialect::TimmBeit),
+    ("timm_beitv2", Dialect::TimmBeit),
+    ("timm_deit3", Dialect::Timm),
+    ("timm_deit_distilled", Dialect::Timm),
+    ("timm_dinov2", Dialect::Timm),
+    ("timm_dinov2_reg4_swiglu", Dialect::Timm),
+    ("timm_dinov3", Dialect::TimmEva),
+    ("timm_dinov3_qkvb", Dialect::TimmEva),
+    ("timm_eva02_base", Dialect::TimmEva),
+    ("timm_eva02_clip", Dialect::TimmEva),
+    ("timm_eva02_small", Dialect::TimmEva),
+    ("timm_eva_giant", Dialect::TimmEva),
+    ("timm_rope_reg1_gap", Dialect::TimmEva),
+    ("timm_vit", Dialect::Timm),
+    ("timm_vit_base_momentum_encoder", Dialect::Moco),
+    ("timm_vit_bf16", Dialect::Timm),
+    ("timm_vit_clip_openclip_gelu", Dialect::Timm),
+    ("timm_vit_f16", Dialect::Timm),
+    ("timm_vit_gap_fcnorm", Dialect::Timm),
+    ("timm_vit_gap_norm", Dialect::Timm),
+    ("timm_vit_heads_from_dim64", Dialect::Timm),
+    ("timm_vit_nocls_avg", Dialect::Timm),
+    ("timm_vit_prefix_compile_backbone", Dialect::Timm),
+    ("timm_vit_prefix_module_model", Dialect::Timm),
+    ("timm_vit_prenorm_quickgelu_clip", Dialect::Timm),
+    ("timm_vit_qknorm_noqkvbias", Dialect::Timm),
+    ("timm_vit_reg4", Dialect::Timm),
+    ("timm_vit_reg4_nocls_gap", Dialect::Timm),
+    ("timm_vit_reg_embed", Dialect::Timm),
+    ("timm_vit_siglip_map", Dialect::Timm),
+    ("timm_vit_student_teacher", Dialect::Timm),
+    ("tinymim_original_lastheads", Dialect::Timm),
 ];
 
-/// Engines that are built in.
-const ENGINES: &[&str] = if cfg!(feature = "torch") {
-    &["candle", "torch"]
-} else {
-    &["candle"]
-};
-
-/// Everything that `features` writes on an engine equals the golden under the same name; returns how many
-/// tensors were compared.
-fn compare(engine: &str, folder: &Path, heads: Option<&str>) -> usize {
-    let out = tempfile::tempdir().unwrap();
-    let out = out.path().join("features.safetensors");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mimbench"));
-    command
-        .args([
-            "features",
-            "--engine",
-            engine,
-            "--quiet",
-            "--layers",
-            "all",
-            "--attention",
-            "--ckpt",
-        ])
-        .arg(folder.join("model.safetensors"))
-        .arg("--pixels")
-        .arg(format!(
-            "{}:r1.pixels",
-            folder.join("input.safetensors").display()
-        ))
-        .arg("--out")
-        .arg(&out);
-    if let Some(heads) = heads {
-        command.args(["--heads", heads]);
-    }
-    let output = command.output().unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let found = TensorSource::open(&out).unwrap();
-    let expected = TensorSource::open(&folder.join("expected.safetensors")).unwrap();
-    let mut compared = 0;
-    for key in expected.entries().keys() {
-        let Some(name) = key.strip_prefix("r1.") else {
-            continue;
-        };
-        // `pooled` is written where it is not one of the others; logits belong to the head.
-        if name == "logits" || (name == "pooled" && !found.entries().contains_key(name)) {
-            continue;
+/// What a user has to say where the keys cannot: these files stand alone.
+fn told(name: &str) -> LoadOptions {
+    let mut options = LoadOptions::default();
+    match name {
+        "dino_original" => options.heads = Some("3".parse().unwrap()),
+        "mae_original_finetune_gap" => {
+            options.heads = Some("3".parse().unwrap());
+            options.dialect = Some(Dialect::Mae);
         }
-        assert_close(
-            &format!("{engine}: {}: {name}", folder.display()),
-            &tensor(&found, name),
-            &tensor(&expected, key),
-        );
-        compared += 1;
+        _ => {}
     }
-    compared
+    options
 }
 
-#[test]
-fn every_layer_and_attention_map() {
-    for engine in ENGINES {
-        for (name, heads) in GOLDENS {
-            let compared = compare(engine, &fixture("goldens").join(name), heads);
-            // embed, tokens, mean_patch, and a block and an attention map a layer.
-            assert!(compared >= 5, "{name}: only {compared} tensors");
-        }
+/// The checkpoint of a golden's folder.
+fn weights(folder: &Path) -> PathBuf {
+    let file = folder.join("model.safetensors");
+    if file.exists() {
+        file
+    } else {
+        folder.join("model.safetensors.index.json")
     }
 }
 
+fn encoder<E: Engine + 'static>(engine: E, checkpoint: &Checkpoint) -> Box<dyn Encoder> {
+    let mut weights = checkpoint.weights();
+    let vit = Vit::load(
+        &mut Loader::frozen(&engine, &mut weights),
+        &checkpoint.config,
+    )
+    .unwrap();
+    assert_eq!(weights.left(), [""; 0], "{}", checkpoint.path.display());
+    Box::new(VitEncoder::new(engine, vit))
+}
+
+/// What a golden's tensor is called here; `None` for what belongs to a head.
+fn tap(checkpoint: &Checkpoint, expected: &TensorSource, of: &str, name: &str) -> Option<Tap> {
+    let config = &checkpoint.config;
+    let last = config.depth - 1;
+    // transformers' CLIP keeps its tokens as the last block leaves them.
+    let raw = expected
+        .entries()
+        .contains_key(&format!("{of}.tokens_post_ln"));
+    let over_tokens = config.final_norm.over_tokens() && !raw;
+    let pooled = |token, norm| {
+        let layer = last;
+        Some(Tap::Pooled { layer, token, norm })
+    };
+    let number = |prefix: &str| name.strip_prefix(prefix)?.parse().ok();
+    if let Some(block) = number("block.") {
+        return Some(Tap::Block(block));
+    }
+    if let Some(block) = number("attn.") {
+        return Some(Tap::Attention(block));
+    }
+    match name {
+        "embed" => Some(Tap::Embed),
+        "tokens" if raw => Some(Tap::Block(last)),
+        "tokens" | "tokens_post_ln" => Some(Tap::Tokens),
+        "tokens_pre_ln" => Some(Tap::Block(last)),
+        "cls" => pooled(Token::Cls, over_tokens),
+        "mean_patch" => pooled(Token::MeanPatch, over_tokens),
+        "pooled" if config.pooler.is_some() => match checkpoint.dialect {
+            // transformers has the distilled DeiT's class token under its own pooler, and CLIP's
+            // before its projection.
+            Dialect::HfVit => None,
+            Dialect::HfClip => pooled(Token::Cls, true),
+            _ => pooled(Token::Pooled, true),
+        },
+        "pooled" if config.final_norm == FinalNorm::MeanPatch => pooled(Token::MeanPatch, true),
+        "pooled" if checkpoint.dialect == Dialect::HfVit => None,
+        "pooled" if config.final_norm == FinalNorm::None => None,
+        "pooled" => pooled(checkpoint.feature.token, true),
+        _ => None,
+    }
+}
+
+/// Compares everything at one resolution; how many tensors, and the worst error in units of the
+/// tolerance's scale.
+fn compare(
+    encoder: &dyn Encoder,
+    checkpoint: &Checkpoint,
+    pixels: &HostTensor,
+    expected: &TensorSource,
+    of: &str,
+) -> (usize, f64) {
+    let prefix = format!("{of}.");
+    let wanted: Vec<_> = expected
+        .entries()
+        .keys()
+        .filter_map(|key| {
+            Some((
+                key,
+                tap(checkpoint, expected, of, key.strip_prefix(&prefix)?)?,
+            ))
+        })
+        .collect();
+    let taps: Vec<Tap> = wanted.iter().map(|(_, tap)| *tap).collect();
+    let found = encoder
+        .encode(&pixels.data, pixels.shape[0], &taps)
+        .unwrap();
+    let mut worst = 0f64;
+    for ((key, _), found) in wanted.iter().zip(found) {
+        let expected = tensor(expected, key);
+        let what = format!("{}: {key}", checkpoint.path.display());
+        assert_eq!(found.shape, expected.shape, "{what}");
+        let largest = expected
+            .data
+            .iter()
+            .fold(1f64, |m, x| m.max(x.abs().into()));
+        let error = found
+            .data
+            .iter()
+            .zip(&expected.data)
+            .fold(0f64, |m, (a, b)| {
+                m.max((f64::from(*a) - f64::from(*b)).abs())
+            })
+            / largest;
+        assert!(error <= TOLERANCE, "{what}: differs by {error:.1e}");
+        assert!(found.data.iter().all(|x| x.is_finite()), "{what}");
+        worst = worst.max(error);
+    }
+    (wanted.len(), worst)
+}
+
+/// Every golden of `goldens` at every resolution it has, on every engine that is built in.
+fn every_golden(goldens: &Path) -> usize {
+    let mut folders = 0;
+    for &(name, dialect) in GOLDENS {
+        let folder = goldens.join(name);
+        if !folder.is_dir() {
+            continue;
+        }
+        folders += 1;
+        let input = TensorSource::open(&folder.join("input.safetensors")).unwrap();
+        let expected = TensorSource::open(&folder.join("expected.safetensors")).unwrap();
+        for of in ["r1", "r2", "r3"] {
+            let Some(pixels) = input.tensor(&format!("{of}.pixels")) else {
+                continue;
+            };
+            let pixels = pixels.unwrap();
+            let options = LoadOptions {
+                input_size: Some([pixels.shape[2], pixels.shape[3]]),
+                ..told(name)
+            };
+            let checkpoint = Checkpoint::open(&weights(&folder), &options)
+                .unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert_eq!(checkpoint.dialect, dialect, "{name}");
+            let mut encoders = vec![("candle", encoder(Candle::new(Precision::F32), &checkpoint))];
+            #[cfg(feature = "torch")]
+            encoders.push((
+                "torch",
+                encoder(
+                    Torch::new(Device::Cpu, Precision::F32).unwrap(),
+                    &checkpoint,
+                ),
+            ));
+            for (engine, encoder) in encoders.drain(..) {
+                let (compared, worst) =
+                    compare(encoder.as_ref(), &checkpoint, &pixels, &expected, of);
+                // embed, tokens, mean_patch, and a block and an attention map a layer.
+                assert!(compared >= 5, "{name}: only {compared} tensors");
+                println!(
+                    "{name:<42} {of} {:<12} {engine:<7} {compared:>2} tensors, worst {worst:.1e}",
+                    dialect.name()
+                );
+            }
+        }
+    }
+    folders
+}
+
 #[test]
-fn the_fixtures_are_the_shared_goldens() {
+fn the_fixtures_agree() {
+    assert!(every_golden(&fixture("goldens")) >= 9);
+}
+
+#[test]
+fn the_shared_goldens_agree() {
     let Some(goldens) = shared("goldens") else {
         return;
     };
-    for engine in ENGINES {
-        for (name, heads) in GOLDENS {
-            compare(engine, &goldens.join(name), heads);
-        }
-    }
+    assert_eq!(every_golden(&goldens), GOLDENS.len());
 }

@@ -2,13 +2,11 @@
 //! AdamW, against timm and PyTorch in f64 (`tests/goldens/engine/generate_vit.py`).
 
 use mimbench::engine::candle::Candle;
-use mimbench::engine::{
-    Activation, AdamW, Engine, HostTensor, Moments, Precision, Targets, Update,
-};
+use mimbench::engine::{AdamW, Engine, HostTensor, Moments, Precision, Targets, Update};
 #[cfg(feature = "torch")]
 use mimbench::engine::{Device, torch::Torch};
-use mimbench::nn::{Loader, Weights};
-use mimbench::vit::{Classifier, FinalNorm, VitConfig, random_classifier_weights};
+use mimbench::nn::{Loader, TensorStore, Weights};
+use mimbench::vit::{Classifier, VitConfig, random_classifier_weights};
 use safetensors::SafeTensors;
 
 use crate::support::fixture;
@@ -18,20 +16,7 @@ const BATCH: usize = 3;
 
 /// The golden's architecture.
 fn config() -> VitConfig {
-    VitConfig {
-        patch_size: 8,
-        grid: [4, 4],
-        channels: 3,
-        width: 48,
-        depth: 3,
-        heads: 3,
-        mlp_width: 192,
-        class_token: true,
-        class_position: true,
-        final_norm: FinalNorm::Tokens,
-        norm_eps: 1e-6,
-        activation: Activation::Gelu,
-    }
+    VitConfig::plain(8, [4, 4], (48, 3, 3))
 }
 
 /// The golden file.
@@ -113,7 +98,7 @@ impl<'a, E: Engine> Model<'a, E> {
         let mut loader = Loader::trainable(engine, &mut weights);
         let classifier = Classifier::load(&mut loader, config, CLASSES).unwrap();
         let parameters = loader.into_parameters();
-        assert!(weights.is_empty());
+        assert_eq!(weights.left(), [""; 0]);
         let images = engine.tensor(images, &[BATCH, 3, 32, 32]).unwrap();
         Self {
             engine,
@@ -243,12 +228,7 @@ fn torch_in_f64_and_f32() {
 #[test]
 fn threads_change_no_bit_of_a_trained_model() {
     // Wide enough that the matrix products take several threads.
-    let config = VitConfig {
-        width: 192,
-        mlp_width: 768,
-        depth: 2,
-        ..config()
-    };
+    let config = VitConfig::plain(8, [4, 4], (192, 2, 3));
     let images: Vec<f32> = (0..BATCH * 3 * 32 * 32)
         .map(|i| (i as f32 * 0.37).sin())
         .collect();

@@ -6,7 +6,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use mimbench::store::{Part, list_parts};
-use mimbench::vit::VitConfig;
+use mimbench::vit::{Heads, VitConfig};
 
 use crate::support::{Bench, Run, curve, noisy_png, tiny};
 
@@ -281,7 +281,7 @@ fn slow() -> Bench {
     let config = VitConfig {
         grid: [12, 12],
         width: 192,
-        heads: 3,
+        heads: Heads::same(3, 4),
         mlp_width: 768,
         depth: 4,
         ..tiny()

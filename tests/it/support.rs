@@ -6,9 +6,9 @@ use std::process::{Command, Output};
 
 use mimbench::checkpoint::save;
 use mimbench::checkpoint::source::TensorSource;
-use mimbench::engine::{Activation, HostTensor};
+use mimbench::engine::HostTensor;
 use mimbench::nn::Weights;
-use mimbench::vit::{FinalNorm, VitConfig, random_weights};
+use mimbench::vit::{VitConfig, random_weights};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -259,18 +259,8 @@ impl Bench {
 /// A ViT of two blocks for 8 x 8 images.
 pub fn tiny() -> VitConfig {
     VitConfig {
-        patch_size: 4,
-        grid: [2, 2],
-        channels: 3,
-        width: 64,
-        depth: 2,
-        heads: 1,
         mlp_width: 128,
-        class_token: true,
-        class_position: true,
-        final_norm: FinalNorm::Tokens,
-        norm_eps: 1e-6,
-        activation: Activation::Gelu,
+        ..VitConfig::plain(4, [2, 2], (64, 2, 1))
     }
 }
 

@@ -1,53 +1,77 @@
-//! Dialects: the names under which each code base saves a ViT.
+//! Dialects: the names under which each code base saves a ViT, and what its code takes for
+//! granted beyond the weights.
 
-mod timm;
-
-use std::collections::BTreeMap;
-use std::path::Path;
+mod clip;
+mod family;
+mod names;
+mod recognise;
+mod transformers;
 
 use serde::{Deserialize, Serialize};
 
-use super::audit::{Audit, AuditLine, Fate};
-use super::pattern::matches;
-use super::source::{Entry, TensorSource};
-use super::{CheckpointError, Choice};
-use crate::nn::Weights;
+use super::rule::Names;
 
-/// The dialects that are known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+pub use family::PositionResize;
+pub(super) use recognise::recognise;
+
+/// The code base whose names a checkpoint has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
 pub enum Dialect {
-    /// timm's `VisionTransformer`; MAE's encoder has the same names.
+    /// timm's VisionTransformer, and what is saved under the same names: DeiT, I-JEPA, SemMAE, TinyMIM
     Timm,
-}
-
-/// What the keys and shapes of a file say about its architecture.
-#[derive(Clone, Debug)]
-pub(super) struct Facts {
-    pub patch_size: usize,
-    pub channels: usize,
-    pub width: usize,
-    pub depth: usize,
-    pub mlp_width: usize,
-    pub class_token: bool,
-    /// Rows of the position table.
-    pub positions: usize,
-    pub fc_norm: bool,
-}
-
-/// What to do with the keys that match a pattern.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Rule {
-    /// Part of the model under a canonical name.
-    Rename {
-        from: &'static str,
-        to: &'static str,
-    },
-    /// Not part of the encoder.
-    Drop {
-        keys: &'static str,
-        reason: &'static str,
-    },
+    /// timm's Beit
+    TimmBeit,
+    /// timm's Eva: EVA-02, DINOv3, ViTs with rotary positions
+    TimmEva,
+    /// facebookresearch/mae
+    Mae,
+    /// ljchang/MILAN
+    Milan,
+    /// OpenDriveLab/maskalign
+    Maskalign,
+    /// facebookresearch/moco-v3
+    Moco,
+    /// facebookresearch/dino
+    Dino,
+    /// bytedance/ibot
+    Ibot,
+    /// microsoft/unilm beit, beit2, and EVA-01
+    Beit,
+    /// microsoft/SimMIM
+    Simmim,
+    /// LightDXY/BootMAE
+    Bootmae,
+    /// Atten4Vis/CAE
+    Cae,
+    /// drkostas/MaskDistill-PyTorch and MEDiC
+    Maskdistill,
+    /// facebookresearch/dinov2
+    Dinov2,
+    /// facebookresearch/dinov3
+    Dinov3,
+    /// baaivision/EVA, EVA-02
+    Eva02,
+    /// mmpretrain, mmselfsup and CMAE
+    Mmpretrain,
+    /// openai/CLIP
+    Clip,
+    /// mlfoundations/open_clip
+    OpenClip,
+    /// transformers' ViT, DeiT, MAE, MSN and I-JEPA
+    HfVit,
+    /// transformers' BEiT and data2vec
+    HfBeit,
+    /// transformers' DINOv2
+    HfDinov2,
+    /// transformers' DINOv3
+    HfDinov3,
+    /// transformers' CLIP
+    HfClip,
+    /// transformers' SigLIP
+    HfSiglip,
+    /// torchvision
+    Torchvision,
 }
 
 impl Dialect {
@@ -55,108 +79,65 @@ impl Dialect {
     pub fn name(self) -> &'static str {
         match self {
             Self::Timm => "timm",
+            Self::TimmBeit => "timm-beit",
+            Self::TimmEva => "timm-eva",
+            Self::Mae => "mae",
+            Self::Milan => "milan",
+            Self::Maskalign => "maskalign",
+            Self::Moco => "moco",
+            Self::Dino => "dino",
+            Self::Ibot => "ibot",
+            Self::Beit => "beit",
+            Self::Simmim => "simmim",
+            Self::Bootmae => "bootmae",
+            Self::Cae => "cae",
+            Self::Maskdistill => "maskdistill",
+            Self::Dinov2 => "dinov2",
+            Self::Dinov3 => "dinov3",
+            Self::Eva02 => "eva02",
+            Self::Mmpretrain => "mmpretrain",
+            Self::Clip => "clip",
+            Self::OpenClip => "open-clip",
+            Self::HfVit => "hf-vit",
+            Self::HfBeit => "hf-beit",
+            Self::HfDinov2 => "hf-dinov2",
+            Self::HfDinov3 => "hf-dinov3",
+            Self::HfClip => "hf-clip",
+            Self::HfSiglip => "hf-siglip",
+            Self::Torchvision => "torchvision",
         }
     }
 
-    /// The dialect of these keys, and the keys that say so.
-    pub(super) fn recognise(entries: &BTreeMap<String, Entry>) -> Option<(Self, Choice)> {
-        timm::recognise(entries).map(|evidence| {
-            let choice = Choice::new("dialect", Self::Timm.name(), &evidence);
-            (Self::Timm, choice)
-        })
-    }
-
-    /// The architecture, from the keys that are not ignored.
-    pub(super) fn facts(
-        self,
-        path: &Path,
-        entries: &BTreeMap<String, Entry>,
-    ) -> Result<Facts, CheckpointError> {
+    /// Its names; DINOv3's in transformers depend on whether its MLP has a gate.
+    pub(super) fn names(self, gated: bool) -> &'static Names {
         match self {
-            Self::Timm => timm::facts(path, entries),
+            Self::Timm
+            | Self::Mae
+            | Self::Milan
+            | Self::Maskalign
+            | Self::Moco
+            | Self::Dino
+            | Self::Ibot => &names::VIT,
+            Self::TimmBeit
+            | Self::TimmEva
+            | Self::Beit
+            | Self::Simmim
+            | Self::Bootmae
+            | Self::Cae => &names::BEIT,
+            Self::Maskdistill => &names::MASKDISTILL,
+            Self::Dinov2 => &names::DINOV2,
+            Self::Dinov3 => &names::DINOV3,
+            Self::Eva02 => &names::EVA02,
+            Self::Mmpretrain => &names::MMPRETRAIN,
+            Self::Clip | Self::OpenClip => &clip::CLIP,
+            Self::HfVit => &transformers::VIT,
+            Self::HfBeit => &transformers::BEIT,
+            Self::HfDinov2 => &transformers::DINOV2,
+            Self::HfDinov3 if gated => &transformers::DINOV3_GATED,
+            Self::HfDinov3 => &transformers::DINOV3,
+            Self::HfClip => &clip::HF_CLIP,
+            Self::HfSiglip => &clip::HF_SIGLIP,
+            Self::Torchvision => &names::TORCHVISION,
         }
-    }
-
-    fn rules(self) -> &'static [Rule] {
-        match self {
-            Self::Timm => timm::RULES,
-        }
-    }
-
-    /// What becomes of every key, by the dialect's rules and the patterns of `ignore`.
-    pub(super) fn audit(self, entries: &BTreeMap<String, Entry>, ignore: &[String]) -> Audit {
-        Audit::new(entries, |key| {
-            self.fate(key, ignore).unwrap_or(Fate::Unknown)
-        })
-    }
-
-    /// Reads the tensors that the audit makes part of the model; unknown keys are an error.
-    pub(super) fn load(
-        self,
-        source: &TensorSource,
-        audit: &Audit,
-    ) -> Result<Weights, CheckpointError> {
-        let unknown: Vec<_> = audit
-            .lines
-            .iter()
-            .filter(|line| line.fate == Fate::Unknown)
-            .map(|line| line.key.clone())
-            .collect();
-        if !unknown.is_empty() {
-            return Err(CheckpointError::UnknownKeys {
-                path: source.path().to_owned(),
-                dialect: self.name(),
-                keys: unknown,
-            });
-        }
-        let mut weights = Weights::default();
-        for AuditLine { key, fate, .. } in &audit.lines {
-            let name = match fate {
-                Fate::Loaded => key,
-                Fate::Renamed { to } => to,
-                Fate::Dropped { .. } | Fate::Ignored { .. } | Fate::Unknown => continue,
-            };
-            let Some(tensor) = source.tensor(key) else {
-                continue;
-            };
-            let tensor = tensor?;
-            if let Some(index) = tensor.data.iter().position(|x| !x.is_finite()) {
-                return Err(CheckpointError::NotFinite {
-                    path: source.path().to_owned(),
-                    name: key.clone(),
-                    value: tensor.data[index],
-                    index,
-                });
-            }
-            weights.insert(name.clone(), tensor);
-        }
-        Ok(weights)
-    }
-
-    fn fate(self, key: &str, ignore: &[String]) -> Option<Fate> {
-        if let Some(pattern) = ignore
-            .iter()
-            .find(|pattern| matches(pattern, key).is_some())
-        {
-            return Some(Fate::Ignored {
-                pattern: pattern.clone(),
-            });
-        }
-        self.rules().iter().find_map(|rule| match rule {
-            Rule::Drop { keys, reason } => matches(keys, key).map(|_| Fate::Dropped {
-                reason: (*reason).to_owned(),
-            }),
-            Rule::Rename { from, to } => matches(from, key).map(|block| {
-                let to = match block {
-                    Some(block) => to.replace("{i}", &block.to_string()),
-                    None => (*to).to_owned(),
-                };
-                if to == key {
-                    Fate::Loaded
-                } else {
-                    Fate::Renamed { to }
-                }
-            }),
-        })
     }
 }

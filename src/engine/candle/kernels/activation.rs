@@ -100,6 +100,8 @@ impl Curve for Gelu {
 struct Gated {
     linear: f32,
     cubic: f32,
+    /// Where the gate is 0 or 1 to f32.
+    far: f32,
 }
 
 /// `x (1 + tanh(u)) / 2 = x σ(2 u)` with `u = sqrt(2 / π) (x + 0.044715 x³)` (PyTorch,
@@ -107,25 +109,28 @@ struct Gated {
 const TANH: Gated = Gated {
     linear: 1.595_769,
     cubic: 0.071_354_814,
+    far: 64.0,
 };
 
 /// OpenAI's CLIP, `clip/model.py`.
 const QUICK: Gated = Gated {
     linear: 1.702,
     cubic: 0.0,
+    far: 64.0,
 };
 
 /// PyTorch, `torch.nn.SiLU`.
 const SILU: Gated = Gated {
     linear: 1.0,
     cubic: 0.0,
+    far: 88.0,
 };
 
 impl Gated {
-    /// `t = min(|x|, 64)`, beyond which the gate is 0 or 1, and `e^-(linear t + cubic t³)`.
+    /// `t = min(|x|, far)` and `e^-(linear t + cubic t³)`.
     #[inline(always)]
     fn decay<S: Simd>(self, simd: S, x: S::f32s) -> (S::f32s, S::f32s) {
-        let t = at_most(simd, simd.abs_f32s(x), 64.0);
+        let t = at_most(simd, simd.abs_f32s(x), self.far);
         let rate = simd.mul_add_e_f32s(
             simd.mul_f32s(t, t),
             simd.splat_f32s(-self.cubic),

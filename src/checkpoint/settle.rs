@@ -1,0 +1,719 @@
+//! What the weights leave open, decided in order: the command line, the card, `config.json`, the
+//! dialect's own defaults.
+
+use std::path::Path;
+
+use super::CheckpointError;
+use super::card::Card;
+use super::config_json::{ConfigJson, Layer};
+use super::dialect::{Dialect, PositionResize};
+use super::facts::{Facts, square_of_table};
+use super::loading::{Choice, Feature, InputFacts, LoadOptions};
+use super::root::unknown;
+use super::rule::Mapping;
+use super::source::TensorSource;
+use crate::engine::Activation;
+use crate::features::Token;
+use crate::nn::WeightError;
+use crate::vit::{FinalNorm, Heads, MlpKind, Rope, VitConfig, table_rows};
+
+/// Side of the input where only rotary positions are used and nothing says another.
+const USUAL_SIDE: usize = 224;
+/// Grid that timm scales rotary positions of EVA-02 and its own ViTs to (`timm/models/eva.py`).
+const USUAL_REFERENCE: usize = 16;
+/// Base of DINOv3's periods (`dinov3/layers/rope_position_encoding.py`).
+const DINOV3_BASE: f64 = 100.0;
+
+/// Rows of the position table before the patches', and the grid it is of.
+pub(super) type Stored = (usize, [usize; 2]);
+
+/// Decides, and keeps what was decided.
+pub(super) struct Settle<'a> {
+    path: &'a Path,
+    card: Option<&'a Card>,
+    json: &'a ConfigJson,
+    options: &'a LoadOptions,
+    pub choices: Vec<Choice>,
+}
+
+impl<'a> Settle<'a> {
+    pub(super) fn new(
+        path: &'a Path,
+        card: Option<&'a Card>,
+        json: &'a ConfigJson,
+        options: &'a LoadOptions,
+    ) -> Self {
+        Self {
+            path,
+            card,
+            json,
+            options,
+            choices: Vec::new(),
+        }
+    }
+
+    fn chose(&mut self, field: &str, value: impl ToString, from: impl ToString) {
+        self.choices.push(Choice::new(field, value, from));
+    }
+
+    /// A choice that nothing confirms; `flag` decides it.
+    fn assumed(&mut self, field: &str, value: impl ToString, from: impl ToString, flag: &str) {
+        let choice = Choice::new(field, value, from);
+        self.choices.push(Choice {
+            flag: Some(flag.to_owned()),
+            ..choice
+        });
+    }
+
+    fn unclear(&self, reason: String, hint: &'static str) -> CheckpointError {
+        CheckpointError::Architecture {
+            path: self.path.to_owned(),
+            reason,
+            hint,
+        }
+    }
+
+    fn missing(&self, name: &str) -> CheckpointError {
+        CheckpointError::Weight {
+            path: self.path.to_owned(),
+            source: WeightError::Missing {
+                name: name.to_owned(),
+            },
+        }
+    }
+
+    /// The first of what was told, in order, and a default; noted.
+    fn first<T: serde::Serialize>(
+        &mut self,
+        field: &str,
+        told: [(Option<T>, &str); 3],
+        default: (T, String),
+        flag: &str,
+    ) -> T {
+        let told = told
+            .into_iter()
+            .find_map(|(value, from)| Some((value?, from)));
+        let shown = |value: &T| {
+            let text = serde_json::to_string(value).unwrap_or_default();
+            text.trim_matches('"').to_owned()
+        };
+        match told {
+            Some((value, from)) => {
+                self.chose(field, shown(&value), from);
+                value
+            }
+            None => {
+                let (value, why) = default;
+                self.assumed(field, shown(&value), why, flag);
+                value
+            }
+        }
+    }
+
+    /// Whose names the keys are.
+    pub(super) fn dialect(
+        &mut self,
+        recognised: Option<(Dialect, String)>,
+        source: &TensorSource,
+    ) -> Result<Dialect, CheckpointError> {
+        let told = [
+            (self.options.dialect, "--dialect"),
+            (self.card.and_then(|card| card.model.dialect), "card"),
+        ];
+        let told = told
+            .into_iter()
+            .find_map(|(told, from)| Some((told?, from.to_owned())));
+        let (dialect, from) = match told.or(recognised) {
+            Some(found) => found,
+            None if source
+                .entries()
+                .keys()
+                .any(|key| key.ends_with("class_embedding")) =>
+            {
+                return Err(self.unclear(
+                    "openai/CLIP and open_clip share these keys, and their activations differ (QuickGELU, erf GELU)".to_owned(),
+                    "--dialect clip or --dialect open-clip tells; open_clip_config.json beside the file would",
+                ));
+            }
+            None => return Err(unknown(source)),
+        };
+        self.chose("dialect", dialect.name(), from);
+        Ok(dialect)
+    }
+
+    /// The architecture at the resolution of the file, where its position tables end, and how they
+    /// are brought to another.
+    pub(super) fn config(
+        &mut self,
+        facts: &Facts,
+        mapping: &Mapping,
+        dialect: Dialect,
+    ) -> Result<(VitConfig, Stored, PositionResize), CheckpointError> {
+        self.check_json(facts)?;
+        let (rope, rope_from) = self.rope(facts, dialect);
+        let dinov3 = matches!(rope, Some(Rope::Normalised { .. }));
+        let family = dialect.family(
+            facts.registers > 0 && (dinov3 || facts.class_token),
+            facts.norm_pre,
+        );
+        let of_dialect = format!("default of {}", dialect.name());
+        if rope.is_none() && facts.positions.is_none() && facts.table_rows.is_none() {
+            return Err(self.missing("pos_embed"));
+        }
+        // CLIP's patch projection has no bias, and a norm follows it; every other one has.
+        if !facts.patch_bias && !facts.norm_pre {
+            return Err(self.missing("patch_embed.proj.bias"));
+        }
+        let stored = self.stored(facts)?;
+        let heads = self.heads(facts, dinov3)?;
+        let model = self.card.map(|card| &card.model);
+        let norm_eps = self.first(
+            "norm_eps",
+            [
+                (self.options.norm_eps, "--norm-eps"),
+                (model.and_then(|model| model.norm_eps), "card"),
+                (self.json.norm_eps, "config.json"),
+            ],
+            (family.norm_eps, of_dialect.clone()),
+            "--norm-eps",
+        );
+        if !(norm_eps.is_finite() && norm_eps > 0.0) {
+            return Err(self.unclear(
+                format!("norm_eps is {norm_eps}"),
+                "it is a small positive number such as 1e-6",
+            ));
+        }
+        let gate = matches!(facts.mlp, MlpKind::Gated { .. });
+        let activation = if gate && dialect != Dialect::HfDinov3 {
+            self.chose("activation", "silu", "the gate of its MLP");
+            Activation::Silu
+        } else {
+            let default = if gate {
+                Activation::Silu
+            } else {
+                family.activation
+            };
+            self.first(
+                "activation",
+                [
+                    (self.options.activation, "--activation"),
+                    (model.and_then(|model| model.activation), "card"),
+                    (self.json.activation, "config.json"),
+                ],
+                (default, of_dialect.clone()),
+                "--activation",
+            )
+        };
+        if let Some(rope) = rope {
+            self.chose("rope", rope.to_string(), rope_from);
+        }
+        let resize = match self.options.position_resize {
+            Some(resize) => resize,
+            None => model
+                .and_then(|model| model.position_resize)
+                .unwrap_or(family.resize),
+        };
+        let config = VitConfig {
+            patch_size: facts.patch_size,
+            patch_bias: facts.patch_bias,
+            grid: stored.1,
+            channels: facts.channels,
+            width: facts.width,
+            depth: facts.depth,
+            heads,
+            mlp: facts.mlp,
+            mlp_width: facts.mlp_width,
+            activation,
+            class_token: facts.class_token,
+            distillation_token: facts.distillation_token,
+            registers: facts.registers,
+            positions: facts.positions.map(|_| stored.0),
+            relative_bias: facts.relative_bias,
+            rope,
+            norm_pre: facts.norm_pre,
+            qkv_bias: facts.qkv_bias,
+            qk_norm: facts.qk_norm,
+            attention_norm: facts.attention_norm,
+            layer_scale: facts.layer_scale,
+            final_norm: self.final_norm(facts, mapping, dialect)?,
+            pooler: facts.pooler,
+            norm_eps,
+        };
+        if config.relative_bias.is_some() && (!config.class_token || config.prefix() != 1) {
+            return Err(self.unclear(
+                "it has tables of relative positions, and its prefix is not one class token"
+                    .to_owned(),
+                "no code base is known whose tables have rows for other tokens",
+            ));
+        }
+        Ok((config, stored, resize))
+    }
+
+    /// Refuses a `config.json` of another checkpoint.
+    fn check_json(&self, facts: &Facts) -> Result<(), CheckpointError> {
+        let told = [
+            ("width", self.json.width, facts.width),
+            ("depth", self.json.depth, facts.depth),
+            ("patch size", self.json.patch_size, facts.patch_size),
+            ("channels", self.json.channels, facts.channels),
+        ];
+        for (what, said, found) in told {
+            if let Some(said) = said.filter(|&said| said != found) {
+                return Err(self.unclear(
+                    format!("config.json says {what} {said}, the weights have {found}"),
+                    "the config.json belongs to another checkpoint: move one of the two",
+                ));
+            }
+        }
+        for (layer, said) in &self.json.layers {
+            let found = match layer {
+                Layer::QkvBias => facts.qkv_bias,
+                Layer::QkNorm => facts.qk_norm,
+                Layer::NormPre => facts.norm_pre,
+                Layer::Scale => facts.layer_scale,
+                Layer::ClassToken => facts.class_token,
+                Layer::Registers => facts.registers > 0,
+                Layer::AbsolutePositions => facts.positions.is_some(),
+                Layer::RelativeBias => facts.relative_bias.is_some(),
+            };
+            if found != *said {
+                let [has, lack] = if found {
+                    ["have", "without"]
+                } else {
+                    ["lack", "with"]
+                };
+                return Err(self.unclear(
+                    format!(
+                        "config.json describes a model {lack} {}, the weights {has} it",
+                        layer.name()
+                    ),
+                    "tensors were lost, or the config.json belongs to another checkpoint",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Rotary positions, which leave no trace in most files, and who says so.
+    fn rope(&self, facts: &Facts, dialect: Dialect) -> (Option<Rope>, String) {
+        let json = self.json;
+        let no_positions = facts.positions.is_none() && facts.relative_bias.is_none();
+        let dinov3 = |base| Rope::Normalised { base, bf16: false };
+        let axial = || {
+            let (reference, from) = match (json.rope_reference, facts.rope_reference) {
+                (Some(reference), _) => (reference, "config.json"),
+                (None, Some(reference)) => (reference, "the table in the file"),
+                (None, None) => (
+                    [USUAL_REFERENCE; 2],
+                    "timm's usual grid; ref_feat_shape in config.json tells",
+                ),
+            };
+            (Some(Rope::Axial { reference }), from.to_owned())
+        };
+        match dialect {
+            Dialect::Dinov3 => {
+                let bf16 = facts.periods == Some(true);
+                let rope = Rope::Normalised { base: None, bf16 };
+                (Some(rope), "rope_embed.periods".to_owned())
+            }
+            Dialect::HfDinov3 => {
+                let base = json.rope_base.unwrap_or(DINOV3_BASE);
+                (Some(dinov3(Some(base))), "dialect".to_owned())
+            }
+            Dialect::Eva02 => axial(),
+            Dialect::TimmEva => {
+                let gate = matches!(facts.mlp, MlpKind::Gated { .. });
+                let named = |part: &str| {
+                    json.architecture
+                        .as_deref()
+                        .is_some_and(|name| name.contains(part))
+                };
+                let like_dinov3 = no_positions && facts.class_token && facts.registers > 0;
+                if json.rope == Some(false) {
+                    (None, String::new())
+                } else if named("dinov3") || like_dinov3 {
+                    let base = json.rope_base.unwrap_or(DINOV3_BASE);
+                    (
+                        Some(dinov3(Some(base))),
+                        "registers and no positions".to_owned(),
+                    )
+                } else if json.rope == Some(true)
+                    || no_positions
+                    || (gate && facts.relative_bias.is_none())
+                {
+                    axial()
+                } else {
+                    (None, String::new())
+                }
+            }
+            _ => (None, String::new()),
+        }
+    }
+
+    /// Height and width of the input in pixels, where something says it, and what does.
+    fn told_size(&self) -> Option<([usize; 2], &'static str)> {
+        let card = self.card.and_then(|card| card.input.size);
+        let told = [
+            (self.options.input_size, "--input-size"),
+            (card, "card"),
+            (self.json.image_size, "config.json"),
+        ];
+        told.into_iter()
+            .find_map(|(size, from)| Some((size?, from)))
+    }
+
+    /// Patches along each side of an input.
+    fn grid_of(&self, size: [usize; 2], facts: &Facts) -> Result<[usize; 2], CheckpointError> {
+        let [height, width] = size;
+        let p = facts.patch_size;
+        if height == 0 || width == 0 || height % p != 0 || width % p != 0 {
+            return Err(self.unclear(
+                format!(
+                    "an input of {height} x {width} pixels is no whole number of patches of {p}"
+                ),
+                "correct --input-size, or the input size of the card or config.json",
+            ));
+        }
+        Ok([height / p, width / p])
+    }
+
+    /// The grid that the file's position tables are of, and how many prefix tokens have a row in
+    /// the absolute one.
+    fn stored(&self, facts: &Facts) -> Result<Stored, CheckpointError> {
+        let prefix = usize::from(facts.class_token)
+            + usize::from(facts.distillation_token)
+            + facts.registers;
+        if facts.positions.is_none() && facts.table_rows.is_none() {
+            // Nothing in the file is of a grid.
+            let (size, _) = self.told_size().unwrap_or(([USUAL_SIDE; 2], ""));
+            return Ok((0, self.grid_of(size, facts)?));
+        }
+        let mut prefixes = match facts.positions {
+            Some(_) => vec![prefix, usize::from(facts.class_token), 0],
+            None => vec![0],
+        };
+        prefixes.dedup();
+        let fits = |prefix: usize, [h, w]: [usize; 2]| {
+            facts.positions.is_none_or(|rows| rows == prefix + h * w)
+                && facts
+                    .table_rows
+                    .is_none_or(|rows| rows == table_rows([h, w]))
+        };
+        let reading = |grid: [usize; 2]| {
+            let prefix = prefixes.iter().find(|&&prefix| fits(prefix, grid));
+            prefix.map(|&prefix| (prefix, grid))
+        };
+        // What the model was built with, where something says it; else a square.
+        let rows = facts.positions.or(facts.table_rows).unwrap_or_default();
+        if let Some(size @ [height, width]) = self.json.image_size {
+            return reading(self.grid_of(size, facts)?).ok_or_else(|| {
+                self.unclear(
+                    format!(
+                        "{rows} positions do not fit the {height} x {width} input of config.json in patches of {}",
+                        facts.patch_size
+                    ),
+                    "the config.json belongs to another checkpoint: move one of the two; --input-size asks for another size",
+                )
+            });
+        }
+        let square = |&prefix: &usize| {
+            let grid = match (facts.positions, facts.table_rows) {
+                (Some(rows), _) => [rows.checked_sub(prefix)?.isqrt(); 2],
+                (None, rows) => square_of_table(rows?)?,
+            };
+            (grid[0] > 0 && fits(prefix, grid)).then_some((prefix, grid))
+        };
+        let mut readings: Vec<Stored> = prefixes.iter().filter_map(square).collect();
+        if let Some(size) = self.card.and_then(|card| card.input.size) {
+            readings.extend(reading(self.grid_of(size, facts)?));
+        }
+        if readings.is_empty()
+            && let Some(size) = self.options.input_size
+        {
+            readings.extend(reading(self.grid_of(size, facts)?));
+        }
+        readings.dedup();
+        match readings[..] {
+            [reading] => Ok(reading),
+            [] => Err(self.unclear(
+                match self.told_size() {
+                    Some(([height, width], from)) => format!(
+                        "{rows} positions are neither a square grid nor that of the {height} x {width} input of {from} in patches of {}",
+                        facts.patch_size
+                    ),
+                    None => format!("{rows} positions are no square grid"),
+                },
+                "give the input size of the weights in a card: [input] size = [height, width]",
+            )),
+            _ => Err(self.unclear(
+                format!("{rows} positions can be read as a square grid or as that of the card"),
+                "a config.json beside the file with image_size tells what the model was built with",
+            )),
+        }
+    }
+
+    /// The grid of the input that is asked for: the file's, where nothing says another.
+    pub(super) fn input_grid(
+        &mut self,
+        facts: &Facts,
+        stored: [usize; 2],
+    ) -> Result<[usize; 2], CheckpointError> {
+        match self.told_size() {
+            Some((size, from)) => {
+                let grid = self.grid_of(size, facts)?;
+                let [height, width] = size;
+                self.chose("input", format!("{height} x {width}"), from);
+                Ok(grid)
+            }
+            None => {
+                let [height, width] = stored.map(|side| side * facts.patch_size);
+                let value = format!("{height} x {width}");
+                if facts.positions.is_none() && facts.table_rows.is_none() {
+                    self.assumed("input", value, "the usual size", "--input-size");
+                } else {
+                    self.chose("input", value, "the position table");
+                }
+                Ok(stored)
+            }
+        }
+    }
+
+    /// Notes that position tables are brought to another grid.
+    pub(super) fn resized(
+        &mut self,
+        config: &VitConfig,
+        from: [usize; 2],
+        to: [usize; 2],
+        resize: PositionResize,
+    ) {
+        let mut methods = Vec::new();
+        if config.positions.is_some() {
+            methods.push(resize.absolute().name());
+        }
+        if config.relative_bias.is_some() {
+            methods.push(resize.table().name());
+        }
+        if methods.is_empty() {
+            return;
+        }
+        let ([h, w], [to_h, to_w]) = (from, to);
+        let value = format!(
+            "{}: {h} x {w} -> {to_h} x {to_w}, {}",
+            resize.name(),
+            methods.join(" and ")
+        );
+        if self.options.position_resize.is_some() {
+            self.chose("position_resize", value, "--position-resize");
+        } else {
+            self.assumed(
+                "position_resize",
+                value,
+                "the dialect's own way",
+                "--position-resize",
+            );
+        }
+    }
+
+    fn final_norm(
+        &mut self,
+        facts: &Facts,
+        mapping: &Mapping,
+        dialect: Dialect,
+    ) -> Result<FinalNorm, CheckpointError> {
+        if let Some(norm) = facts.final_norm {
+            return Ok(norm);
+        }
+        let segmentation = mapping
+            .dropped
+            .values()
+            .any(|reason| reason.contains("segmentation"));
+        if segmentation {
+            self.chose(
+                "final norm",
+                "none",
+                "the backbone of a segmentation network",
+            );
+            Ok(FinalNorm::None)
+        } else if dialect == Dialect::HfBeit {
+            self.chose("final norm", "none", "mean pooling without its pooler");
+            Ok(FinalNorm::None)
+        } else {
+            Err(self.missing("norm.weight"))
+        }
+    }
+
+    fn heads(&mut self, facts: &Facts, dinov3: bool) -> Result<Heads, CheckpointError> {
+        // Heads by width of published ViTs: timm's and open_clip's configurations.
+        const KNOWN: [(usize, usize); 11] = [
+            (192, 3),
+            (384, 6),
+            (512, 8),
+            (768, 12),
+            (1024, 16),
+            (1152, 16),
+            (1280, 16),
+            (1408, 16),
+            (1536, 24),
+            (1664, 16),
+            (4096, 32),
+        ];
+        let (width, depth) = (facts.width, facts.depth);
+        let same = |heads: usize| Heads::same(heads, 1);
+        let of_width = |head: usize| (head > 0).then(|| same(width / head));
+        let known = match (dinov3, width) {
+            (true, 1280) => Some(20),
+            _ => KNOWN
+                .into_iter()
+                .find(|&(known, _)| known == width)
+                .map(|(_, heads)| heads),
+        };
+        let card = self.card.and_then(|card| card.model.heads.clone());
+        let json = self
+            .json
+            .heads
+            .map(same)
+            .or(self.json.head_width.and_then(of_width));
+        let json = json.map(|heads| match self.json.last_heads {
+            Some(last) => {
+                let heads = heads.over(depth).unwrap_or(heads);
+                heads.with_last(last)
+            }
+            None => heads,
+        });
+        let (heads, from, flag) = if let Some(heads) = self.options.heads.clone() {
+            (heads, "--heads".to_owned(), None)
+        } else if let Some(heads) = card {
+            (heads, "card".to_owned(), None)
+        } else if let Some(heads) = json {
+            (heads, "config.json".to_owned(), None)
+        } else if let Some((heads, name)) = &facts.heads {
+            (same(*heads), name.clone(), None)
+        } else if let Some(heads) = known {
+            let from = format!("the published ViTs of width {width}");
+            (same(heads), from, Some("--heads"))
+        } else if width.is_multiple_of(64) {
+            let from = format!("a guess: width {width} / 64");
+            (same(width / 64), from, Some("--heads"))
+        } else {
+            return Err(self.unclear(
+                format!(
+                    "width {width} is no multiple of 64, so the number of heads cannot be guessed"
+                ),
+                "--heads H, or a card or config.json beside the file, tells it",
+            ));
+        };
+        let Some(heads) = heads.over(depth) else {
+            return Err(self.unclear(
+                format!(
+                    "{} numbers of heads ({from}) for {depth} blocks",
+                    heads.iter().count()
+                ),
+                "give one number for every block, or one a block as in 6x11,12",
+            ));
+        };
+        if let Some(wrong) = heads.iter().find(|&n| n == 0 || !width.is_multiple_of(n)) {
+            return Err(self.unclear(
+                format!("{wrong} heads ({from}) do not divide the width {width}"),
+                "the number of heads is in the training code or the paper",
+            ));
+        }
+        if let Some((told, name)) = &facts.heads
+            && heads.uniform() != Some(*told)
+        {
+            return Err(self.unclear(
+                format!("{name} has {told} heads, {from} says {heads}"),
+                "leave the number of heads out: the weights tell it",
+            ));
+        }
+        match flag {
+            Some(flag) => self.assumed("heads", &heads, from, flag),
+            None => self.chose("heads", &heads, from),
+        }
+        Ok(heads)
+    }
+
+    /// What is known of the input.
+    pub(super) fn input(
+        &mut self,
+        vit: &VitConfig,
+        dialect: Dialect,
+        facts: &Facts,
+    ) -> Result<InputFacts, CheckpointError> {
+        let card = self.card.map(|card| &card.input);
+        let size = vit.input_size();
+        let fits = |values: &Vec<f32>| values.len() == vit.channels;
+        let statistics = dialect.statistics(facts, self.json.architecture.as_deref());
+        let (mean, std, why) = if vit.channels == 3 {
+            let (mean, std) = statistics.values();
+            let why = format!("{}, usual for {}", statistics.name(), dialect.name());
+            (mean.to_vec(), std.to_vec(), why)
+        } else {
+            let half = vec![0.5; vit.channels];
+            (half.clone(), half, "by default".to_owned())
+        };
+        const FLAG: &str = "--set input.normalise, or a card";
+        let mean = self.first(
+            "mean",
+            [
+                (card.and_then(|input| input.mean.clone()), "card"),
+                (self.json.mean.clone(), "config.json"),
+                (None, ""),
+            ],
+            (mean, why.clone()),
+            FLAG,
+        );
+        let std = self.first(
+            "std",
+            [
+                (card.and_then(|input| input.std.clone()), "card"),
+                (self.json.std.clone(), "config.json"),
+                (None, ""),
+            ],
+            (std, why),
+            FLAG,
+        );
+        if !fits(&mean) || !fits(&std) || std.iter().any(|&x| !(x.is_finite() && x > 0.0)) {
+            return Err(self.unclear(
+                format!(
+                    "mean {mean:?} and std {std:?} do not fit {} input channels",
+                    vit.channels
+                ),
+                "give one finite mean and one positive std a channel",
+            ));
+        }
+        let crop = self.json.crop_ratio.filter(|&ratio| ratio > 0.0);
+        Ok(InputFacts {
+            size,
+            channels: vit.channels,
+            resize: card
+                .and_then(|input| input.resize)
+                .or_else(|| crop.map(|ratio| (size[0].min(size[1]) as f64 / ratio) as usize)),
+            interpolation: card
+                .and_then(|input| input.interpolation)
+                .or(self.json.interpolation),
+            mean,
+            std,
+        })
+    }
+
+    /// The feature the checkpoint is evaluated by.
+    pub(super) fn feature(&mut self, vit: &VitConfig) -> Feature {
+        let norm = vit.final_norm != FinalNorm::None;
+        let of = |token| Feature { token, norm };
+        let (feature, from) = if let Some(feature) = self.card.and_then(|card| card.feature) {
+            (feature, "card")
+        } else if vit.final_norm == FinalNorm::MeanPatch {
+            (of(Token::MeanPatch), "fc_norm")
+        } else if self.json.mean_pooling == Some(true) {
+            (of(Token::MeanPatch), "config.json")
+        } else if vit.class_token {
+            (of(Token::Cls), "class token")
+        } else {
+            (of(Token::MeanPatch), "no class token")
+        };
+        let norm = if feature.norm { "norm" } else { "raw" };
+        let value = format!("{} {norm}", feature.token.name());
+        self.assumed("feature", value, from, "--set task.feature");
+        feature
+    }
+}

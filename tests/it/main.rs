@@ -18,5 +18,6 @@ mod images;
 mod knn;
 mod protocol;
 mod scenes;
+mod sources;
 mod store;
 mod support;

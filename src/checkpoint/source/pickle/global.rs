@@ -46,7 +46,7 @@ pub(super) enum Rebuild {
     Other,
 }
 
-const SAVE_STATE: &str = "where you trust the file, in Python: torch.save({k: v for k, v in torch.load(FILE, weights_only=False)[\"model\"].items()}, NEW), with the key that its weights are under";
+const SAVE_STATE: &str = "where you trust the file, in Python: x = torch.load(FILE, weights_only=False); torch.save(x[\"model\"], NEW), with the key that the weights are under, and .state_dict() where they are a module";
 const SAVE_MODULE: &str = "where you trust the file, in Python: torch.save(torch.load(FILE, weights_only=False).state_dict(), NEW)";
 const HOSTILE: &str = "no checkpoint needs it, and loading the file in Python may run it: get the weights from somewhere else";
 

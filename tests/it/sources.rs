@@ -346,12 +346,25 @@ fn archives_that_lie_are_refused() {
     files.refused(&arrays, &[".npz"]);
     files.refused(&Zip::new().entry("a", b"").end(), &["without data.pkl"]);
     files.refused(&Zip::new().end(), &["without data.pkl"]);
-    // The storage's bytes are claimed to be the pickle's.
+    // The storage is claimed to be where the pickle is.
     let mut overlapping = around().entry("r/data/0", &[0; 16]).end();
     let named = |bytes: &[u8], name: &[u8]| bytes.windows(name.len()).rposition(|x| x == name);
     let offset = named(&overlapping, b"r/data/0").unwrap() - 4;
     overlapping[offset..offset + 4].fill(0);
     files.refused(&overlapping, &["another name for r/data/0"]);
+    // An entry inside another's bytes.
+    let mut inner = Zip::new().entry("r/data/1", &[0; 16]);
+    let both = ["0", "1"].map(|key| rebuilt(&storage("FloatStorage", key, 4), "0", "4", "1"));
+    let [one, two] = both.map(|pickle| pickle[..pickle.len() - 1].to_vec());
+    let pickle = [b"(".to_vec(), one, two, b"t.".to_vec()].concat();
+    let mut outer = Zip::new()
+        .entry("r/data.pkl", &pickle)
+        .entry("r/data/0", &inner.bytes);
+    let offset = (outer.bytes.len() - inner.bytes.len()) as u32;
+    inner.directory[42..46].copy_from_slice(&offset.to_le_bytes());
+    outer.directory.extend(&inner.directory);
+    outer.count += 1;
+    files.refused(&outer.end(), &["zip entries 0 and 1 overlap"]);
     for offset in [fine.len() as u32, u32::MAX - 1] {
         let mut outside = fine.clone();
         let at = named(&outside, b"r/data/0").unwrap() - 4;

@@ -109,8 +109,6 @@ def dtypes():
     return {str(dtype).removeprefix("torch."): (tensor * 3).to(dtype) for dtype in types}
 
 
-
-
 state = training()
 write("zip.pth", state, flat(state))
 write("legacy.pth", state, flat(state), _use_new_zipfile_serialization=False)
@@ -127,7 +125,7 @@ write("list.pth", [views_["tail"], {"a": views_["column"]}], {
 })
 write("tensor.pth", views_["tail"], {"0": views_["tail"]})
 
-# Types whose numbers are in no safetensors file, or not as they are; only `plain` is compared.
+# Types whose numbers are in no safetensors file, or not as they are; `plain` and `parameter` are compared.
 parameter = torch.nn.Parameter(torch.randn(2))
 parameter.note = "kept with the parameter"
 write("unusual.pth", collections.OrderedDict(

@@ -15,13 +15,59 @@ pub enum CheckpointError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The file has another format.
-    #[error("{} is not a safetensors file: {found}", path.display())]
-    NotSafetensors {
+    /// The file has a format that no weights come in.
+    #[error("{} is not a checkpoint file: {found}", path.display())]
+    NotCheckpoint {
         /// The file.
         path: PathBuf,
         /// What it looks like.
         found: &'static str,
+        /// What to do about it.
+        hint: &'static str,
+    },
+    /// A checkpoint in several files is opened by a name that none of them has.
+    #[error("{} is not there; {} is", path.display(), index.display())]
+    OnlyIndex {
+        /// The file that was asked for.
+        path: PathBuf,
+        /// The index beside it.
+        index: PathBuf,
+    },
+    /// An index and the files that it names contradict each other.
+    #[error("{}: {reason}", path.display())]
+    Index {
+        /// The index.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A pickle names something that is no part of weights.
+    #[error("{} asks Python for {name}, which is not needed to hold weights", path.display())]
+    Global {
+        /// The file.
+        path: PathBuf,
+        /// Module and name.
+        name: String,
+        /// What to do about it.
+        hint: &'static str,
+    },
+    /// A file that asks for more than any checkpoint needs.
+    #[error("{} holds too many {what}", path.display())]
+    Excessive {
+        /// The file.
+        path: PathBuf,
+        /// Of what there are too many.
+        what: &'static str,
+    },
+    /// A file of PyTorch's of a kind that is not read.
+    #[error("{} cannot be read: {reason}", path.display())]
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        reason: String,
+        /// What to do about it.
+        hint: &'static str,
     },
     /// The header or the extent of the data is wrong.
     #[error("{} is damaged: {reason}", path.display())]
@@ -171,9 +217,20 @@ impl CheckpointError {
     /// What to do next.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Read { .. } => "a .safetensors file is needed, or for --ckpt a card (.toml)".to_owned(),
-            Self::NotSafetensors { .. } => {
-                "in Python: safetensors.torch.save_file(state_dict, \"model.safetensors\")".to_owned()
+            Self::Read { .. } => {
+                "a safetensors file, a PyTorch file or the index of a checkpoint in several files is needed, or for --ckpt a card (.toml)".to_owned()
+            }
+            Self::NotCheckpoint { hint, .. }
+            | Self::Global { hint, .. }
+            | Self::Unsupported { hint, .. } => (*hint).to_owned(),
+            Self::OnlyIndex { index, .. } => {
+                format!("the checkpoint is in several files: give {}", index.display())
+            }
+            Self::Index { .. } => {
+                "download the index and every file that it names again, from one revision".to_owned()
+            }
+            Self::Excessive { .. } => {
+                "in Python, where you trust the file: save its state dict alone".to_owned()
             }
             Self::Damaged { .. } => "download or copy it again and compare the sizes".to_owned(),
             Self::Card { .. } => {

@@ -19,5 +19,6 @@ mod knn;
 mod positions;
 mod protocol;
 mod scenes;
+mod sources;
 mod store;
 mod support;

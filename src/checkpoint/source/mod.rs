@@ -1,14 +1,29 @@
-//! Named tensors in a file, before anything is known about the model.
+//! Named tensors in one or several files, before anything is known about the model.
+//!
+//! What a file is, its contents say. Tensors are read from a memory map when they are asked for,
+//! and their pages let go afterwards, so that one tensor at a time is in memory.
 
+mod convert;
+mod element;
+mod format;
+mod mapped;
+mod members;
+mod pickle;
 mod safetensors;
+mod sharded;
+mod torch_legacy;
+mod torch_zip;
+mod view;
+mod zip;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
-
-use half::{bf16, f16};
 
 use super::CheckpointError;
 use crate::engine::HostTensor;
+use format::Format;
+use mapped::Mapped;
 
 /// Element types that become weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +38,16 @@ pub enum Float {
     Bf16,
 }
 
+impl Float {
+    fn size(self) -> usize {
+        match self {
+            Self::F64 => 8,
+            Self::F32 => 4,
+            Self::F16 | Self::Bf16 => 2,
+        }
+    }
+}
+
 /// Where one tensor's bytes are.
 #[derive(Clone, Debug)]
 pub struct Entry {
@@ -32,85 +57,132 @@ pub struct Entry {
     pub dtype: String,
     /// Dimensions.
     pub shape: Vec<usize>,
-    range: std::ops::Range<usize>,
+    /// Which of the files.
+    file: usize,
+    /// From the first element to the last, in bytes.
+    range: Range<usize>,
+    /// Elements from one to the next along each axis, where rows do not simply follow each other.
+    strides: Option<Box<[usize]>>,
 }
 
-/// When a file was last written to, and its length then.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Written(u64, Option<std::time::SystemTime>);
-
-impl Written {
-    fn of(path: &Path) -> Result<Self, CheckpointError> {
-        let metadata = std::fs::metadata(path).map_err(|source| CheckpointError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
-        Ok(Self(metadata.len(), metadata.modified().ok()))
-    }
+/// What was found in one file or in several.
+#[derive(Debug, Default)]
+struct Contents {
+    entries: BTreeMap<String, Entry>,
+    others: Vec<String>,
 }
 
-/// A checkpoint file's tensors, read when asked for.
+/// A checkpoint's tensors, read when asked for.
 #[derive(Debug)]
 pub struct TensorSource {
     path: PathBuf,
-    map: memmap2::Mmap,
-    opened: Written,
-    entries: BTreeMap<String, Entry>,
+    /// Which tensor is in which file, where there are several.
+    index: Option<Mapped>,
+    /// Files with tensors, sorted by name.
+    files: Vec<Mapped>,
+    contents: Contents,
 }
 
+/// What a folder's weights are called, in the order in which transformers looks for them
+/// (`transformers/modeling_utils.py`, `_get_resolved_checkpoint_files`).
+const IN_A_FOLDER: [&str; 4] = [
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+];
+
 impl TensorSource {
-    /// Opens a file and checks its header against its length.
+    /// Opens a safetensors file, a file that `torch.save` or `torch.jit.save` wrote, the index
+    /// (`*.index.json`) of a checkpoint in several files, or a folder with one of those under its
+    /// usual name. Names, types and extents are checked; nothing in a file is executed.
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
-        safetensors::open(path)
+        let file = Mapped::open(&weights(path)?)?;
+        let (index, files, contents) = match Format::of(file.bytes()) {
+            Ok(Format::Index) => {
+                let (contents, files) = sharded::read(&file)?;
+                (Some(file), files, contents)
+            }
+            _ => {
+                let contents = read_file(&file)?;
+                (None, vec![file], contents)
+            }
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            index,
+            files,
+            contents,
+        })
     }
 
-    /// The file.
+    /// What was opened: a file or a folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// An error if the file was written to since it was opened.
+    /// Every file that was read: the index, where there is one, and those with tensors.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.index.iter().chain(&self.files).map(Mapped::path)
+    }
+
+    /// An error if one of the files was written to since it was opened.
     pub fn check_unchanged(&self) -> Result<(), CheckpointError> {
-        if Written::of(&self.path)? == self.opened {
-            Ok(())
-        } else {
-            Err(CheckpointError::Changed {
-                path: self.path.clone(),
-            })
-        }
+        let mut files = self.index.iter().chain(&self.files);
+        files.try_for_each(Mapped::check_unchanged)
     }
 
     /// Keys and what is stored under them, sorted by key.
     pub fn entries(&self) -> &BTreeMap<String, Entry> {
-        &self.entries
+        &self.contents.entries
     }
 
-    /// blake3 of the whole file, hexadecimal.
+    /// Names of what the file holds beside tensors: numbers, arguments, optimizer settings. What
+    /// holds no tensor is named as a whole.
+    pub fn others(&self) -> &[String] {
+        &self.contents.others
+    }
+
+    /// blake3 of the file, hexadecimal. Of a checkpoint in several files: blake3 of the 32-byte
+    /// hashes of the files with tensors, in the order of their names; the index, which says
+    /// nothing that the files do not, is left out.
     pub fn blake3(&self) -> String {
-        blake3::hash(&self.map).to_hex().to_string()
+        let hash = match (&self.index, self.files.as_slice()) {
+            (None, [file]) => file.blake3(),
+            (_, files) => {
+                let mut hasher = blake3::Hasher::new();
+                for file in files {
+                    hasher.update(file.blake3().as_bytes());
+                }
+                hasher.finalize()
+            }
+        };
+        hash.to_hex().to_string()
     }
 
     /// The tensor under `name` in f32; half precision and f64 are converted, not refused.
     pub fn tensor(&self, name: &str) -> Option<Result<HostTensor, CheckpointError>> {
-        let entry = self.entries.get(name)?;
-        let bytes = &self.map[entry.range.clone()];
-        let data: Vec<f32> = match entry.float {
-            Some(Float::F64) => chunks(bytes, f64::from_le_bytes)
-                .map(|x| x as f32)
-                .collect(),
-            Some(Float::F32) => chunks(bytes, f32::from_le_bytes).collect(),
-            Some(Float::F16) => chunks(bytes, f16::from_le_bytes).map(f16::to_f32).collect(),
-            Some(Float::Bf16) => chunks(bytes, bf16::from_le_bytes)
-                .map(bf16::to_f32)
-                .collect(),
-            None => {
-                return Some(Err(CheckpointError::Dtype {
-                    path: self.path.clone(),
-                    name: name.to_owned(),
-                    dtype: entry.dtype.clone(),
-                }));
-            }
+        let entry = self.contents.entries.get(name)?;
+        let file = self.files.get(entry.file)?;
+        let Some(float) = entry.float else {
+            return Some(Err(CheckpointError::Dtype {
+                path: file.path().to_owned(),
+                name: name.to_owned(),
+                dtype: entry.dtype.clone(),
+            }));
         };
+        let mut data = Vec::with_capacity(entry.shape.iter().product());
+        match &entry.strides {
+            None => file.read(entry.range.clone(), |piece| {
+                convert::append(float, piece, &mut data);
+            }),
+            Some(strides) => {
+                let bytes = &file.bytes()[entry.range.clone()];
+                let gathered = view::gather(bytes, float.size(), &entry.shape, strides);
+                convert::append(float, &gathered, &mut data);
+                file.let_go(entry.range.clone());
+            }
+        }
         Some(Ok(HostTensor {
             shape: entry.shape.clone(),
             data,
@@ -118,10 +190,30 @@ impl TensorSource {
     }
 }
 
-fn chunks<const N: usize, T>(bytes: &[u8], read: impl Fn([u8; N]) -> T) -> impl Iterator<Item = T> {
-    bytes
-        .as_chunks::<N>()
-        .0
-        .iter()
-        .map(move |chunk| read(*chunk))
+/// The file that `path` means.
+fn weights(path: &Path) -> Result<PathBuf, CheckpointError> {
+    if path.is_dir() {
+        let mut named = IN_A_FOLDER.iter().map(|name| path.join(name));
+        return named
+            .find(|path| path.is_file())
+            .ok_or_else(|| format::DIRECTORY.at(path));
+    }
+    let index = path.with_added_extension("index.json");
+    if !path.exists() && index.is_file() {
+        return Err(CheckpointError::OnlyIndex {
+            path: path.to_owned(),
+            index,
+        });
+    }
+    Ok(path.to_owned())
+}
+
+/// What is in a file that holds tensors itself.
+fn read_file(file: &Mapped) -> Result<Contents, CheckpointError> {
+    match Format::of(file.bytes()).map_err(|foreign| foreign.at(file.path()))? {
+        Format::Safetensors => safetensors::read(file),
+        Format::Index => Err(format::INDEX.at(file.path())),
+        Format::Zip => torch_zip::read(file),
+        Format::Pickle => torch_legacy::read(file),
+    }
 }

@@ -1,44 +1,35 @@
 //! The safetensors format, through its own crate, which bounds the header and rejects overlaps.
 
-use std::fs::File;
-use std::path::Path;
-
 use ::safetensors::{Dtype, SafeTensors};
+use serde::de::IgnoredAny;
 
-use super::{CheckpointError, Entry, Float, TensorSource, Written};
+use super::mapped::Mapped;
+use super::members::Members;
+use super::{CheckpointError, Contents, Entry, Float};
 
-pub(super) fn open(path: &Path) -> Result<TensorSource, CheckpointError> {
-    let read = |source| CheckpointError::Read {
-        path: path.to_owned(),
-        source,
+pub(super) fn read(file: &Mapped) -> Result<Contents, CheckpointError> {
+    let bytes = file.bytes();
+    let damaged = |reason| CheckpointError::Damaged {
+        path: file.path().to_owned(),
+        reason,
     };
-    let file = File::open(path).map_err(read)?;
-    if file.metadata().map_err(read)?.is_dir() {
-        return Err(read(std::io::ErrorKind::IsADirectory.into()));
-    }
-    let opened = Written::of(path)?;
-    // SAFETY: the map is read-only, and whoever reads weights through it asks afterwards whether
-    // the file was written to meanwhile (`check_unchanged`).
-    #[expect(unsafe_code, reason = "a memory map")]
-    let map = unsafe { memmap2::Mmap::map(&file) }.map_err(read)?;
-    if let Some(found) = other_format(&map) {
-        return Err(CheckpointError::NotSafetensors {
-            path: path.to_owned(),
-            found,
-        });
-    }
-    let header = header_end(&map);
-    let tensors = SafeTensors::deserialize(&map).map_err(|error| CheckpointError::Damaged {
-        path: path.to_owned(),
-        reason: match header {
-            Some(end) if end > map.len() as u64 => format!(
+    let header = header_end(bytes);
+    let tensors = SafeTensors::deserialize(bytes).map_err(|error| {
+        damaged(match header {
+            Some(end) if end > bytes.len() as u64 => format!(
                 "the header claims {end} bytes and the file has {}",
-                map.len()
+                bytes.len()
             ),
             _ => error.to_string(),
-        },
+        })
     })?;
-    let base = map.as_ptr() as usize;
+    let header = header
+        .and_then(|end| usize::try_from(end).ok())
+        .and_then(|end| bytes.get(8..end))
+        .unwrap_or_default();
+    serde_json::from_slice::<Members<IgnoredAny>>(header)
+        .map_err(|error| damaged(error.to_string()))?;
+    let base = bytes.as_ptr() as usize;
     let entries = tensors
         .iter()
         .map(|(name, view)| {
@@ -53,16 +44,16 @@ pub(super) fn open(path: &Path) -> Result<TensorSource, CheckpointError> {
                 },
                 dtype: format!("{:?}", view.dtype()),
                 shape: view.shape().to_vec(),
+                file: 0,
                 range: start..start + view.data().len(),
+                strides: None,
             };
             (name.to_owned(), entry)
         })
         .collect();
-    Ok(TensorSource {
-        path: path.to_owned(),
-        map,
-        opened,
+    Ok(Contents {
         entries,
+        others: Vec::new(),
     })
 }
 
@@ -70,18 +61,4 @@ pub(super) fn open(path: &Path) -> Result<TensorSource, CheckpointError> {
 fn header_end(bytes: &[u8]) -> Option<u64> {
     let length = bytes.first_chunk::<8>()?;
     u64::from_le_bytes(*length).checked_add(8)
-}
-
-/// What the file is when its first bytes say that it is something else.
-fn other_format(bytes: &[u8]) -> Option<&'static str> {
-    match bytes {
-        [] => Some("it is empty"),
-        [b'P', b'K', 3, 4, ..] => Some("it is a zip archive, as torch.save writes"),
-        [0x80, 2..=5, ..] if bytes.get(8) != Some(&b'{') => Some("it is a Python pickle"),
-        [b'v', b'e', b'r', b's', b'i', b'o', b'n', ..] => {
-            Some("it is a git LFS pointer: run git lfs pull")
-        }
-        _ if bytes.get(8) != Some(&b'{') => Some("it has no safetensors header"),
-        _ => None,
-    }
 }

@@ -1,0 +1,96 @@
+//! What `torch.save` writes since PyTorch 1.6, and TorchScript archives: a zip archive with a
+//! pickle and one entry a storage.
+//!
+//! `torch/serialization.py`, `_save` and `_load`; `caffe2/serialize/inline_container.cc` for the
+//! names of the entries.
+
+use std::ops::Range;
+
+use super::format::{Foreign, NPZ, OTHER_ZIP};
+use super::mapped::Mapped;
+use super::pickle::{Fault, Root, unpickle};
+use super::zip::Archive;
+use super::{CheckpointError, Contents};
+
+const OBJECT: &str = "/data.pkl";
+
+pub(super) fn read(file: &Mapped) -> Result<Contents, CheckpointError> {
+    let bytes = file.bytes();
+    let at = |fault: Fault| fault.at(file.path());
+    let archive = Archive::open(bytes).map_err(at)?;
+    let folder = folder(&archive)
+        .map_err(at)?
+        .map_err(|foreign| foreign.at(file.path()))?;
+    contents(bytes, &archive, folder).map_err(at)
+}
+
+fn contents(bytes: &[u8], archive: &Archive<'_>, folder: &str) -> Result<Contents, Fault> {
+    if let Some(order) = archive.range(&format!("{folder}/byteorder"))?
+        && &bytes[order] != b"little"
+    {
+        return Err(Fault::Unsupported {
+            reason: "its numbers are big-endian".to_owned(),
+            hint: "load and save it again with PyTorch on a little-endian computer",
+        });
+    }
+    let object = archive
+        .range(&format!("{folder}{OBJECT}"))?
+        .unwrap_or_default();
+    let (found, _) = unpickle(&bytes[object.clone()])?;
+    let mut taken = vec![(object, "data.pkl")];
+    let mut storages = Vec::new();
+    for root in &found.roots {
+        let range = storage(archive, folder, root)?;
+        taken.push((range.clone(), &root.key));
+        storages.push(range);
+    }
+    taken.sort_by_key(|(range, _)| (range.start, range.end));
+    if let Some([(_, a), (_, b)]) = taken
+        .array_windows()
+        .find(|[(before, _), (after, _)]| before.end > after.start)
+    {
+        return Err(Fault::Damaged(format!(
+            "its zip entries {a} and {b} overlap"
+        )));
+    }
+    found.contents(&storages, bytes.len())
+}
+
+/// Where a storage's bytes lie.
+fn storage(archive: &Archive<'_>, folder: &str, root: &Root) -> Result<Range<usize>, Fault> {
+    let key = root.key.escape_debug();
+    let Some(range) = archive.range(&format!("{folder}/data/{}", root.key))? else {
+        return Err(Fault::Damaged(format!("the storage data/{key} is missing")));
+    };
+    match root.bytes {
+        Some(bytes) if bytes <= range.len() => Ok(range),
+        _ => Err(Fault::Damaged(format!(
+            "the storage data/{key} has {} bytes, {} elements do not fit",
+            range.len(),
+            root.elements
+        ))),
+    }
+}
+
+/// The folder inside the archive that everything is in.
+fn folder<'a>(archive: &Archive<'a>) -> Result<Result<&'a str, Foreign>, Fault> {
+    let mut folders = archive.names().filter_map(|name| {
+        let folder = name.strip_suffix(OBJECT)?;
+        (!folder.contains('/')).then_some(folder)
+    });
+    let inside = |end: &str| archive.names().any(|name| name.ends_with(end));
+    match (folders.next(), folders.next()) {
+        (Some(folder), None) => Ok(Ok(folder)),
+        (Some(one), Some(other)) => Err(Fault::Damaged(format!(
+            "its zip archive holds {}{OBJECT} as well as {}{OBJECT}",
+            one.escape_debug(),
+            other.escape_debug()
+        ))),
+        (None, _) if inside("/model.json") => Err(Fault::Unsupported {
+            reason: "it is a TorchScript archive from before PyTorch 1.4".to_owned(),
+            hint: "in Python: torch.save(torch.jit.load(FILE).state_dict(), NEW)",
+        }),
+        (None, _) if inside(".npy") => Ok(Err(NPZ)),
+        (None, _) => Ok(Err(OTHER_ZIP)),
+    }
+}

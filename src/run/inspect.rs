@@ -81,13 +81,7 @@ fn describe(out: &mut String, checkpoint: &Checkpoint) {
         line(&choice.field, format!("{} ({})", choice.value, choice.from));
     }
     for published in &checkpoint.published {
-        line(
-            "published",
-            format!(
-                "{} {} ({})",
-                published.measure, published.value, published.citation
-            ),
-        );
+        line("published", published.to_string());
     }
 }
 

@@ -1,5 +1,6 @@
 //! Checkpoint cards: what a checkpoint is, where it comes from, and what weights cannot tell.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -29,6 +30,8 @@ pub struct Card {
     pub feature: Option<Feature>,
     /// Licence of the weights.
     pub licence: Option<String>,
+    /// What a reader must know before the numbers are compared or the weights are looked for.
+    pub note: Option<String>,
     /// Numbers others published for this checkpoint.
     #[serde(default)]
     pub published: Vec<Published>,
@@ -40,8 +43,12 @@ pub struct Card {
 pub struct CardFile {
     /// Relative to the card.
     pub path: PathBuf,
-    /// Where they can be had.
+    /// The file itself, for download.
     pub url: Option<String>,
+    /// A page that offers the file or explains it.
+    pub page: Option<String>,
+    /// `owner/name` on the Hugging Face hub, or `owner/name/file`.
+    pub hf: Option<String>,
     /// Hash of the file, hexadecimal; checked when given.
     pub blake3: Option<String>,
 }
@@ -82,12 +89,86 @@ pub struct CardInput {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Published {
-    /// What was measured, as in `knn top1`.
-    pub measure: String,
-    /// The value, in the unit it was published in.
+    /// What was measured.
+    pub measure: PublishedMeasure,
+    /// The value, percent.
     pub value: f64,
+    /// Epochs of pre-training, where the source says them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<u32>,
+    /// Images of the pre-training in the source's words, where it says them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
     /// Paper and table, or repository and file.
     pub citation: String,
+    /// What the number hides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// What published numbers measure; on ImageNet-1K where no dataset is named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum PublishedMeasure {
+    /// Accuracy of nearest neighbours over frozen features.
+    #[serde(rename = "knn top1")]
+    KnnTop1,
+    /// Nearest neighbours on Imagenette.
+    #[serde(rename = "imagenette knn top1")]
+    ImagenetteKnnTop1,
+    /// The same, five guesses.
+    #[serde(rename = "imagenette knn top5")]
+    ImagenetteKnnTop5,
+    /// Nearest neighbours on Imagewoof.
+    #[serde(rename = "imagewoof knn top1")]
+    ImagewoofKnnTop1,
+    /// The same, five guesses.
+    #[serde(rename = "imagewoof knn top5")]
+    ImagewoofKnnTop5,
+    /// Accuracy of a linear classifier over frozen features.
+    #[serde(rename = "linear top1")]
+    LinearTop1,
+    /// Accuracy after training the whole network with labels.
+    #[serde(rename = "finetune top1")]
+    FinetuneTop1,
+    /// The same on CIFAR-100.
+    #[serde(rename = "cifar100 finetune top1")]
+    Cifar100FinetuneTop1,
+    /// The same on Stanford Cars.
+    #[serde(rename = "cars finetune top1")]
+    CarsFinetuneTop1,
+    /// The same on iNaturalist 2019.
+    #[serde(rename = "inaturalist19 finetune top1")]
+    Inaturalist19FinetuneTop1,
+    /// Mean intersection over union on ADE20K, UperNet, the whole network trained.
+    #[serde(rename = "ade20k miou")]
+    Ade20kMiou,
+    /// Average precision of boxes on COCO, the whole network trained.
+    #[serde(rename = "coco box ap")]
+    CocoBoxAp,
+    /// Average precision of masks on COCO, the whole network trained.
+    #[serde(rename = "coco mask ap")]
+    CocoMaskAp,
+}
+
+/// The name that cards use.
+impl fmt::Display for PublishedMeasure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
+/// Measure, value, source, and what tells the number from others of its kind.
+impl fmt::Display for Published {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} ({}", self.measure, self.value, self.citation)?;
+        if let Some(epochs) = self.epochs {
+            write!(f, "; {epochs} epochs")?;
+        }
+        for words in self.data.iter().chain(&self.note) {
+            write!(f, "; {words}")?;
+        }
+        write!(f, ")")
+    }
 }
 
 impl Card {
@@ -97,16 +178,67 @@ impl Card {
             path: path.to_owned(),
             source,
         })?;
-        toml::from_str(&text).map_err(|error| CheckpointError::Card {
+        let unusable = |reason: String| CheckpointError::Card {
             path: path.to_owned(),
-            reason: error.to_string().trim_end().to_owned(),
+            reason,
+        };
+        let card: Self = toml::from_str(&text)
+            .map_err(|error| unusable(error.to_string().trim_end().to_owned()))?;
+        match card
+            .published
+            .iter()
+            .find(|p| !(0.0..=100.0).contains(&p.value))
+        {
+            Some(published) => Err(unusable(format!(
+                "published {} is {}; it is in percent",
+                published.measure, published.value
+            ))),
+            None => Ok(card),
+        }
+    }
+
+    /// The weights named by the card that lies at `card`; an error that says where to get them
+    /// and where to put them, where they are absent.
+    pub fn weights(&self, card: &Path) -> Result<PathBuf, CheckpointError> {
+        let path = card.with_file_name(&self.file.path);
+        if path.exists() {
+            return Ok(path);
+        }
+        Err(CheckpointError::Absent {
+            path: std::path::absolute(&path).unwrap_or(path),
+            card: card.to_owned(),
+            places: self.file.places(),
+            note: self.note.clone(),
         })
+    }
+
+    /// Whether `weights` is what the card at `card` describes: the file it names, or the same
+    /// file converted to another format.
+    pub fn describes(&self, card: &Path, weights: &Path) -> bool {
+        let named = card.with_file_name(&self.file.path);
+        // The parent of a bare file name is empty, and an empty path is no folder.
+        let folder = |path: &Path| Path::new(".").join(path.parent()?).canonicalize().ok();
+        named.file_stem() == weights.file_stem()
+            && folder(&named).is_some_and(|named| folder(weights) == Some(named))
+    }
+}
+
+impl CardFile {
+    /// Addresses, the most direct first.
+    fn places(&self) -> Vec<String> {
+        let hub = self.hf.as_ref().map(|name| format!("hf://{name}"));
+        [self.url.clone(), hub, self.page.clone()]
+            .into_iter()
+            .flatten()
+            .collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Card;
+    use std::path::Path;
+
+    use super::{Card, PublishedMeasure};
     use crate::vit::Heads;
 
     #[test]
@@ -119,6 +251,23 @@ mod tests {
             .unwrap();
         let card: Card = toml::from_str(text).unwrap();
         assert_eq!(card.model.heads, Some(Heads::same(12, 1)));
-        assert_eq!(card.published[0].value, 73.9);
+        assert_eq!(card.file.places().len(), 3);
+        let published = &card.published[0];
+        assert_eq!(published.measure, PublishedMeasure::KnnTop1);
+        assert_eq!(
+            published.to_string(),
+            "knn top1 73.92 (MEDiC, table 1; 300 epochs; IN1K; k = 20)"
+        );
+    }
+
+    #[test]
+    fn a_card_describes_its_file_in_any_format() {
+        let card: Card = toml::from_str("name = \"x\"\n[file]\npath = \"x.pth\"\n").unwrap();
+        let describes = |weights| card.describes(Path::new("src/x.toml"), Path::new(weights));
+        assert!(describes("src/x.pth"));
+        assert!(describes("src/x.safetensors"));
+        assert!(describes("src/../src/x.pth"));
+        assert!(!describes("src/y.pth"));
+        assert!(!describes("tests/x.pth"));
     }
 }

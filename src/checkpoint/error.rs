@@ -1,6 +1,6 @@
 //! What can be wrong with a checkpoint, its card or its `config.json`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::nn::WeightError;
 
@@ -84,6 +84,18 @@ pub enum CheckpointError {
         path: PathBuf,
         /// What is wrong, with its line.
         reason: String,
+    },
+    /// The weights that a card names are not there.
+    #[error("{} is not there; {} names it", path.display(), card.display())]
+    Absent {
+        /// Where the weights belong, from the root.
+        path: PathBuf,
+        /// The card.
+        card: PathBuf,
+        /// Addresses, the most direct first.
+        places: Vec<String>,
+        /// The card's note.
+        note: Option<String>,
     },
     /// The file's contents are not what the card says.
     #[error("{} has blake3 {found}, its card says {expected}", path.display())]
@@ -213,6 +225,26 @@ fn listed(keys: &[String]) -> String {
     text
 }
 
+/// Where to get the weights of a card, and where to put them.
+fn absent_hint(path: &Path, places: &[String], note: Option<&str>) -> String {
+    let mut hint = match places {
+        [] => format!(
+            "the card knows no address; weights put at {} are used",
+            path.display()
+        ),
+        places => format!(
+            "get it from {} and put it at {}",
+            places.join(" or "),
+            path.display()
+        ),
+    };
+    if let Some(note) = note {
+        hint.push_str(". ");
+        hint.push_str(note);
+    }
+    hint
+}
+
 impl CheckpointError {
     /// What to do next.
     pub fn hint(&self) -> Option<String> {
@@ -236,6 +268,9 @@ impl CheckpointError {
             Self::Card { .. } => {
                 "checkpoints/README.md lists every field of a card".to_owned()
             }
+            Self::Absent {
+                path, places, note, ..
+            } => absent_hint(path, places, note.as_deref()),
             Self::Checksum { .. } => {
                 "this is another file than the card describes: fetch the right one or correct [file] blake3".to_owned()
             }

@@ -297,7 +297,7 @@ impl Opened {
 fn resolve(path: &Path) -> Result<(PathBuf, Option<Card>), CheckpointError> {
     Ok(if path.extension().is_some_and(|x| x == "toml") {
         let card = Card::read(path)?;
-        (path.with_file_name(&card.file.path), Some(card))
+        (card.weights(path)?, Some(card))
     } else {
         let card_path = path.with_extension("toml");
         let card = card_path
@@ -305,7 +305,7 @@ fn resolve(path: &Path) -> Result<(PathBuf, Option<Card>), CheckpointError> {
             .then(|| Card::read(&card_path))
             .transpose()?;
         if let Some(card) = &card
-            && card.file.path.file_name() != path.file_name()
+            && !card.describes(&card_path, path)
         {
             let named = card.file.path.display();
             return Err(CheckpointError::Card {

@@ -78,13 +78,7 @@ fn describe(out: &mut String, checkpoint: &Checkpoint) {
         line(&choice.field, choice.to_string());
     }
     for published in &checkpoint.published {
-        line(
-            "published",
-            format!(
-                "{} {} ({})",
-                published.measure, published.value, published.citation
-            ),
-        );
+        line("published", published.to_string());
     }
 }
 

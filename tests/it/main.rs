@@ -9,6 +9,7 @@
 
 mod architecture;
 mod bench;
+mod cards;
 mod command_line;
 mod conformance;
 mod faults;

@@ -14,6 +14,8 @@ mod conformance;
 mod faults;
 mod goldens;
 mod gradients;
+#[cfg(feature = "hub")]
+mod hub;
 mod images;
 mod knn;
 mod protocol;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use ureq::config::RedirectAuthHeaders;
 use ureq::http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, ETAG, LOCATION, RANGE};
 use ureq::http::{HeaderMap, HeaderName, Response};
+use ureq::tls::{RootCerts, TlsConfig};
 use ureq::typestate::WithoutBody;
 use ureq::{Agent, Body, RequestBuilder};
 
@@ -43,9 +44,12 @@ pub(super) struct Client<'a> {
 
 impl<'a> Client<'a> {
     pub(super) fn new(settings: &'a HubSettings, reference: &'a HubReference) -> Self {
+        // Many clusters reach the network through a proxy with a certificate of their own.
+        let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier);
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .redirect_auth_headers(RedirectAuthHeaders::SameHost)
+            .tls_config(tls.build())
             .user_agent(concat!("mimbench/", env!("CARGO_PKG_VERSION")))
             .timeout_resolve(Some(PATIENCE))
             .timeout_connect(Some(PATIENCE))

@@ -23,7 +23,7 @@ const CONFIGS: [&str; 2] = ["config.json", "open_clip_config.json"];
 /// How the name of a list of shards ends.
 const INDEX: &str = ".index.json";
 
-/// Bytes of the longest list of shards that is read; that of a model of 1,000 shards has 20 MB.
+/// Bytes of the longest list of shards that is read: a line a tensor, and ViTs have hundreds.
 const INDEX_LIMIT: u64 = 64 << 20;
 
 /// Who is told what is being downloaded.

@@ -79,7 +79,7 @@ fn the_hub_is_refused_where_it_is_not_built_in() {
         &[],
         &["hf://owner/name", "without the hub"],
     );
-    bench.refuses("hf://owner/..", &[], &["no repository"]);
+    bench.refuses("hf://owner/..", &[], &["not the name of a repository"]);
     let inspected = bench.run(&["inspect", "hf://owner/name/a.bin"]);
     inspected.refused(&["without the hub"]);
     assert!(inspected.stderr.contains("hf download owner/name a.bin"));

@@ -16,6 +16,11 @@ use mimbench::data::OpenOptions;
 use mimbench::engine::{Activation, Compute, EngineKind, Precision};
 use mimbench::error::Error;
 use mimbench::features::{Observer, PassOptions};
+#[cfg(not(feature = "hub"))]
+use mimbench::hub::HubError;
+use mimbench::hub::HubReference;
+#[cfg(feature = "hub")]
+use mimbench::hub::{self, HubSettings};
 use mimbench::plan::{DataRequest, KnnPlan, RunOptions, default_store, input_spec};
 use mimbench::report::{Record, csv, curve_table, full_table, headline_table, terminal};
 use mimbench::run::bench::{BenchOptions, Work};
@@ -43,7 +48,11 @@ pub fn knn(args: KnnArgs) -> Outcome {
         args.compute.quiet,
         |compute, terminal| {
             let options = run_options(compute, &args.compute, &args.store);
-            let subjects = run::knn::open(&args.ckpt, &load)?;
+            let mut ckpts = Vec::new();
+            for ckpt in &args.ckpt {
+                ckpts.push(fetched(ckpt, terminal)?);
+            }
+            let subjects = run::knn::open(&ckpts, &load)?;
             let plan = KnnPlan::new(protocol, &data, subjects, options)?;
             evaluate(&plan, &args.store, terminal)
         },
@@ -77,7 +86,7 @@ pub fn features(args: FeaturesArgs) -> Outcome {
         &args.compute.engine,
         args.compute.quiet,
         |compute, terminal| {
-            let mut checkpoint = Checkpoint::open(&args.ckpt, &load)?;
+            let mut checkpoint = Checkpoint::open(&fetched(&args.ckpt, terminal)?, &load)?;
             let source = match (args.images, args.pixels) {
                 (Some(folder), _) => {
                     PixelSource::Images(folder, input_spec(&checkpoint, &InputSection::default())?)
@@ -118,7 +127,8 @@ pub fn features(args: FeaturesArgs) -> Outcome {
 
 pub fn inspect(args: InspectArgs) -> Outcome {
     let load = load_options(args.load);
-    let inspection = run::inspect::inspect(&args.file, &load)?;
+    let file = fetched(&args.file, &mut Terminal::new(false))?;
+    let inspection = run::inspect::inspect(&file, &load)?;
     if args.json {
         print(&format!("{:#}\n", run::inspect::json(&inspection)))?;
     } else {
@@ -176,6 +186,26 @@ pub fn bench(args: BenchArgs) -> Outcome {
         }
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Where a checkpoint is on this machine: `hf://...` is brought to the hub's cache.
+fn fetched(ckpt: &Path, terminal: &mut Terminal) -> Result<PathBuf, Error> {
+    let hub = |text: &&str| text.starts_with(HubReference::SCHEME);
+    let Some(text) = ckpt.to_str().filter(hub) else {
+        return Ok(ckpt.to_owned());
+    };
+    fetch(&text.parse()?, terminal)
+}
+
+#[cfg(feature = "hub")]
+fn fetch(reference: &HubReference, terminal: &mut Terminal) -> Result<PathBuf, Error> {
+    let settings = HubSettings::new(|name| std::env::var_os(name));
+    Ok(hub::fetch(reference, &settings, terminal)?)
+}
+
+#[cfg(not(feature = "hub"))]
+fn fetch(reference: &HubReference, _: &mut Terminal) -> Result<PathBuf, Error> {
+    Err(HubError::NotBuilt(reference.clone()).into())
 }
 
 fn load_options(args: LoadArgs) -> LoadOptions {

@@ -5,6 +5,7 @@ use crate::data::scenes::SceneError;
 use crate::data::{DatasetError, ImageError};
 use crate::engine::EngineUnavailable;
 use crate::features::{EncoderError, ExtractError};
+use crate::hub::HubError;
 use crate::nn::ModelError;
 use crate::protocol::knn::KnnError;
 use crate::report::TableError;
@@ -18,6 +19,9 @@ pub enum Error {
     /// A checkpoint.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// A file of the hub.
+    #[error(transparent)]
+    Hub(#[from] HubError),
     /// A protocol.
     #[error(transparent)]
     Spec(#[from] SpecError),
@@ -69,6 +73,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Checkpoint(error) => error.hint(),
+            Self::Hub(error) => error.hint(),
             Self::Spec(error) => error.hint(),
             Self::Dataset(error) => error.hint(),
             Self::Image(error) => error.hint(),

@@ -6,6 +6,7 @@
 //!
 //! - [`cli`]: the command line, structures only.
 //! - [`spec`]: protocol files. [`checkpoint`]: weights, cards, dialects, the audit.
+//! - [`hub`]: checkpoints of the Hugging Face hub.
 //! - [`plan`]: everything resolved, checked and hashed before the first second of compute.
 //! - [`engine`]: the tensor library behind one trait. [`nn`], [`vit`]: models over it.
 //! - [`data`]: images, datasets, decoding ahead. [`features`]: one pass for every asker.
@@ -19,6 +20,7 @@ pub mod data;
 pub mod engine;
 pub mod error;
 pub mod features;
+pub mod hub;
 pub mod metric;
 pub mod nn;
 pub mod plan;

@@ -9,7 +9,7 @@ use super::LoadArgs;
 /// Arguments of `mimbench inspect`.
 #[derive(Debug, Args)]
 pub struct InspectArgs {
-    /// A .safetensors file or a card (.toml)
+    /// A .safetensors file, a card (.toml) or hf://owner/name[/file]
     pub file: PathBuf,
     /// How the checkpoint is read.
     #[command(flatten)]

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::features::Observer;
+#[cfg(feature = "hub")]
+use crate::hub::Watcher;
 
 /// What the person at the terminal sees; stdout is left to results.
 #[derive(Debug)]
@@ -107,5 +109,25 @@ impl Observer for Terminal {
 
     fn cancelled(&self) -> bool {
         self.signals.cancelled.load(Ordering::SeqCst)
+    }
+}
+
+#[cfg(feature = "hub")]
+impl Watcher for Terminal {
+    fn notice(&mut self, message: &str) {
+        Observer::notice(self, message);
+    }
+
+    fn progress(&mut self, file: &str, bytes: u64, size: u64) {
+        let bar = match self.bar.take() {
+            Some(bar) => bar,
+            None => self.bar(file, size as usize, "bytes"),
+        };
+        bar.set_position(bytes);
+        if bytes < size {
+            self.bar = Some(bar);
+        } else {
+            bar.finish_and_clear();
+        }
     }
 }

@@ -70,6 +70,21 @@ fn an_engine_that_cannot_be_had_is_refused_before_any_image() {
     }
 }
 
+#[cfg(not(feature = "hub"))]
+#[test]
+fn the_hub_is_refused_where_it_is_not_built_in() {
+    let bench = Bench::empty();
+    bench.refuses(
+        "hf://owner/name",
+        &[],
+        &["hf://owner/name", "without the hub"],
+    );
+    bench.refuses("hf://owner/..", &[], &["not the name of a repository"]);
+    let inspected = bench.run(&["inspect", "hf://owner/name/a.bin"]);
+    inspected.refused(&["without the hub"]);
+    assert!(inspected.stderr.contains("hf download owner/name a.bin"));
+}
+
 #[test]
 fn what_is_no_safetensors_file_is_refused_by_what_it_is() {
     let bench = Bench::empty();

@@ -15,6 +15,8 @@ mod conformance;
 mod faults;
 mod goldens;
 mod gradients;
+#[cfg(feature = "hub")]
+mod hub;
 mod images;
 mod knn;
 mod positions;

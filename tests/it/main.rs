@@ -25,3 +25,4 @@ mod scenes;
 mod sources;
 mod store;
 mod support;
+mod weights;

@@ -213,7 +213,8 @@ impl Checkpoint {
             settle.resized(&config, stored.1, target, resize);
             config.grid = target;
         }
-        let input = settle.input(&config, dialect, &facts)?;
+        let native = stored.1.map(|side| side * facts.patch_size);
+        let input = settle.input(&config, native, dialect, &facts)?;
         let feature = settle.feature(&config);
         let choices = settle.choices;
         source.check_unchanged()?;

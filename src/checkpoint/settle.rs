@@ -647,10 +647,21 @@ impl<'a> Settle<'a> {
         Ok(heads)
     }
 
-    /// What is known of the input.
+    /// A card's shorter side before the crop, for the input that `--input-size` asks for.
+    fn scaled(&self, resize: usize, size: [usize; 2], native: [usize; 2]) -> usize {
+        let card = self.card.and_then(|card| card.input.size);
+        let [of, to] = [card.unwrap_or(native), size].map(|[h, w]| h.min(w));
+        match self.options.input_size {
+            Some(_) => resize * to / of,
+            None => resize,
+        }
+    }
+
+    /// What is known of the input; `native` is the size of the file's position tables, pixels.
     pub(super) fn input(
         &mut self,
         vit: &VitConfig,
+        native: [usize; 2],
         dialect: Dialect,
         facts: &Facts,
     ) -> Result<InputFacts, CheckpointError> {
@@ -702,6 +713,7 @@ impl<'a> Settle<'a> {
             channels: vit.channels,
             resize: card
                 .and_then(|input| input.resize)
+                .map(|resize| self.scaled(resize, size, native))
                 .or_else(|| crop.map(|ratio| (size[0].min(size[1]) as f64 / ratio) as usize)),
             interpolation: card
                 .and_then(|input| input.interpolation)

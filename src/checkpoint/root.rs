@@ -113,6 +113,16 @@ impl Root {
         }
     }
 
+    /// One part further up: the top level for `vit.`, `model.` for `model.vit.`.
+    pub(super) fn above(&self) -> Self {
+        let part = self.prefix.trim_end_matches('.');
+        let above = part.rfind('.').map_or("", |dot| &part[..=dot]);
+        Self {
+            prefix: above.to_owned(),
+            ..self.clone()
+        }
+    }
+
     /// Name below the root, or `/` and the whole key outside it.
     pub(super) fn name(&self, key: &str) -> String {
         match key.strip_prefix(&self.prefix) {

@@ -83,17 +83,21 @@ impl<E: Engine> MaeDecoder<E> {
     pub fn forward(&self, engine: &E, latent: &E::Tensor, restore: &[u32]) -> Result<E::Tensor> {
         let tokens = self.embed.forward(engine, latent)?;
         let shape = engine.shape(&tokens);
-        let (batch, seen) = (shape[0], shape[1]);
         let all = self.prefix + self.patches;
-        if seen > all || restore.len() != batch * self.patches {
-            return Err(EngineError {
-                op: "MAE's decoder",
-                message: format!(
-                    "{seen} tokens and {} places for {batch} samples of {all} tokens",
-                    restore.len()
-                ),
-            });
-        }
+        let (batch, seen) = match shape[..] {
+            [batch, seen, _] if seen <= all && restore.len() == batch * self.patches => {
+                (batch, seen)
+            }
+            _ => {
+                return Err(EngineError {
+                    op: "MAE's decoder",
+                    message: format!(
+                        "tokens of shape {shape:?} and {} places for samples of {all} tokens",
+                        restore.len()
+                    ),
+                });
+            }
+        };
         let tokens = if seen == all {
             tokens
         } else {

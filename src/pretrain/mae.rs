@@ -52,8 +52,8 @@ impl<E: Engine> Mae<E> {
         if config.relative_bias.is_some() || config.rope.is_some() {
             return Err(refused("the encoder's positions are not absolute ones"));
         }
-        let tokens = self.encoder.embed(engine, images)?;
         self.fits(engine, images, mask)?;
+        let tokens = self.encoder.embed(engine, images)?;
         let tokens = select_tokens(engine, &tokens, config.prefix(), &mask.seen())?;
         let nothing = &mut |_, _: &E::Tensor| Ok(());
         let tokens = self

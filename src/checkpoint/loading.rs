@@ -176,6 +176,7 @@ impl Checkpoint {
         }
         let mut settle = Settle::new(&path, card.as_ref(), &json, options);
         let root = Root::find(&source, options.key.as_deref())?;
+        settle.encoder(&root);
         let dialect = settle.dialect(recognise(&source, &root, &json), &source)?;
         let mapping = mapping(&source, &root, dialect, options)?;
         for pattern in &options.ignore_keys {
@@ -220,11 +221,10 @@ impl Checkpoint {
         let feature = settle.feature(&config);
         let choices = settle.choices;
         source.check_unchanged()?;
-        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
         Ok(Self {
             name: match &card {
                 Some(card) => card.name.clone(),
-                None => stem.into_owned(),
+                None => name(&path),
             },
             path,
             blake3,
@@ -295,12 +295,48 @@ impl Opened {
     fn new(path: &Path) -> Result<Self, CheckpointError> {
         let (path, card) = resolve(path)?;
         let source = TensorSource::open(&path)?;
+        // A folder may have been given.
+        let beside = source.files().next().unwrap_or(&path);
         Ok(Self {
-            json: ConfigJson::beside(&path)?.unwrap_or_default(),
+            json: ConfigJson::beside(beside)?.unwrap_or_default(),
             path,
             card,
             source,
         })
+    }
+}
+
+/// What a checkpoint without a card is called in tables: its file's stem, or where every
+/// checkpoint's file is called alike, its folder's name.
+fn name(path: &Path) -> String {
+    const ALIKE: [&str; 4] = ["model", "pytorch_model", "open_clip_model", "checkpoint"];
+    let text = |name: Option<&std::ffi::OsStr>| {
+        let name = name.unwrap_or_default().to_string_lossy();
+        name.into_owned()
+    };
+    let folder = |path: &Path| {
+        let path = path.canonicalize().ok()?;
+        let mut folders = path.ancestors().map(|folder| text(folder.file_name()));
+        // The hub's cache: models--owner--name/snapshots/commit.
+        let name = folders.next()?;
+        if folders.next()? == "snapshots"
+            && let Some(name) = folders.next()?.strip_prefix("models--")
+        {
+            return Some(name.replace("--", "/"));
+        }
+        Some(name).filter(|name| !name.is_empty())
+    };
+    let stem = text(path.file_stem());
+    if path.is_dir() {
+        return folder(path).unwrap_or(stem);
+    }
+    match stem.split('.').next() {
+        Some(alike) if ALIKE.contains(&alike) => path
+            .parent()
+            .map(|parent| Path::new(".").join(parent))
+            .and_then(|parent| folder(&parent))
+            .unwrap_or(stem),
+        _ => stem,
     }
 }
 

@@ -9,7 +9,7 @@ use super::config_json::{ConfigJson, Layer};
 use super::dialect::{Dialect, PositionResize};
 use super::facts::{Facts, square_of_table};
 use super::loading::{Choice, Feature, InputFacts, LoadOptions};
-use super::root::unknown;
+use super::root::{Root, unknown};
 use super::rule::Mapping;
 use super::source::TensorSource;
 use crate::engine::Activation;
@@ -93,9 +93,14 @@ impl<'a> Settle<'a> {
         let told = told
             .into_iter()
             .find_map(|(value, from)| Some((value?, from)));
-        let shown = |value: &T| {
-            let text = serde_json::to_string(value).unwrap_or_default();
-            text.trim_matches('"').to_owned()
+        // serde_json writes 1e-5 out in full.
+        let shown = |value: &T| match serde_json::to_value(value) {
+            Ok(serde_json::Value::Number(number)) => match number.as_f64() {
+                Some(number) => format!("{number:e}"),
+                None => number.to_string(),
+            },
+            Ok(serde_json::Value::String(text)) => text,
+            _ => serde_json::to_string(value).unwrap_or_default(),
         };
         match told {
             Some((value, from)) => {
@@ -107,6 +112,16 @@ impl<'a> Settle<'a> {
                 self.assumed(field, shown(&value), why, flag);
                 value
             }
+        }
+    }
+
+    /// Notes where in the file the encoder is.
+    pub(super) fn encoder(&mut self, root: &Root) {
+        let place = root.prefix.trim_end_matches('.');
+        if self.options.key.is_some() {
+            self.chose("encoder", place, "--key");
+        } else if !place.is_empty() {
+            self.assumed("encoder", place, root.why(), "--key");
         }
     }
 

@@ -26,3 +26,4 @@ mod scenes;
 mod sources;
 mod store;
 mod support;
+mod weights;

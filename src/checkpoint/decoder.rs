@@ -8,6 +8,7 @@ use super::facts::Reader;
 use super::rule::{Mapping, Part};
 use super::{Audit, Checkpoint, CheckpointError, Choice, MappedWeights};
 use crate::decoders::MaeDecoderConfig;
+use crate::nn::WeightError;
 
 /// What precedes the decoder's names in the model.
 const PREFIX: &str = "decoder.";
@@ -48,7 +49,8 @@ impl Checkpoint {
                     Dialect::HfVit => self.root.above(),
                     _ => self.root.clone(),
                 };
-                Mapping::new(&self.source, &root, names, &|key| !left.contains_key(key))?
+                Mapping::new(&self.source, &root, names, &|key| !left.contains_key(key))
+                    .map_err(of_decoder)?
             }
             None => Mapping {
                 unknown: left.keys().map(|&key| key.to_owned()).collect(),
@@ -110,8 +112,9 @@ impl Checkpoint {
             Some((heads, from)) => (heads, Choice::new(field, heads, from)),
             None if width == PUBLISHED.0 => {
                 let heads = PUBLISHED.1;
-                let from = "the published MAEs' decoder";
-                (heads, Choice::new(field, heads, from))
+                let choice = Choice::new(field, heads, "the published MAEs' decoder");
+                let flag = Some("decoder_num_attention_heads in config.json".to_owned());
+                (heads, Choice { flag, ..choice })
             }
             None => {
                 return Err(reader.unclear(
@@ -141,5 +144,21 @@ impl MaeCheckpoint<'_> {
     /// tables brought to the input's grid; they are read as they are taken.
     pub fn weights(&self) -> MappedWeights<'_> {
         self.checkpoint.weights_of(self.parts.clone())
+    }
+}
+
+/// The error with the decoder's name of a tensor that is missing.
+fn of_decoder(error: CheckpointError) -> CheckpointError {
+    match error {
+        CheckpointError::Weight {
+            path,
+            source: WeightError::Missing { name },
+        } => CheckpointError::Weight {
+            path,
+            source: WeightError::Missing {
+                name: format!("{PREFIX}{name}"),
+            },
+        },
+        error => error,
     }
 }

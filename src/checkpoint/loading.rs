@@ -1,5 +1,6 @@
 //! One checkpoint, everything about it decided.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -127,8 +128,11 @@ pub struct Checkpoint {
     pub feature: Feature,
     /// Numbers others published for it.
     pub published: Vec<Published>,
-    source: TensorSource,
-    parts: std::collections::BTreeMap<String, Part>,
+    /// Heads of MAE's decoder by `config.json`.
+    pub(super) decoder_heads: Option<usize>,
+    pub(super) root: Root,
+    pub(super) source: TensorSource,
+    pub(super) parts: BTreeMap<String, Part>,
     /// Position tables as they are in the file: rows before the patches', and the grid.
     stored: (usize, [usize; 2]),
     resize: PositionResize,
@@ -232,6 +236,8 @@ impl Checkpoint {
             input,
             feature,
             published: card.map(|card| card.published).unwrap_or_default(),
+            decoder_heads: json.decoder_heads,
+            root,
             source,
             parts: mapping.parts,
             stored,
@@ -241,6 +247,11 @@ impl Checkpoint {
 
     /// Its tensors, position tables brought to the input's grid; they are read as they are taken.
     pub fn weights(&self) -> MappedWeights<'_> {
+        self.weights_of(self.parts.clone())
+    }
+
+    /// [`Checkpoint::weights`] of other parts of the file.
+    pub(super) fn weights_of(&self, parts: BTreeMap<String, Part>) -> MappedWeights<'_> {
         let (prefix, from) = self.stored;
         let to = self.config.grid;
         let regrid = (from != to).then_some(Regrid {
@@ -249,7 +260,7 @@ impl Checkpoint {
             to,
             method: self.resize,
         });
-        MappedWeights::new(&self.source, self.parts.clone(), regrid)
+        MappedWeights::new(&self.source, parts, regrid)
     }
 
     /// An error if the file was written to since it was opened.

@@ -105,6 +105,16 @@ impl Root {
         }
     }
 
+    /// One part further up: the top level for `vit.`, `model.` for `model.vit.`.
+    pub(super) fn above(&self) -> Self {
+        let part = self.prefix.trim_end_matches('.');
+        let above = part.rfind('.').map_or("", |dot| &part[..=dot]);
+        Self {
+            prefix: above.to_owned(),
+            ..self.clone()
+        }
+    }
+
     /// Why this is the encoder.
     pub(super) fn why(&self) -> &'static str {
         match self.others.first() {

@@ -1,5 +1,6 @@
 """Cuts golden folders down to what a fresh clone tests: the first image, the first resolution, and
 the others where a way of resizing position tables, or of rotary positions, shows in them alone.
+What is of pre-training keeps every image, because a loss is over them all.
 
 Usage: trim.py FROM TO NAME...   (needs numpy and safetensors)
 """
@@ -28,8 +29,25 @@ def cut(source, target, keep):
     save_file(tensors, target)
 
 
+def cut_pretraining(source, target):
+    tensors = {}
+    for name in ("input.safetensors", "expected.safetensors"):
+        with safe_open(source / name, "numpy") as file:
+            for key in file.keys():
+                # The target is the pixels in another order.
+                own = key.startswith("pretrain.") and key != "pretrain.target_patchify"
+                if own or key == "r1.pixels":
+                    tensors[key] = file.get_tensor(key)
+    if len(tensors) > 1:
+        save_file(tensors, target / "pretrain.safetensors")
+
+
 def trim(source, target):
     target.mkdir(parents=True, exist_ok=True)
+    if source.name.startswith("hf_vit_mae_pretrain"):
+        for name in ("model.safetensors", "config.json", "input.safetensors", "expected.safetensors"):
+            shutil.copyfile(source / name, target / name)
+        return
     resolutions = ("r1", "r2", "r3") if source.name in RESIZED else ("r1",)
 
     def keep(key):
@@ -43,6 +61,7 @@ def trim(source, target):
             shutil.copyfile(file, target / file.name)
     cut(source / "input.safetensors", target / "input.safetensors", keep)
     cut(source / "expected.safetensors", target / "expected.safetensors", keep)
+    cut_pretraining(source, target)
 
 
 if __name__ == "__main__":

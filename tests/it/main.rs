@@ -19,6 +19,7 @@ mod gradients;
 mod hub;
 mod images;
 mod knn;
+mod mae;
 mod positions;
 mod protocol;
 mod scenes;

@@ -98,21 +98,9 @@ def first_features(weights, pixels, measure="first_features_per_s"):
     return ours[measure] / scale, peer("load", weights, pixels, THREADS)[measure] / scale
 
 
-def untrained_vit(arch, file):
-    """A random ViT under timm's names, without its head."""
-    import timm
-    from safetensors.torch import save_file
-
-    weights = timm.create_model(arch, num_classes=0).state_dict()
-    save_file({name: weight.contiguous() for name, weight in weights.items()}, file)
-
-
-def one_image(file):
-    """Random pixels under the key that load.py reads."""
-    import torch
-    from safetensors.torch import save_file
-
-    save_file({"pixels": torch.randn(1, 3, 224, 224)}, file)
+def untrained(*arguments):
+    """A random ViT in a file; in a process of its own, because a child's peak memory begins at its parent's."""
+    subprocess.run([sys.executable, str(HERE / "untrained.py"), *map(str, arguments)], check=True)
 
 
 def main():
@@ -167,10 +155,9 @@ def main():
             subprocess.run(["cargo", "bench", "-q", "--no-run"], cwd=ROOT, check=True)
             larger_copies(photos, copies)
         if any("whole kNN" in name for name in works):
-            untrained_vit("vit_small_patch16_224", weights)
+            untrained("vit_small_patch16_224", weights)
         if any("first features" in name for name in works):
-            untrained_vit("vit_base_patch16_224", base_file)
-            one_image(pixels)
+            untrained("vit_base_patch16_224", base_file, pixels)
         print("| work | mimbench | peer | ratio | least and greatest |\n|---|---|---|---|---|")
         for name, pair in works.items():
             pairs = [pair() for _ in range(arguments.pairs)]

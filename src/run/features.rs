@@ -11,6 +11,7 @@ use crate::engine::{Compute, HostTensor};
 use crate::error::Error;
 use crate::features::{Ask, ExtractError, Outputs, PassOptions, Sink, Tap, Token, pass};
 use crate::store::{Elements, NamedTensor, TensorFile};
+use crate::vit::FinalNorm;
 
 /// Where the pixels come from.
 #[derive(Clone, Debug)]
@@ -176,7 +177,9 @@ fn taps(checkpoint: &Checkpoint, wanted: Wanted) -> Vec<(String, Tap)> {
         "mean_patch".to_owned(),
         pooled(Token::MeanPatch, over_tokens),
     ));
-    if !over_tokens {
+    if config.pooler.is_some() {
+        taps.push(("pooled".to_owned(), pooled(Token::Pooled, true)));
+    } else if config.final_norm == FinalNorm::MeanPatch {
         taps.push(("pooled".to_owned(), pooled(Token::MeanPatch, true)));
     }
     taps.push(("tokens".to_owned(), Tap::Tokens));
@@ -267,7 +270,7 @@ fn pixel_tensor(
     };
     if [channels, rows, columns] != [config.channels, height, width] || images == 0 {
         return Err(usage(format!(
-            "{key} has shape {:?}, the checkpoint takes [B, {}, {height}, {width}]",
+            "{key} has shape {:?}, the checkpoint takes [B, {}, {height}, {width}]; --input-size changes that",
             pixels.shape, config.channels
         )));
     }

@@ -164,6 +164,9 @@ pub enum FeatureChoice {
     MeanPatch,
     /// Both, one after the other.
     Concat,
+    /// The checkpoint's own pooling: CLIP's projection, SigLIP's attention pooling, the mean of
+    /// class and distillation token.
+    Pooled,
 }
 
 impl FeatureChoice {
@@ -174,6 +177,7 @@ impl FeatureChoice {
             Self::Cls => Token::Cls,
             Self::MeanPatch => Token::MeanPatch,
             Self::Concat => Token::Concat,
+            Self::Pooled => Token::Pooled,
         }
     }
 }

@@ -12,7 +12,7 @@ use mimbench::features::{Encoder, Tap, Token};
 use mimbench::nn::{Loader, TensorStore};
 use mimbench::vit::{FinalNorm, Vit, VitEncoder};
 
-use crate::support::{fixture, shared, tensor};
+use crate::support::{Bench, assert_close, fixture, shared, tensor};
 
 /// `max|a-b| <= 2e-5 max(1, max|b|)`.
 const TOLERANCE: f64 = 2e-5;
@@ -295,4 +295,61 @@ fn the_shared_goldens_agree() {
         return;
     };
     assert_eq!(every_golden(&goldens), GOLDENS.len());
+}
+
+/// The same through the program: what `features` writes, at a size of its own.
+#[test]
+fn the_program_writes_the_goldens_tensors() {
+    for (name, of, size, compared) in [
+        (
+            "openclip_vision_gelu",
+            "r1",
+            "32",
+            &["pooled", "attn.1"][..],
+        ),
+        (
+            "timm_vit_siglip_map",
+            "r1",
+            "32x32",
+            &["pooled", "mean_patch"],
+        ),
+        ("dino_original", "r3", "24x40", &["tokens", "embed"]),
+        (
+            "hf_vit_sharded_f16",
+            "r1",
+            "32",
+            &["cls", "block.0", "attn.0"],
+        ),
+    ] {
+        let folder = fixture("goldens").join(name);
+        let bench = Bench::empty();
+        let pixels = folder.join("input.safetensors");
+        let run = bench.run(&[
+            "features",
+            "--quiet",
+            "--heads",
+            "3",
+            "--input-size",
+            size,
+            "--ckpt",
+            weights(&folder).to_str().unwrap(),
+            "--pixels",
+            &format!("{}:{of}.pixels", pixels.display()),
+            "--layers",
+            "all",
+            "--attention",
+            "--out",
+            "f.safetensors",
+        ]);
+        run.ok();
+        let found = TensorSource::open(&bench.path("f.safetensors")).unwrap();
+        let expected = TensorSource::open(&folder.join("expected.safetensors")).unwrap();
+        for key in compared {
+            assert_close(
+                &format!("{name}: {key}"),
+                &tensor(&found, key),
+                &tensor(&expected, &format!("{of}.{key}")),
+            );
+        }
+    }
 }

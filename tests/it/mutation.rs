@@ -230,6 +230,10 @@ impl Mutator {
 impl Grammar {
     /// Where an input's pieces are.
     fn pieces(self, bytes: &[u8]) -> Vec<Range<usize>> {
+        let header = match self {
+            Self::Safetensors => header_end(bytes),
+            _ => 0,
+        };
         let length = |at: usize| match self {
             Self::Text => word(&bytes[at..]),
             Self::Pickle => opcode(&bytes[at..]),
@@ -237,7 +241,7 @@ impl Grammar {
             Self::Tar => 512,
             Self::Safetensors => match at {
                 0 => 8,
-                _ if at < header_end(bytes) => word(&bytes[at..header_end(bytes)]),
+                _ if at < header => word(&bytes[at..header]),
                 _ => 64,
             },
         };

@@ -19,6 +19,9 @@ use crate::vit::{FinalNorm, Heads, MlpKind, Rope, VitConfig, table_rows};
 
 /// Side of the input where only rotary positions are used and nothing says another.
 const USUAL_SIDE: usize = 224;
+/// More patches than any input has: 8192 x 8192 pixels in patches of 16. A file's own words must
+/// not ask for any amount of memory.
+const MOST_PATCHES: usize = 1 << 18;
 /// Grid that timm scales rotary positions of EVA-02 and its own ViTs to (`timm/models/eva.py`).
 const USUAL_REFERENCE: usize = 16;
 /// Base of DINOv3's periods (`dinov3/layers/rope_position_encoding.py`).
@@ -389,7 +392,16 @@ impl<'a> Settle<'a> {
                 "correct --input-size, or the input size of the card or config.json",
             ));
         }
-        Ok([height / p, width / p])
+        let grid = [height / p, width / p];
+        match grid[0].checked_mul(grid[1]) {
+            Some(patches) if patches <= MOST_PATCHES => Ok(grid),
+            _ => Err(self.unclear(
+                format!(
+                    "an input of {height} x {width} pixels has more than {MOST_PATCHES} patches of {p}"
+                ),
+                "correct --input-size, or the input size of the card or config.json",
+            )),
+        }
     }
 
     /// The grid that the file's position tables are of, and how many prefix tokens have a row in

@@ -8,6 +8,10 @@ use toml::{Table, Value};
 
 use super::SpecError;
 
+/// Tables inside each other that a setting may name. Protocols have three; tables without end would
+/// exhaust the stack of whatever walks them.
+const DEEPEST: usize = 16;
+
 /// One `--set key.path=value`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setting(pub String);
@@ -32,6 +36,9 @@ impl Setting {
             .pop()
             .filter(|key| !key.is_empty())
             .ok_or_else(|| wrong("names no key"))?;
+        if keys.len() > DEEPEST {
+            return Err(wrong("names too many tables inside each other"));
+        }
         let mut place = table;
         for key in keys {
             place = place

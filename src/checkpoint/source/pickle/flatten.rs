@@ -6,10 +6,12 @@ use super::heap::{Heap, Id, Part, Value};
 /// Dictionaries and objects inside each other. Lightning, an optimizer and a module of modules
 /// together need fewer than twenty.
 const DEEPEST: usize = 64;
-/// Names, of tensors and of what holds none.
-const MOST_NAMES: usize = 1 << 20;
-/// Their length in bytes, all together.
-const LONGEST_NAMES: usize = 1 << 27;
+/// Names, of tensors and of what holds none. A few bytes can give one tensor any number of them.
+const MOST_NAMES: usize = 1 << 18;
+/// Their length in bytes, all together, and that of the shapes kept under them.
+const LONGEST_NAMES: usize = 1 << 26;
+/// Bytes of an axis: its length and its stride.
+const AXIS: usize = 2 * size_of::<usize>();
 
 /// Names of what a value holds.
 #[derive(Debug, Default)]
@@ -51,6 +53,9 @@ pub(super) fn flatten(heap: &Heap, root: Id) -> Result<Flat, Fault> {
         let mut push = |id, name: Option<String>| {
             names += 1;
             length += name.as_ref().map_or(0, String::len);
+            if let Value::Tensor(tensor) = heap.get(id) {
+                length += AXIS * heap.tensors[*tensor as usize].shape.len();
+            }
             open.push(Open {
                 id,
                 name,

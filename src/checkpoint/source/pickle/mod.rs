@@ -29,7 +29,7 @@ use text::{unescape, unquote};
 const LONGEST: usize = 1 << 28;
 /// Values of one pickle: a tensor and its name take about twenty.
 const MOST_VALUES: usize = 1 << 22;
-/// Opcodes obeyed and parts copied.
+/// Opcodes obeyed, parts copied and axes of tensors.
 const MOST_STEPS: usize = 1 << 23;
 
 /// `torch/serialization.py`, MAGIC_NUMBER 0x1950a86a20f9469cfc6c, as LONG1 has it.
@@ -485,6 +485,7 @@ impl<'a> Machine<'a> {
                 self.push(value)
             }
             Made::Tensor(tensor) => {
+                self.spend(tensor.shape.len())?;
                 self.heap.tensors.push(tensor);
                 self.push(Value::Tensor(self.heap.tensors.len() as u32 - 1))
             }

@@ -8,6 +8,7 @@
 )]
 
 mod architecture;
+mod audit;
 mod bench;
 mod cards;
 mod command_line;
@@ -25,3 +26,4 @@ mod scenes;
 mod sources;
 mod store;
 mod support;
+mod tensors;

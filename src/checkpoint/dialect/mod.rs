@@ -108,6 +108,52 @@ impl Dialect {
         }
     }
 
+    /// Whether its code base builds no ViT without a class token.
+    pub(super) fn needs_class_token(self) -> bool {
+        !matches!(
+            self,
+            Self::Timm | Self::TimmEva | Self::Mmpretrain | Self::HfVit | Self::HfSiglip
+        )
+    }
+
+    /// Whether keys of one of them can be those of the other: their layers have the same names, and
+    /// what tells them apart may be lost.
+    pub(super) fn akin(self, other: Self) -> bool {
+        self == other || self.kin().is_some_and(|kin| other.kin() == Some(kin))
+    }
+
+    /// One of the dialects that share their names with others.
+    fn kin(self) -> Option<Self> {
+        match self {
+            Self::Timm
+            | Self::Mae
+            | Self::Milan
+            | Self::Maskalign
+            | Self::Moco
+            | Self::Dino
+            | Self::Ibot
+            | Self::Dinov2 => Some(Self::Timm),
+            Self::TimmBeit
+            | Self::TimmEva
+            | Self::Beit
+            | Self::Simmim
+            | Self::Bootmae
+            | Self::Cae
+            | Self::Maskdistill
+            | Self::Eva02 => Some(Self::TimmBeit),
+            Self::Clip | Self::OpenClip => Some(Self::Clip),
+            Self::Dinov3
+            | Self::Mmpretrain
+            | Self::HfVit
+            | Self::HfBeit
+            | Self::HfDinov2
+            | Self::HfDinov3
+            | Self::HfClip
+            | Self::HfSiglip
+            | Self::Torchvision => None,
+        }
+    }
+
     /// Its names; DINOv3's in transformers depend on whether its MLP has a gate.
     pub(super) fn names(self, gated: bool) -> &'static Names {
         match self {

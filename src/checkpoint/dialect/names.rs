@@ -136,6 +136,8 @@ pub(super) const OUTSIDE: &[Rule] = &[
     drop("/*distill_weights", PRETRAINING_HEAD),
     drop("/*decoder*", DECODER),
     drop("/*regresser.*", DECODER),
+    drop("/*regresser_norm.*", DECODER),
+    drop("/*rd_pos_embed", DECODER),
     drop("/*mask_token*", MASK_TOKEN),
     drop("/*projector*", PRETRAINING_HEAD),
     drop("/*predictor*", PRETRAINING_HEAD),

@@ -40,8 +40,9 @@ pub(in super::super) fn recognise(
     } else if keys.has("conv1.weight") && keys.has("class_embedding") {
         clip(&keys, json)?
     } else if keys.has("embeddings.patch_embedding.weight") {
-        if keys.has("embeddings.class_embedding") {
-            (Dialect::HfClip, "embeddings.class_embedding")
+        let clip = ["embeddings.class_embedding", "pre_layrnorm.weight"];
+        if let Some(key) = clip.into_iter().find(|key| keys.has(key)) {
+            (Dialect::HfClip, key)
         } else {
             (Dialect::HfSiglip, "embeddings.patch_embedding.weight")
         }
@@ -74,6 +75,12 @@ fn clip<'k>(keys: &'k Keys, json: &ConfigJson) -> Option<(Dialect, &'k str)> {
 fn transformers(keys: &Keys) -> (Dialect, &str) {
     let beit = [".lambda_1", "relative_position_bias"];
     if let Some(key) = beit.into_iter().find_map(|part| keys.with(part)) {
+        return (Dialect::HfBeit, key);
+    }
+    // BEiT's keys have no bias.
+    if let Some(key) = keys.with("attention.query.bias")
+        && keys.with("attention.key.bias").is_none()
+    {
         return (Dialect::HfBeit, key);
     }
     match keys.with(".layer_scale1.lambda1") {
@@ -111,10 +118,10 @@ fn timm_names<'k>(keys: &'k Keys, root: &Root, json: &ConfigJson) -> Option<(Dia
         ));
     }
     let table = keys.with("relative_position_bias_table");
-    if let Some(key) = first(&[
-        "blocks.0.mlp.w1.weight",
-        "blocks.0.attn.inner_attn_ln.weight",
-    ]) {
+    if let Some(key) = keys
+        .with(".mlp.w1.weight")
+        .or(keys.with(".attn.inner_attn_ln."))
+    {
         return Some((Dialect::Eva02, key));
     }
     if let Some(key) = first(&["blocks.0.attn.q_proj.weight", "blocks.0.mlp.fc1_g.weight"]) {
@@ -123,7 +130,10 @@ fn timm_names<'k>(keys: &'k Keys, root: &Root, json: &ConfigJson) -> Option<(Dia
             None => (Dialect::TimmEva, key),
         });
     }
-    let biases = keys.has("blocks.0.attn.q_bias");
+    let biases = keys
+        .with(".attn.q_bias")
+        .or(keys.with(".attn.v_bias"))
+        .is_some();
     let packed = keys.rows("blocks.0.mlp.fc1.weight").zip(
         keys.0
             .get("blocks.0.mlp.fc2.weight")
@@ -132,8 +142,10 @@ fn timm_names<'k>(keys: &'k Keys, root: &Root, json: &ConfigJson) -> Option<(Dia
     if biases && packed.is_some_and(|(fc1, fc2)| fc1 == 2 * fc2) {
         return Some((Dialect::TimmEva, "packed blocks.0.mlp.fc1.weight"));
     }
-    // Rotary positions leave no trace; without registers, what has no positions has lost them.
-    if !keys.has("pos_embed") && table.is_none() {
+    // Rotary positions leave no trace; what has no positions has lost them where it has no registers
+    // or the layers of a VisionTransformer, which Eva has under other names.
+    let plain = keys.has("blocks.0.attn.qkv.bias") || keys.has("blocks.0.ls1.gamma");
+    if !keys.has("pos_embed") && table.is_none() && !plain {
         if let Some(key) = first(&["reg_token"]) {
             return Some((Dialect::TimmEva, key));
         }
@@ -144,7 +156,11 @@ fn timm_names<'k>(keys: &'k Keys, root: &Root, json: &ConfigJson) -> Option<(Dia
     if biases {
         return Some(beit(keys, root, timm, json, table));
     }
-    keys.with(".attn.qkv.weight")?;
+    keys.with("blocks.")?;
+    // BEiT without its biases, or with the packed one that segmentation code gave it.
+    if let Some(table) = table {
+        return Some((Dialect::Beit, table));
+    }
     Some(vit(keys, root, timm))
 }
 
@@ -171,7 +187,7 @@ fn beit<'k>(
     let eva = json
         .architecture
         .as_deref()
-        .is_some_and(|name| name.starts_with("eva"));
+        .is_some_and(|name| name.starts_with("eva") || name.contains("_rope_"));
     match (timm, table) {
         (true, _) if eva => (Dialect::TimmEva, "config.json"),
         (true, _) => (Dialect::TimmBeit, "config.json"),
@@ -205,8 +221,11 @@ fn vit<'k>(keys: &'k Keys, root: &Root, timm: bool) -> (Dialect, &'k str) {
     if keys.has("blocks.0.gamma_1") && wrapped {
         return (Dialect::Ibot, "blocks.0.gamma_1");
     }
-    if keys.has("decoder_pos_embed") {
-        return (Dialect::Mae, "decoder_pos_embed");
+    if let Some(key) = keys
+        .with("decoder_pos_embed")
+        .or(keys.with("decoder_embed."))
+    {
+        return (Dialect::Mae, key);
     }
     if !timm && (wrapped || inside("backbone")) && !own {
         return (Dialect::Dino, "backbone");

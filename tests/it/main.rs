@@ -13,6 +13,7 @@ mod bench;
 mod cards;
 mod command_line;
 mod conformance;
+mod dialects;
 mod faults;
 mod goldens;
 mod gradients;

@@ -127,7 +127,8 @@ pub(super) const OUTSIDE: &[Rule] = &[
     drop("/*scheduler*", OPTIMIZER),
     drop("/*scaler*", OPTIMIZER),
     drop("/amp*", OPTIMIZER),
-    drop("/*loss*.center", OPTIMIZER),
+    drop("/*loss*.center*", OPTIMIZER),
+    drop("/opt.*", OPTIMIZER),
     drop("/*queue*", OPTIMIZER),
     drop("/epoch", OPTIMIZER),
     drop("/*decode_head.*", "head of a segmentation network"),
@@ -142,6 +143,7 @@ pub(super) const OUTSIDE: &[Rule] = &[
     drop("/*projector*", PRETRAINING_HEAD),
     drop("/*predictor*", PRETRAINING_HEAD),
     drop("/*lm_head*", PRETRAINING_HEAD),
+    drop("/*visual.head.*", PROJECTION),
     drop("/*classifier.*", HEAD),
     drop("/*head.*", HEAD),
     drop("/*head_dist.*", HEAD),
@@ -158,6 +160,7 @@ pub(super) const OUTSIDE: &[Rule] = &[
 ];
 
 const TEXT: &str = "text tower";
+const PROJECTION: &str = "projection to where images and texts meet, after timm's own tower";
 const TEMPERATURE: &str = "temperature of pre-training";
 
 /// timm's `VisionTransformer`, and MAE, DINO, iBOT, DeiT, MoCo v3, MILAN, SemMAE, MaskAlign and

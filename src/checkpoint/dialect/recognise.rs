@@ -175,13 +175,13 @@ fn beit<'k>(
     if let Some(key) = keys.with("decode_blocks") {
         return (Dialect::Bootmae, key);
     }
-    if let Some(key) = keys.with("/alignment_encoder").or(keys.with("/regresser")) {
+    if let Some(key) = keys.with("alignment_encoder.").or(keys.with("regresser.")) {
         return (Dialect::Cae, key);
     }
     if let Some(key) = keys.with("distill_head").filter(|_| inside("student")) {
         return (Dialect::Maskdistill, key);
     }
-    if let Some(key) = keys.with("/decoder.").filter(|_| inside("encoder")) {
+    if let Some(key) = keys.with("decoder.0.").filter(|_| inside("encoder")) {
         return (Dialect::Simmim, key);
     }
     let eva = json

@@ -124,11 +124,11 @@ impl<'a> Settle<'a> {
             .into_iter()
             .find_map(|(told, from)| Some((told?, from.to_owned())));
         if let (Some((told, from)), Some((found, evidence))) = (&told, &recognised)
-            && !told.akin(*found)
+            && !told.can_be(*found)
         {
             return Err(self.unclear(
                 format!(
-                    "{from} says {}, and {evidence} says {}, whose layers have other names",
+                    "{from} says {}, and {evidence} says {}, which is another architecture or has other names",
                     told.name(),
                     found.name()
                 ),

@@ -116,10 +116,13 @@ impl Dialect {
         )
     }
 
-    /// Whether keys of one of them can be those of the other: their layers have the same names, and
-    /// what tells them apart may be lost.
-    pub(super) fn akin(self, other: Self) -> bool {
-        self == other || self.kin().is_some_and(|kin| other.kin() == Some(kin))
+    /// Whether a file whose keys look like `found` can be of this dialect: it has the same layers
+    /// under the same names, and what tells them apart may be lost.
+    pub(super) fn can_be(self, found: Self) -> bool {
+        let kin = self.kin().is_some_and(|kin| found.kin() == Some(kin));
+        // EVA-01 under timm's names has BEiT's keys.
+        let eva = self == Self::TimmEva && found.kin() == Some(Self::TimmBeit);
+        self == found || kin || eva
     }
 
     /// One of the dialects that share their names with others.
@@ -134,16 +137,17 @@ impl Dialect {
             | Self::Ibot
             | Self::Dinov2 => Some(Self::Timm),
             Self::TimmBeit
-            | Self::TimmEva
             | Self::Beit
             | Self::Simmim
             | Self::Bootmae
             | Self::Cae
-            | Self::Maskdistill
-            | Self::Eva02 => Some(Self::TimmBeit),
-            Self::Clip | Self::OpenClip => Some(Self::Clip),
-            Self::Dinov3
+            | Self::Maskdistill => Some(Self::TimmBeit),
+            Self::TimmEva
+            | Self::Eva02
+            | Self::Dinov3
             | Self::Mmpretrain
+            | Self::Clip
+            | Self::OpenClip
             | Self::HfVit
             | Self::HfBeit
             | Self::HfDinov2

@@ -124,7 +124,10 @@ fn timm_names<'k>(keys: &'k Keys, root: &Root, json: &ConfigJson) -> Option<(Dia
     {
         return Some((Dialect::Eva02, key));
     }
-    if let Some(key) = first(&["blocks.0.attn.q_proj.weight", "blocks.0.mlp.fc1_g.weight"]) {
+    if let Some(key) = keys
+        .with(".attn.q_proj.weight")
+        .or(keys.with(".mlp.fc1_g.weight"))
+    {
         return Some(match table {
             Some(table) => (Dialect::TimmBeit, table),
             None => (Dialect::TimmEva, key),

@@ -436,7 +436,15 @@ mod tests {
                 .unwrap_err()
                 .contains("block_fn")
         );
-        assert!(parse(r#"{"model_args": {"init_values": null}}"#).is_ok());
+        for rope in [
+            r#""rope_type": "mixed""#,
+            r#""rope_grid_indexing": "xy""#,
+            r#""rope_grid_offset": 1.0"#,
+        ] {
+            let refused = parse(&format!(r#"{{"model_args": {{{rope}}}}}"#)).unwrap_err();
+            assert!(refused.contains("rope_"), "{refused}");
+        }
+        assert!(parse(r#"{"model_args": {"init_values": null, "rope_type": "cat"}}"#).is_ok());
         assert!(
             parse(r#"{"hidden_act": "relu"}"#)
                 .unwrap_err()

@@ -808,3 +808,17 @@ fn torchvision() {
     layout.linear("heads.head", 10, 24);
     layout.is(Dialect::Torchvision, &[("heads.", "classification head")]);
 }
+
+#[test]
+fn rotary_positions_that_only_config_json_tells_are_not_passed_over() {
+    let config = VitConfig {
+        layer_scale: true,
+        ..small()
+    };
+    let layout = Layout::beit(config, "");
+    let (folder, path) = layout.written();
+    let json = r#"{"architecture": "vit_small_patch16_rope_ape_224", "num_heads": 3}"#;
+    std::fs::write(folder.path().join("config.json"), json).unwrap();
+    let refused = build(&path, &LoadOptions::default()).unwrap_err();
+    assert!(refused.to_string().contains("rope_ape"), "{refused}");
+}

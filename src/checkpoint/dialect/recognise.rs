@@ -24,6 +24,12 @@ impl Keys {
         let mut names = self.0.keys();
         names.find(|name| name.contains(part)).map(String::as_str)
     }
+
+    /// The first name of the encoder's own that holds `part`.
+    fn own(&self, part: &str) -> Option<&str> {
+        let mut names = self.0.keys().filter(|name| !name.starts_with('/'));
+        names.find(|name| name.contains(part)).map(String::as_str)
+    }
 }
 
 /// The dialect of a file and the keys that say so.
@@ -78,8 +84,8 @@ fn transformers(keys: &Keys) -> (Dialect, &str) {
         return (Dialect::HfBeit, key);
     }
     // BEiT's keys have no bias.
-    if let Some(key) = keys.with("attention.query.bias")
-        && keys.with("attention.key.bias").is_none()
+    if let Some(key) = keys.own("attention.query.bias")
+        && keys.own("attention.key.bias").is_none()
     {
         return (Dialect::HfBeit, key);
     }
@@ -117,16 +123,16 @@ fn timm_names<'k>(keys: &'k Keys, root: &Root, json: &ConfigJson) -> Option<(Dia
             "mask_token of two axes, blocks.0.ls1.gamma",
         ));
     }
-    let table = keys.with("relative_position_bias_table");
+    let table = keys.own("relative_position_bias_table");
     if let Some(key) = keys
-        .with(".mlp.w1.weight")
-        .or(keys.with(".attn.inner_attn_ln."))
+        .own(".mlp.w1.weight")
+        .or(keys.own(".attn.inner_attn_ln."))
     {
         return Some((Dialect::Eva02, key));
     }
     if let Some(key) = keys
-        .with(".attn.q_proj.weight")
-        .or(keys.with(".mlp.fc1_g.weight"))
+        .own(".attn.q_proj.weight")
+        .or(keys.own(".mlp.fc1_g.weight"))
     {
         return Some(match table {
             Some(table) => (Dialect::TimmBeit, table),
@@ -134,8 +140,8 @@ fn timm_names<'k>(keys: &'k Keys, root: &Root, json: &ConfigJson) -> Option<(Dia
         });
     }
     let biases = keys
-        .with(".attn.q_bias")
-        .or(keys.with(".attn.v_bias"))
+        .own(".attn.q_bias")
+        .or(keys.own(".attn.v_bias"))
         .is_some();
     let packed = keys.rows("blocks.0.mlp.fc1.weight").zip(
         keys.0
@@ -159,7 +165,7 @@ fn timm_names<'k>(keys: &'k Keys, root: &Root, json: &ConfigJson) -> Option<(Dia
     if biases {
         return Some(beit(keys, root, timm, json, table));
     }
-    keys.with("blocks.")?;
+    keys.own("blocks.")?;
     // BEiT without its biases, or with the packed one that segmentation code gave it.
     if let Some(table) = table {
         return Some((Dialect::Beit, table));

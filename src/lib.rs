@@ -8,7 +8,8 @@
 //! - [`spec`]: protocol files. [`checkpoint`]: weights, cards, dialects, the audit.
 //! - [`hub`]: checkpoints of the Hugging Face hub.
 //! - [`plan`]: everything resolved, checked and hashed before the first second of compute.
-//! - [`engine`]: the tensor library behind one trait. [`nn`], [`vit`]: models over it.
+//! - [`engine`]: the tensor library behind one trait. [`nn`], [`vit`], [`decoders`]: models over
+//!   it. [`pretrain`]: models as they are pre-trained.
 //! - [`data`]: images, datasets, decoding ahead. [`features`]: one pass for every asker.
 //! - [`store`]: files that survive anything. [`metric`], [`stats`]: pure functions.
 //! - [`protocol`]: what is asked of the features. [`report`]: records and tables.
@@ -17,6 +18,7 @@
 pub mod checkpoint;
 pub mod cli;
 pub mod data;
+pub mod decoders;
 pub mod engine;
 pub mod error;
 pub mod features;
@@ -24,6 +26,7 @@ pub mod hub;
 pub mod metric;
 pub mod nn;
 pub mod plan;
+pub mod pretrain;
 pub mod protocol;
 pub mod report;
 pub mod run;

@@ -82,13 +82,37 @@ def repeated_run(photos):
         return 1 / seconds(knn), 1 / first
 
 
-def untrained_vit_small(file):
-    """A random ViT-S/16 under timm's names, without its head."""
+def first_features(weights, pixels, measure="first_features_per_s"):
+    """From a file of a ViT-B/16 to the features of one image: a whole process of mimbench's."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [MIMBENCH, "features", "--ckpt", weights, "--pixels", pixels, "--out",
+                   f"{folder}/features", "--threads", THREADS, "--quiet"]
+        start = time.perf_counter()
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        if status:
+            raise SystemExit(f"mimbench features ended with {status}")
+        ours = {"first_features_per_s": 1 / (time.perf_counter() - start),
+                "peak_memory": usage.ru_maxrss * 1024}
+    scale = {"first_features_per_s": 1, "peak_memory": 2**20}[measure]
+    return ours[measure] / scale, peer("load", weights, pixels, THREADS)[measure] / scale
+
+
+def untrained_vit(arch, file):
+    """A random ViT under timm's names, without its head."""
     import timm
     from safetensors.torch import save_file
 
-    weights = timm.create_model("vit_small_patch16_224", num_classes=0).state_dict()
+    weights = timm.create_model(arch, num_classes=0).state_dict()
     save_file({name: weight.contiguous() for name, weight in weights.items()}, file)
+
+
+def one_image(file):
+    """Random pixels under the key that load.py reads."""
+    import torch
+    from safetensors.torch import save_file
+
+    save_file({"pixels": torch.randn(1, 3, 224, 224)}, file)
 
 
 def main():
@@ -102,6 +126,7 @@ def main():
     subprocess.run(["cargo", "build", "-q", "--release"], cwd=ROOT, check=True)
     with tempfile.TemporaryDirectory() as folder:
         copies, weights = Path(folder, "copies"), Path(folder, "vit_small.safetensors")
+        base_file, pixels = f"{folder}/vit_base.safetensors", f"{folder}/pixels.safetensors"
         copies.mkdir()
 
         def preprocess(path):
@@ -126,6 +151,9 @@ def main():
                 model("train-step", base, 8, "peak_memory"),
             "whole kNN, ViT-S/16, runs a minute": lambda: whole_knn(photos, weights),
             "repeated run over first run, runs/s": lambda: repeated_run(photos),
+            "ViT-B/16 from file to first features, 1/s": lambda: first_features(base_file, pixels),
+            "ViT-B/16 from file to first features, peak MiB (less is better)":
+                lambda: first_features(base_file, pixels, "peak_memory"),
         }
         if arguments.torch_binary:
             torch = {"binary": str(arguments.torch_binary.resolve()), "engine": "torch"}
@@ -139,7 +167,10 @@ def main():
             subprocess.run(["cargo", "bench", "-q", "--no-run"], cwd=ROOT, check=True)
             larger_copies(photos, copies)
         if any("whole kNN" in name for name in works):
-            untrained_vit_small(weights)
+            untrained_vit("vit_small_patch16_224", weights)
+        if any("first features" in name for name in works):
+            untrained_vit("vit_base_patch16_224", base_file)
+            one_image(pixels)
         print("| work | mimbench | peer | ratio | least and greatest |\n|---|---|---|---|---|")
         for name, pair in works.items():
             pairs = [pair() for _ in range(arguments.pairs)]

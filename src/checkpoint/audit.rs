@@ -59,6 +59,8 @@ pub struct AuditLine {
 pub struct Audit {
     /// One line a key.
     pub lines: Vec<AuditLine>,
+    /// Values that are no tensors, as a `.pth` has beside its weights.
+    pub others: Vec<String>,
 }
 
 impl Audit {
@@ -105,6 +107,7 @@ impl Audit {
         };
         Self {
             lines: source.entries().iter().map(line).collect(),
+            others: source.others().to_vec(),
         }
     }
 
@@ -118,6 +121,17 @@ impl Audit {
         };
         let left_out = self.lines.iter().filter(left_out).count();
         (self.lines.len() - left_out, left_out)
+    }
+
+    /// Element types and how many keys are stored in each, the most frequent first.
+    pub fn dtypes(&self) -> Vec<(&str, usize)> {
+        let mut counts = BTreeMap::new();
+        for line in &self.lines {
+            *counts.entry(line.dtype.as_str()).or_insert(0) += 1;
+        }
+        let mut counts: Vec<_> = counts.into_iter().collect();
+        counts.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
+        counts
     }
 
     /// Keys that were left out because the user said so.

@@ -77,6 +77,8 @@ pub(super) struct ConfigJson {
     pub heads: Option<usize>,
     /// Heads of the last block, where they are others.
     pub last_heads: Option<usize>,
+    /// Heads of MAE's decoder.
+    pub decoder_heads: Option<usize>,
     /// Width of a head.
     pub head_width: Option<usize>,
     pub norm_eps: Option<f64>,
@@ -368,6 +370,7 @@ impl ConfigJson {
             layers: layers.collect(),
             heads: count(&["num_heads", "num_attention_heads", "heads"])?,
             last_heads: count(&["last_num_heads"])?,
+            decoder_heads: count(&["decoder_num_attention_heads", "decoder_num_heads"])?,
             head_width: count(&["head_width"])?,
             norm_eps: match layer_eps {
                 Some(eps) => Some(eps),

@@ -165,6 +165,14 @@ pub enum CheckpointError {
         /// The keys.
         keys: Vec<String>,
     },
+    /// The decoder of pre-training is another than MAE's.
+    #[error("{}: {} key(s) of its decoder are not MAE's: {}", path.display(), keys.len(), listed(keys))]
+    NotMae {
+        /// The weights.
+        path: PathBuf,
+        /// The keys.
+        keys: Vec<String>,
+    },
     /// Tensors that no layer of the architecture takes.
     #[error("{}: no layer takes {}", path.display(), listed(keys))]
     Unused {
@@ -293,6 +301,9 @@ impl CheckpointError {
             Self::SeveralEncoders { .. } => "--key PART says which of them to evaluate".to_owned(),
             Self::UnknownKeys { .. } => {
                 "they may change the forward pass; --ignore-key GLOB leaves keys out on purpose, and the record says so".to_owned()
+            }
+            Self::NotMae { .. } => {
+                "its encoder can be evaluated; a decoder is read from files of facebookresearch/mae and of transformers' ViTMAEForPreTraining".to_owned()
             }
             Self::NothingIgnored { .. } | Self::Unused { .. } => {
                 "mimbench inspect FILE lists every key of the file".to_owned()

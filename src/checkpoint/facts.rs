@@ -46,7 +46,11 @@ pub(super) struct Facts {
 impl Facts {
     /// Reads the architecture off canonical shapes.
     pub(super) fn new(source: &TensorSource, mapping: &Mapping) -> Result<Self, CheckpointError> {
-        let reader = Reader { source, mapping };
+        let reader = Reader {
+            source,
+            mapping,
+            prefix: "",
+        };
         let kernel = reader.shape("patch_embed.proj.weight", 4, "[D, C, p, p]")?;
         if kernel[2] != kernel[3] {
             return Err(reader.unclear(
@@ -161,9 +165,12 @@ pub(super) fn square_of_table(rows: usize) -> Option<[usize; 2]> {
     (side > 0 && table_rows(grid) == rows).then_some(grid)
 }
 
-struct Reader<'a> {
-    source: &'a TensorSource,
-    mapping: &'a Mapping,
+/// Reads shapes of one mapping.
+pub(super) struct Reader<'a> {
+    pub source: &'a TensorSource,
+    pub mapping: &'a Mapping,
+    /// What precedes its names in the model.
+    pub prefix: &'static str,
 }
 
 impl Reader<'_> {
@@ -171,7 +178,7 @@ impl Reader<'_> {
         self.source.path()
     }
 
-    fn unclear(&self, reason: String, hint: &'static str) -> CheckpointError {
+    pub(super) fn unclear(&self, reason: String, hint: &'static str) -> CheckpointError {
         CheckpointError::Architecture {
             path: self.path().to_owned(),
             reason,
@@ -183,25 +190,33 @@ impl Reader<'_> {
         CheckpointError::Weight {
             path: self.path().to_owned(),
             source: WeightError::Missing {
-                name: name.to_owned(),
+                name: format!("{}{name}", self.prefix),
             },
         }
     }
 
     /// Shape of a tensor whose dimensions the architecture is read from.
-    fn shape(&self, name: &str, rank: usize, layout: &str) -> Result<Vec<usize>, CheckpointError> {
+    pub(super) fn shape(
+        &self,
+        name: &str,
+        rank: usize,
+        layout: &str,
+    ) -> Result<Vec<usize>, CheckpointError> {
         match self.mapping.parts.get(name) {
             None => Err(self.missing(name)),
             Some(Part { shape, .. }) if shape.len() != rank || shape.contains(&0) => Err(self
                 .unclear(
-                    format!("{name} has shape {shape:?}, a ViT's is {layout}"),
+                    format!(
+                        "{}{name} has shape {shape:?}, a ViT's is {layout}",
+                        self.prefix
+                    ),
                     "mimbench inspect FILE lists every key of the file",
                 )),
             Some(Part { shape, .. }) => Ok(shape.clone()),
         }
     }
 
-    fn depth(&self) -> Result<usize, CheckpointError> {
+    pub(super) fn depth(&self) -> Result<usize, CheckpointError> {
         let number = |name: &String| {
             let (number, _) = name.strip_prefix("blocks.")?.split_once('.')?;
             number.parse::<usize>().ok()

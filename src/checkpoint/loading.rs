@@ -1,5 +1,6 @@
 //! One checkpoint, everything about it decided.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -127,8 +128,11 @@ pub struct Checkpoint {
     pub feature: Feature,
     /// Numbers others published for it.
     pub published: Vec<Published>,
-    source: TensorSource,
-    parts: std::collections::BTreeMap<String, Part>,
+    /// Heads of MAE's decoder by `config.json`.
+    pub(super) decoder_heads: Option<usize>,
+    pub(super) root: Root,
+    pub(super) source: TensorSource,
+    pub(super) parts: BTreeMap<String, Part>,
     /// Position tables as they are in the file: rows before the patches', and the grid.
     stored: (usize, [usize; 2]),
     resize: PositionResize,
@@ -172,6 +176,7 @@ impl Checkpoint {
         }
         let mut settle = Settle::new(&path, card.as_ref(), &json, options);
         let root = Root::find(&source, options.key.as_deref())?;
+        settle.encoder(&root);
         let dialect = settle.dialect(recognise(&source, &root, &json), &source)?;
         let mapping = mapping(&source, &root, dialect, options)?;
         for pattern in &options.ignore_keys {
@@ -212,15 +217,15 @@ impl Checkpoint {
             settle.resized(&config, stored.1, target, resize);
             config.grid = target;
         }
-        let input = settle.input(&config, dialect, &facts)?;
+        let native = stored.1.map(|side| side * facts.patch_size);
+        let input = settle.input(&config, native, dialect, &facts)?;
         let feature = settle.feature(&config);
         let choices = settle.choices;
         source.check_unchanged()?;
-        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
         Ok(Self {
             name: match &card {
                 Some(card) => card.name.clone(),
-                None => stem.into_owned(),
+                None => name(&path),
             },
             path,
             blake3,
@@ -231,6 +236,8 @@ impl Checkpoint {
             input,
             feature,
             published: card.map(|card| card.published).unwrap_or_default(),
+            decoder_heads: json.decoder_heads,
+            root,
             source,
             parts: mapping.parts,
             stored,
@@ -240,6 +247,11 @@ impl Checkpoint {
 
     /// Its tensors, position tables brought to the input's grid; they are read as they are taken.
     pub fn weights(&self) -> MappedWeights<'_> {
+        self.weights_of(self.parts.clone())
+    }
+
+    /// [`Checkpoint::weights`] of other parts of the file.
+    pub(super) fn weights_of(&self, parts: BTreeMap<String, Part>) -> MappedWeights<'_> {
         let (prefix, from) = self.stored;
         let to = self.config.grid;
         let regrid = (from != to).then_some(Regrid {
@@ -248,7 +260,7 @@ impl Checkpoint {
             to,
             method: self.resize,
         });
-        MappedWeights::new(&self.source, self.parts.clone(), regrid)
+        MappedWeights::new(&self.source, parts, regrid)
     }
 
     /// An error if the file was written to since it was opened.
@@ -284,12 +296,48 @@ impl Opened {
     fn new(path: &Path) -> Result<Self, CheckpointError> {
         let (path, card) = resolve(path)?;
         let source = TensorSource::open(&path)?;
+        // A folder may have been given.
+        let beside = source.files().next().unwrap_or(&path);
         Ok(Self {
-            json: ConfigJson::beside(&path)?.unwrap_or_default(),
+            json: ConfigJson::beside(beside)?.unwrap_or_default(),
             path,
             card,
             source,
         })
+    }
+}
+
+/// What a checkpoint without a card is called in tables: its file's stem, or where every
+/// checkpoint's file is called alike, its folder's name.
+fn name(path: &Path) -> String {
+    const ALIKE: [&str; 4] = ["model", "pytorch_model", "open_clip_model", "checkpoint"];
+    let text = |name: Option<&std::ffi::OsStr>| {
+        let name = name.unwrap_or_default().to_string_lossy();
+        name.into_owned()
+    };
+    let folder = |path: &Path| {
+        let path = path.canonicalize().ok()?;
+        let mut folders = path.ancestors().map(|folder| text(folder.file_name()));
+        // The hub's cache: models--owner--name/snapshots/commit.
+        let name = folders.next()?;
+        if folders.next()? == "snapshots"
+            && let Some(name) = folders.next()?.strip_prefix("models--")
+        {
+            return Some(name.replace("--", "/"));
+        }
+        Some(name).filter(|name| !name.is_empty())
+    };
+    let stem = text(path.file_stem());
+    if path.is_dir() {
+        return folder(path).unwrap_or(stem);
+    }
+    match stem.split('.').next() {
+        Some(alike) if ALIKE.contains(&alike) => path
+            .parent()
+            .map(|parent| Path::new(".").join(parent))
+            .and_then(|parent| folder(&parent))
+            .unwrap_or(stem),
+        _ => stem,
     }
 }
 

@@ -122,7 +122,7 @@ impl TensorStore for MappedWeights<'_> {
             to,
             method,
         } = regrid;
-        if name == "pos_embed" {
+        if matches!(name, "pos_embed" | "decoder.pos_embed") {
             resize_absolute(&tensor, prefix, from, to, method.absolute())
         } else if name.ends_with("relative_position_bias_table") {
             resize_table(&tensor, from, to, method.table())

@@ -6,6 +6,7 @@
 mod audit;
 pub mod card;
 mod config_json;
+mod decoder;
 mod dialect;
 mod error;
 mod facts;
@@ -20,6 +21,7 @@ mod settle;
 pub mod source;
 
 pub use audit::{Audit, AuditLine, Fate};
+pub use decoder::MaeCheckpoint;
 pub use dialect::{Dialect, PositionResize};
 pub use error::CheckpointError;
 pub use loading::{

@@ -20,27 +20,19 @@ const CHOICES: [(&str, &str, &str); 7] = [
     (
         "teacher",
         "student",
-        "the student: DINO, iBOT and DINOv2 evaluate the teacher",
+        "DINO, iBOT and DINOv2 evaluate the teacher",
     ),
     (
         "base_encoder",
         "momentum_encoder",
-        "the momentum encoder: MoCo v3 evaluates base_encoder",
+        "MoCo v3 evaluates base_encoder",
     ),
-    (
-        "backbone",
-        "target_backbone",
-        "the averaged target: CMAE evaluates backbone",
-    ),
-    (
-        "encoder",
-        "alignment_encoder",
-        "the averaged target: CAE evaluates encoder",
-    ),
+    ("backbone", "target_backbone", "CMAE evaluates backbone"),
+    ("encoder", "alignment_encoder", "CAE evaluates encoder"),
     (
         "target_encoder",
         "encoder",
-        "the context encoder: I-JEPA evaluates target_encoder",
+        "I-JEPA evaluates target_encoder",
     ),
     ("", "clip_model", "frozen CLIP teacher"),
     ("", "dino_model", "frozen DINO teacher"),
@@ -110,6 +102,24 @@ impl Root {
                     })
                     .collect(),
             }),
+        }
+    }
+
+    /// One part further up: the top level for `vit.`, `model.` for `model.vit.`.
+    pub(super) fn above(&self) -> Self {
+        let part = self.prefix.trim_end_matches('.');
+        let above = part.rfind('.').map_or("", |dot| &part[..=dot]);
+        Self {
+            prefix: above.to_owned(),
+            ..self.clone()
+        }
+    }
+
+    /// Why this is the encoder.
+    pub(super) fn why(&self) -> &'static str {
+        match self.others.first() {
+            None => "the only one in the file",
+            Some((_, reason)) => reason,
         }
     }
 

@@ -9,7 +9,7 @@ use super::config_json::{ConfigJson, Layer};
 use super::dialect::{Dialect, PositionResize};
 use super::facts::{Facts, square_of_table};
 use super::loading::{Choice, Feature, InputFacts, LoadOptions};
-use super::root::unknown;
+use super::root::{Root, unknown};
 use super::rule::Mapping;
 use super::source::TensorSource;
 use crate::engine::Activation;
@@ -93,9 +93,14 @@ impl<'a> Settle<'a> {
         let told = told
             .into_iter()
             .find_map(|(value, from)| Some((value?, from)));
-        let shown = |value: &T| {
-            let text = serde_json::to_string(value).unwrap_or_default();
-            text.trim_matches('"').to_owned()
+        // serde_json writes 1e-5 out in full.
+        let shown = |value: &T| match serde_json::to_value(value) {
+            Ok(serde_json::Value::Number(number)) => match number.as_f64() {
+                Some(number) => format!("{number:e}"),
+                None => number.to_string(),
+            },
+            Ok(serde_json::Value::String(text)) => text,
+            _ => serde_json::to_string(value).unwrap_or_default(),
         };
         match told {
             Some((value, from)) => {
@@ -107,6 +112,16 @@ impl<'a> Settle<'a> {
                 self.assumed(field, shown(&value), why, flag);
                 value
             }
+        }
+    }
+
+    /// Notes where in the file the encoder is.
+    pub(super) fn encoder(&mut self, root: &Root) {
+        let place = root.prefix.trim_end_matches('.');
+        if self.options.key.is_some() {
+            self.chose("encoder", place, "--key");
+        } else if !place.is_empty() {
+            self.assumed("encoder", place, root.why(), "--key");
         }
     }
 
@@ -736,10 +751,21 @@ impl<'a> Settle<'a> {
         Ok(heads)
     }
 
-    /// What is known of the input.
+    /// A card's shorter side before the crop, for the input that `--input-size` asks for.
+    fn scaled(&self, resize: usize, size: [usize; 2], native: [usize; 2]) -> usize {
+        let card = self.card.and_then(|card| card.input.size);
+        let [of, to] = [card.unwrap_or(native), size].map(|[h, w]| h.min(w));
+        match self.options.input_size {
+            Some(_) => resize * to / of,
+            None => resize,
+        }
+    }
+
+    /// What is known of the input; `native` is the size of the file's position tables, pixels.
     pub(super) fn input(
         &mut self,
         vit: &VitConfig,
+        native: [usize; 2],
         dialect: Dialect,
         facts: &Facts,
     ) -> Result<InputFacts, CheckpointError> {
@@ -791,6 +817,7 @@ impl<'a> Settle<'a> {
             channels: vit.channels,
             resize: card
                 .and_then(|input| input.resize)
+                .map(|resize| self.scaled(resize, size, native))
                 .or_else(|| crop.map(|ratio| (size[0].min(size[1]) as f64 / ratio) as usize)),
             interpolation: card
                 .and_then(|input| input.interpolation)

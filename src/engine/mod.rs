@@ -1,8 +1,8 @@
 //! What mimbench asks of a tensor library: one small trait with PyTorch's semantics, every
 //! operation differentiable, and the engines that implement it.
 //!
-//! Models in [`crate::nn`] and [`crate::vit`] are generic over [`Engine`]; nothing else is. Only
-//! this folder names a tensor library.
+//! Models in [`crate::nn`], [`crate::vit`], [`crate::decoders`] and [`crate::pretrain`] are generic
+//! over [`Engine`]; nothing else is. Only this folder names a tensor library.
 
 pub mod candle;
 mod composite;

@@ -6,6 +6,7 @@ mod loader;
 mod mlp;
 mod model_error;
 mod norm;
+mod tokens;
 mod weights;
 
 pub use attention::{Attention, AttentionConfig};
@@ -14,4 +15,5 @@ pub use loader::Loader;
 pub use mlp::{GatedMlp, Mlp};
 pub use model_error::ModelError;
 pub use norm::LayerNorm;
+pub use tokens::select_tokens;
 pub use weights::{TensorStore, WeightError, Weights};

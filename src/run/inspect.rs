@@ -83,6 +83,23 @@ fn describe(out: &mut String, checkpoint: &Checkpoint) {
 }
 
 fn keys(out: &mut String, audit: &Audit) {
+    let dtypes = audit.dtypes().into_iter();
+    let dtypes: Vec<_> = dtypes
+        .map(|(dtype, keys)| format!("{keys} {dtype}"))
+        .collect();
+    let _ = writeln!(out, "stored        {}", dtypes.join(", "));
+    if !audit.others.is_empty() {
+        const SHOWN: usize = 8;
+        let shown = audit.others.iter().take(SHOWN).map(String::as_str);
+        let shown: Vec<_> = shown.collect();
+        let more = if audit.others.len() > SHOWN {
+            ", ..."
+        } else {
+            ""
+        };
+        let count = audit.others.len();
+        let _ = writeln!(out, "no tensors    {count}: {}{more}", shown.join(", "));
+    }
     let (loaded, left_out) = audit.counts();
     let _ = writeln!(out, "keys          {loaded} loaded, {left_out} left out");
     let widest = audit.lines.iter().map(|line| line.key.len()).max();
@@ -117,6 +134,7 @@ pub fn json(inspection: &Inspection) -> serde_json::Value {
         "choices": checkpoint.ok().map(|checkpoint| &checkpoint.choices),
         "published": checkpoint.ok().map(|checkpoint| &checkpoint.published),
         "keys": inspection.audit.lines,
+        "no_tensors": inspection.audit.others,
     })
 }
 

@@ -36,9 +36,10 @@ pub(super) struct Block<E: Engine> {
 }
 
 impl<E: Engine> Block<E> {
-    /// Block `i`.
+    /// Block `i` of its stack, from tensors below `prefix`.
     pub(super) fn load(
         loader: &mut Loader<'_, E>,
+        prefix: &str,
         i: usize,
         config: &VitConfig,
     ) -> std::result::Result<Self, WeightError> {
@@ -49,7 +50,6 @@ impl<E: Engine> Block<E> {
             activation,
             ..
         } = config;
-        let prefix = format!("blocks.{i}");
         let heads = config.heads.of(i);
         let attn = format!("{prefix}.attn");
         let own_table = matches!(

@@ -1,8 +1,9 @@
 //! The one Vision Transformer: a configuration, its layers, and the encoder and the classifier made
-//! of them.
+//! of them. Decoders are made of its blocks.
 
 mod arch;
 mod block;
+mod blocks;
 mod classifier;
 mod config;
 mod embeddings;
@@ -16,6 +17,7 @@ mod relative;
 mod rope;
 
 pub use arch::{Architecture, UnknownArchitecture};
+pub use blocks::Blocks;
 pub use classifier::{Classifier, random_classifier_weights};
 pub use config::{FinalNorm, MlpKind, Pooler, RelativeBias, VitConfig};
 pub use encoder::{VitEncoder, tap_shape};

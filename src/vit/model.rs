@@ -1,12 +1,10 @@
 //! The encoder: embeddings, blocks, final normalisation, pooling.
 
-use super::block::{Block, Positions};
+use super::blocks::Blocks;
 use super::embeddings::Embeddings;
 use super::final_norm::FinalNormLayer;
 use super::pooler::PoolerLayer;
-use super::relative::{RelativeTable, relative_index};
-use super::rope::{Rope, Rotation};
-use super::{FinalNorm, RelativeBias, VitConfig};
+use super::{FinalNorm, VitConfig};
 use crate::engine::{Engine, EngineError, Result};
 use crate::features::Token;
 use crate::nn::{Loader, WeightError};
@@ -30,11 +28,7 @@ pub(super) const NO_POOLER: &str = "the checkpoint has no pooling of its own";
 pub struct Vit<E: Engine> {
     config: VitConfig,
     embeddings: Embeddings<E>,
-    shared_table: Option<RelativeTable<E>>,
-    /// Empty where there are no tables.
-    relative_index: Vec<u32>,
-    rotation: Option<Rotation<E>>,
-    blocks: Vec<Block<E>>,
+    blocks: Blocks<E>,
     norm: FinalNormLayer<E>,
     pooler: Option<PoolerLayer<E>>,
 }
@@ -47,27 +41,9 @@ impl<E: Engine> Vit<E> {
         loader: &mut Loader<'_, E>,
         config: &VitConfig,
     ) -> std::result::Result<Self, WeightError> {
-        let heads = config.heads.of(0);
-        let shared = matches!(
-            config.relative_bias,
-            Some(RelativeBias::Shared | RelativeBias::Both)
-        );
         Ok(Self {
             embeddings: Embeddings::load(loader, config)?,
-            shared_table: shared
-                .then(|| RelativeTable::load(loader, "rel_pos_bias", config.grid, heads))
-                .transpose()?,
-            relative_index: match config.relative_bias {
-                Some(_) => relative_index(config.grid),
-                None => Vec::new(),
-            },
-            rotation: config
-                .rope
-                .map(|rope| rotation(loader, rope, config))
-                .transpose()?,
-            blocks: (0..config.depth)
-                .map(|i| Block::load(loader, i, config))
-                .collect::<std::result::Result<_, _>>()?,
+            blocks: Blocks::load(loader, "", config)?,
             norm: FinalNormLayer::load(loader, config)?,
             pooler: config
                 .pooler
@@ -103,29 +79,7 @@ impl<E: Engine> Vit<E> {
         wants: &dyn Fn(Site) -> bool,
         visit: &mut dyn FnMut(Site, &E::Tensor) -> Result<()>,
     ) -> Result<E::Tensor> {
-        let shared_bias = match &self.shared_table {
-            Some(table) => Some(table.bias(engine, &self.config, &self.relative_index)?),
-            None => None,
-        };
-        let positions = Positions {
-            shared_bias: shared_bias.as_ref(),
-            index: &self.relative_index,
-            rotation: self.rotation.as_ref(),
-        };
-        let mut x = tokens.clone();
-        for (i, block) in self.blocks.iter().take(depth).enumerate() {
-            let wants_weights = wants(Site::Attention(i));
-            let (output, weights) =
-                block.forward(engine, &x, &self.config, &positions, wants_weights)?;
-            if let Some(weights) = weights {
-                visit(Site::Attention(i), &weights)?;
-            }
-            x = output;
-            if wants(Site::Block(i)) {
-                visit(Site::Block(i), &x)?;
-            }
-        }
-        Ok(x)
+        self.blocks.forward(engine, tokens, depth, wants, visit)
     }
 
     /// [`Vit::embed`] and [`Vit::blocks`].
@@ -201,29 +155,4 @@ impl<E: Engine> Vit<E> {
             }),
         }
     }
-}
-
-fn rotation<E: Engine>(
-    loader: &mut Loader<'_, E>,
-    rope: Rope,
-    config: &VitConfig,
-) -> std::result::Result<Rotation<E>, WeightError> {
-    const PERIODS: &str = "rope_embed.periods";
-    let heads = config.heads.of(0);
-    let head_dim = config.width / heads;
-    let periods = match rope {
-        Rope::Normalised { base: None, .. } => loader.constant(PERIODS, &[head_dim / 4])?.data,
-        _ => Vec::new(),
-    };
-    Rotation::new(
-        loader.engine(),
-        rope,
-        &periods,
-        (config.prefix(), config.grid),
-        (heads, head_dim),
-    )
-    .map_err(|source| WeightError::Engine {
-        name: PERIODS.to_owned(),
-        source,
-    })
 }

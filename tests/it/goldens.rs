@@ -270,8 +270,10 @@ fn every_golden(goldens: &Path) -> usize {
             for (engine, encoder) in encoders.drain(..) {
                 let (compared, worst) =
                     compare(encoder.as_ref(), &checkpoint, &pixels, &expected, of);
-                // embed, tokens, mean_patch, and a block and an attention map a layer.
-                assert!(compared >= 5, "{name}: only {compared} tensors");
+                // embed, tokens, mean_patch, and a block and an attention map a layer; of other
+                // resolutions the fixtures keep the first two.
+                let least = if of == "r1" { 5 } else { 2 };
+                assert!(compared >= least, "{name}: only {compared} tensors");
                 println!(
                     "{name:<42} {of} {:<12} {engine:<7} {compared:>2} tensors, worst {worst:.1e}",
                     dialect.name()
@@ -284,7 +286,7 @@ fn every_golden(goldens: &Path) -> usize {
 
 #[test]
 fn the_fixtures_agree() {
-    assert!(every_golden(&fixture("goldens")) >= 9);
+    assert!(every_golden(&fixture("goldens")) >= 65);
 }
 
 #[test]

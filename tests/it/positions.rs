@@ -437,8 +437,9 @@ proptest! {
         prop_assert!(error(&found, &back) <= 1e-6);
     }
 
-    /// The offset shifts every coordinate, so that its results are not symmetric; the others'
-    /// coordinates are, but for f32.
+    /// The offset shifts every coordinate, so that its results are not symmetric. The others'
+    /// coordinates are, but for f32: up to 33, they are rounded by 2e-6 on either side, and
+    /// neighbours differ by up to 2, which a cubic kernel makes 3.
     #[test]
     fn mirrored_tables_give_mirrored_results(
         method in Method::all().prop_filter("offset", |method| {
@@ -455,6 +456,6 @@ proptest! {
         let back = method.table(to, |row, column, channel| {
             mirrored.data[(before + row * new + new - 1 - column) * WIDTH + channel]
         });
-        prop_assert!(error(&found, &back) <= 4e-6);
+        prop_assert!(error(&found, &back) <= 12e-6);
     }
 }

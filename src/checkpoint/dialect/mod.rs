@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::rule::Names;
 
 pub use family::PositionResize;
+pub(super) use names::DECODER;
 pub(super) use recognise::recognise;
 
 /// The code base whose names a checkpoint has.
@@ -188,6 +189,15 @@ impl Dialect {
             Self::HfClip => &clip::HF_CLIP,
             Self::HfSiglip => &clip::HF_SIGLIP,
             Self::Torchvision => &names::TORCHVISION,
+        }
+    }
+
+    /// The names of MAE's decoder, where its code can save one.
+    pub(super) fn decoder_names(self) -> Option<&'static Names> {
+        match self {
+            Self::Mae => Some(&names::MAE_DECODER),
+            Self::HfVit => Some(&transformers::MAE_DECODER),
+            _ => None,
         }
     }
 }

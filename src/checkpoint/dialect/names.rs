@@ -5,7 +5,8 @@ use super::super::rule::{Names, Rule, drop, rename, same};
 
 const HEAD: &str = "classification head";
 const PRETRAINING_HEAD: &str = "head of pre-training";
-const DECODER: &str = "decoder of pre-training";
+/// Why an encoder leaves a decoder's tensors.
+pub(in super::super) const DECODER: &str = "decoder of pre-training";
 const MASK_TOKEN: &str = "mask token of pre-training";
 const INDEX: &str = "index of the bias table, a constant of the grid";
 const OPTIMIZER: &str = "state of training";
@@ -169,6 +170,19 @@ pub(super) const VIT: Names = Names {
     blocks: &["blocks."],
     block: &[BLOCK],
     trunk: &[TRUNK, ATTENTION_POOL, PRETRAINING, SEGMENTATION, OUTSIDE],
+};
+
+/// The decoder of facebookresearch/mae (`models_mae.py`).
+pub(super) const MAE_DECODER: Names = Names {
+    blocks: &["decoder_blocks."],
+    block: &[BLOCK],
+    trunk: &[&[
+        rename("decoder_embed.{p}", "embed.{p}"),
+        same("mask_token"),
+        rename("decoder_pos_embed", "pos_embed"),
+        rename("decoder_norm.{p}", "norm.{p}"),
+        rename("decoder_pred.{p}", "pred.{p}"),
+    ]],
 };
 
 /// timm's `Beit` and `Eva`, and BEiT, SimMIM, BootMAE, CAE, MaskDistill and EVA-01.

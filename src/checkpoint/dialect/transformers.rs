@@ -86,6 +86,21 @@ pub(super) const VIT: Names = Names {
     trunk: &[TRUNK, OUTSIDE],
 };
 
+/// MAE's decoder (`models/vit_mae/modeling_vit_mae.py`), whose keys begin beside those of the
+/// encoder's root; the second name of its blocks is what transformers 5 makes of the first when it
+/// saves a model.
+pub(super) const MAE_DECODER: Names = Names {
+    blocks: &["decoder.decoder_layers.", "decoder.decoder_encoder.layer."],
+    block: &[ATTENTION, MLP, NORMS],
+    trunk: &[&[
+        rename("decoder.decoder_embed.{p}", "embed.{p}"),
+        rename("decoder.mask_token", "mask_token"),
+        rename("decoder.decoder_pos_embed", "pos_embed"),
+        rename("decoder.decoder_norm.{p}", "norm.{p}"),
+        rename("decoder.decoder_pred.{p}", "pred.{p}"),
+    ]],
+};
+
 /// BEiT and data2vec.
 pub(super) const BEIT: Names = Names {
     blocks: BLOCKS,

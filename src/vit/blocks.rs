@@ -1,0 +1,120 @@
+//! A stack of blocks and what positions add to its attention.
+
+use super::block::{Block, Positions};
+use super::relative::{RelativeTable, relative_index};
+use super::rope::{Rope, Rotation};
+use super::{RelativeBias, Site, VitConfig};
+use crate::engine::{Engine, Result};
+use crate::nn::{Loader, WeightError};
+
+/// The blocks of an encoder or of a decoder.
+#[derive(Clone, Debug)]
+pub struct Blocks<E: Engine> {
+    config: VitConfig,
+    shared_table: Option<RelativeTable<E>>,
+    /// Empty where there are no tables.
+    relative_index: Vec<u32>,
+    rotation: Option<Rotation<E>>,
+    blocks: Vec<Block<E>>,
+}
+
+impl<E: Engine> Blocks<E> {
+    /// From `blocks.N`, and `rel_pos_bias` and `rope_embed` where there are such, each after
+    /// `prefix`, which is empty or ends with a dot. Of the architecture, what surrounds the blocks
+    /// is not looked at.
+    pub fn load(
+        loader: &mut Loader<'_, E>,
+        prefix: &str,
+        config: &VitConfig,
+    ) -> std::result::Result<Self, WeightError> {
+        let shared = matches!(
+            config.relative_bias,
+            Some(RelativeBias::Shared | RelativeBias::Both)
+        );
+        let table = format!("{prefix}rel_pos_bias");
+        Ok(Self {
+            shared_table: shared
+                .then(|| RelativeTable::load(loader, &table, config.grid, config.heads.of(0)))
+                .transpose()?,
+            relative_index: match config.relative_bias {
+                Some(_) => relative_index(config.grid),
+                None => Vec::new(),
+            },
+            rotation: config
+                .rope
+                .map(|rope| rotation(loader, prefix, rope, config))
+                .transpose()?,
+            blocks: (0..config.depth)
+                .map(|i| Block::load(loader, &format!("{prefix}blocks.{i}"), i, config))
+                .collect::<std::result::Result<_, _>>()?,
+            config: config.clone(),
+        })
+    }
+
+    /// Runs blocks `0..depth` and shows every wanted site, in order, to `visit`. Without relative
+    /// biases and rotary positions the tokens may be any that have their positions added.
+    ///
+    /// tokens: `[B, N, D]`; attention weights are formed only where `wants` says so -> the last
+    /// block's output: `[B, N, D]`
+    pub fn forward(
+        &self,
+        engine: &E,
+        tokens: &E::Tensor,
+        depth: usize,
+        wants: &dyn Fn(Site) -> bool,
+        visit: &mut dyn FnMut(Site, &E::Tensor) -> Result<()>,
+    ) -> Result<E::Tensor> {
+        let shared_bias = match &self.shared_table {
+            Some(table) => Some(table.bias(engine, &self.config, &self.relative_index)?),
+            None => None,
+        };
+        let positions = Positions {
+            shared_bias: shared_bias.as_ref(),
+            index: &self.relative_index,
+            rotation: self.rotation.as_ref(),
+        };
+        let mut x = tokens.clone();
+        for (i, block) in self.blocks.iter().take(depth).enumerate() {
+            let wants_weights = wants(Site::Attention(i));
+            let (output, weights) =
+                block.forward(engine, &x, &self.config, &positions, wants_weights)?;
+            if let Some(weights) = weights {
+                visit(Site::Attention(i), &weights)?;
+            }
+            x = output;
+            if wants(Site::Block(i)) {
+                visit(Site::Block(i), &x)?;
+            }
+        }
+        Ok(x)
+    }
+
+    /// All blocks, with nobody looking: `[B, N, D]` -> `[B, N, D]`
+    pub fn all(&self, engine: &E, tokens: &E::Tensor) -> Result<E::Tensor> {
+        let depth = self.config.depth;
+        self.forward(engine, tokens, depth, &|_| false, &mut |_, _| Ok(()))
+    }
+}
+
+fn rotation<E: Engine>(
+    loader: &mut Loader<'_, E>,
+    prefix: &str,
+    rope: Rope,
+    config: &VitConfig,
+) -> std::result::Result<Rotation<E>, WeightError> {
+    let name = format!("{prefix}rope_embed.periods");
+    let heads = config.heads.of(0);
+    let head_dim = config.width / heads;
+    let periods = match rope {
+        Rope::Normalised { base: None, .. } => loader.constant(&name, &[head_dim / 4])?.data,
+        _ => Vec::new(),
+    };
+    Rotation::new(
+        loader.engine(),
+        rope,
+        &periods,
+        (config.prefix(), config.grid),
+        (heads, head_dim),
+    )
+    .map_err(|source| WeightError::Engine { name, source })
+}

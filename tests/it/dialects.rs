@@ -379,7 +379,10 @@ fn moco_v3_has_12_heads_at_width_384_without_being_told() {
         Dialect::Moco,
         &[
             ("state_dict.module.base_encoder.head", "head"),
-            ("state_dict.module.momentum_encoder", "evaluates base_encoder"),
+            (
+                "state_dict.module.momentum_encoder",
+                "evaluates base_encoder",
+            ),
             ("state_dict.module.predictor", "pre-training"),
             ("optimizer", "training"),
         ],

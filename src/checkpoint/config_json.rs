@@ -340,6 +340,30 @@ impl ConfigJson {
             // Two fields are of relative biases, and neither denies the other's.
             (said || layer != Layer::RelativeBias).then_some((layer, said))
         });
+        // timm reads the class token alone.
+        let pooled = root.get("global_pool").or_else(|| args.get("global_pool"));
+        let of_token = vocabulary == Vocabulary::Timm
+            && args.get("global_pool").or(pooled) == Some(&Value::from("token"));
+        let layers = layers.chain(of_token.then_some((Layer::ClassToken, true)));
+        // Rotary positions that a Rope does not describe.
+        let usual = [
+            ("rope_type", &["cat", "dinov3"][..]),
+            ("rope_grid_indexing", &["ij"]),
+        ];
+        for (name, known) in usual {
+            if let Some(value) = args.get(name).filter(|value| !value.is_null())
+                && !value.as_str().is_some_and(|value| known.contains(&value))
+            {
+                return Err(wrong(format!("model_args.{name} {value} is not known")));
+            }
+        }
+        if let Some(offset) = args.get("rope_grid_offset").and_then(Value::as_f64)
+            && offset != 0.0
+        {
+            return Err(wrong(format!(
+                "model_args.rope_grid_offset {offset} is not known"
+            )));
+        }
         Ok(Self {
             path: path.to_owned(),
             vocabulary,
@@ -415,7 +439,15 @@ mod tests {
                 .unwrap_err()
                 .contains("block_fn")
         );
-        assert!(parse(r#"{"model_args": {"init_values": null}}"#).is_ok());
+        for rope in [
+            r#""rope_type": "mixed""#,
+            r#""rope_grid_indexing": "xy""#,
+            r#""rope_grid_offset": 1.0"#,
+        ] {
+            let refused = parse(&format!(r#"{{"model_args": {{{rope}}}}}"#)).unwrap_err();
+            assert!(refused.contains("rope_"), "{refused}");
+        }
+        assert!(parse(r#"{"model_args": {"init_values": null, "rope_type": "cat"}}"#).is_ok());
         assert!(
             parse(r#"{"hidden_act": "relu"}"#)
                 .unwrap_err()

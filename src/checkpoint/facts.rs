@@ -1,6 +1,6 @@
 //! What the canonical tensors of a file say about its architecture.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::CheckpointError;
@@ -64,6 +64,7 @@ impl Facts {
         let width = kernel[0];
         let has = |name: &str| mapping.parts.contains_key(name);
         let depth = reader.depth()?;
+        reader.blocks_alike()?;
         let gated = has("blocks.0.mlp.fc1_g.weight");
         let hidden = if gated {
             "blocks.0.mlp.fc1_g.weight"
@@ -86,11 +87,8 @@ impl Facts {
         let table = table
             .map(|name| Ok((name, reader.shape(name, 2, "[positions, heads]")?)))
             .transpose()?;
-        let (norm, cls_norm, fc_norm) = (
-            has("norm.weight"),
-            has("cls_norm.weight"),
-            has("fc_norm.weight"),
-        );
+        let either = |norm: &str| has(&format!("{norm}.weight")) || has(&format!("{norm}.bias"));
+        let (norm, cls_norm, fc_norm) = (either("norm"), either("cls_norm"), either("fc_norm"));
         if norm && fc_norm {
             return Err(reader.unclear(
                 "it has both norm and fc_norm, and a ViT uses one of them".to_owned(),
@@ -103,7 +101,11 @@ impl Facts {
         } else if has("projection.weight") {
             let width = reader.shape("projection.weight", 2, "[out, D]")?[0];
             Some(Pooler::Projection { width })
-        } else if has("attn_pool.latent") {
+        } else if mapping
+            .parts
+            .keys()
+            .any(|key| key.starts_with("attn_pool."))
+        {
             let mlp_width = reader.shape("attn_pool.mlp.fc1.weight", 2, "[H, D]")?[0];
             Some(Pooler::Attention { mlp_width })
         } else {
@@ -137,7 +139,7 @@ impl Facts {
             },
             relative_bias,
             table_rows: table.as_ref().map(|(_, shape)| shape[0]),
-            norm_pre: has("norm_pre.weight"),
+            norm_pre: either("norm_pre"),
             qkv_bias: has("blocks.0.attn.qkv.bias"),
             qk_norm: has("blocks.0.attn.q_norm.weight"),
             attention_norm: has("blocks.0.attn.norm.weight"),
@@ -226,6 +228,22 @@ impl Reader<'_> {
             None => Ok(depth),
             Some(gap) => Err(self.missing(&format!("blocks.{gap}.norm1.weight"))),
         }
+    }
+
+    /// A tensor that one block has, every block has: one that is lost must not turn into a layer
+    /// without it.
+    fn blocks_alike(&self) -> Result<(), CheckpointError> {
+        let blocks = &self.mapping.blocks;
+        let every: BTreeMap<_, _> = blocks.values().flatten().collect();
+        for (block, keys) in blocks {
+            let lost = every.iter().find(|(name, _)| !keys.contains_key(**name));
+            if let Some((name, other)) = lost {
+                let other = other.strip_suffix(&format!(".{name}")).unwrap_or(other);
+                let before = other.trim_end_matches(|c: char| c.is_ascii_digit());
+                return Err(self.missing(&format!("{before}{block}.{name}")));
+            }
+        }
+        Ok(())
     }
 
     fn periods(&self) -> Option<bool> {

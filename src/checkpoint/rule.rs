@@ -6,6 +6,12 @@ use super::CheckpointError;
 use super::pattern::matches;
 use super::root::Root;
 use super::source::TensorSource;
+use crate::nn::WeightError;
+
+/// What BEiT's code saves beside a table of relative positions, and the table
+/// (`beit/modeling_finetune.py`).
+const TABLE_INDEX: &str = "relative_position_index";
+const TABLE: &str = "relative_position_bias_table";
 
 /// What to do with the keys that match a pattern (see [`super::pattern`]).
 ///
@@ -35,7 +41,7 @@ pub(super) enum Rule {
         from: &'static [&'static str],
         to: &'static str,
     },
-    /// Biases of queries, keys and values joined; a part that is not there is zero.
+    /// Biases of queries, keys and values joined; that of the keys is zero where it is not there.
     QkvBias {
         from: [Option<&'static str>; 3],
         to: &'static str,
@@ -221,6 +227,8 @@ pub(super) struct Mapping {
     pub dropped: BTreeMap<String, String>,
     /// Keys that no rule mentions.
     pub unknown: BTreeSet<String>,
+    /// Keys that are part of the model, by block and what follows its number.
+    pub blocks: BTreeMap<usize, BTreeMap<String, String>>,
 }
 
 /// Keys by part of a rule.
@@ -236,6 +244,7 @@ impl Mapping {
     ) -> Result<Self, CheckpointError> {
         let mut mapping = Self::default();
         let mut found: BTreeMap<(&'static str, Place), (Rule, Found)> = BTreeMap::new();
+        let mut indexed = Vec::new();
         for key in source.entries().keys().filter(|key| !ignored(key)) {
             if let Some(reason) = root.drops(key) {
                 mapping.dropped.insert(key.clone(), reason.to_owned());
@@ -248,8 +257,15 @@ impl Mapping {
                 }
                 Some((Rule::Drop { reason, .. }, ..)) => {
                     mapping.dropped.insert(key.clone(), reason.to_owned());
+                    if let Some(module) = key.strip_suffix(TABLE_INDEX) {
+                        indexed.push(format!("{module}{TABLE}"));
+                    }
                 }
                 Some((rule, part, place)) => {
+                    if let Some((block, rest)) = names.block_of(&name) {
+                        let keys = mapping.blocks.entry(block).or_default();
+                        keys.insert(rest.to_owned(), key.clone());
+                    }
                     let patterns = rule.patterns();
                     let first = patterns
                         .iter()
@@ -266,6 +282,10 @@ impl Mapping {
                     parts[part] = Some(key.clone());
                 }
             }
+        }
+        let lost = |table: &String| !source.entries().contains_key(table) || ignored(table);
+        if let Some(name) = indexed.into_iter().find(lost) {
+            return Err(missing(source, name));
         }
         for ((_, place), (rule, keys)) in found {
             mapping.apply(source, rule, &place, keys)?;
@@ -313,12 +333,7 @@ impl Mapping {
                 _ => Err(unlike("be joined", &all)),
             }
         };
-        let missing = |i: usize| CheckpointError::Weight {
-            path: source.path().to_owned(),
-            source: crate::nn::WeightError::Missing {
-                name: named(rule.patterns()[i].unwrap_or_default()),
-            },
-        };
+        let missing = |i: usize| missing(source, named(rule.patterns()[i].unwrap_or_default()));
         let all = || -> Result<Vec<String>, CheckpointError> {
             let each = keys.iter().enumerate();
             each.map(|(i, key)| key.clone().ok_or_else(|| missing(i)))
@@ -361,6 +376,10 @@ impl Mapping {
                 (to, Part { shape, recipe })
             }
             Rule::QkvBias { to, .. } => {
+                // Softmax takes no notice of a bias of the keys, so code bases leave that one out.
+                if let Some(part) = [0, 2].into_iter().find(|&part| keys[part].is_none()) {
+                    return Err(missing(part));
+                }
                 let mut shape = shape(&present[0]);
                 let alike =
                     |key: &String| source.entries().get(key).map(|x| &x.shape) == Some(&shape);
@@ -479,6 +498,13 @@ fn split<'a>(
         (name, Part { shape, recipe })
     };
     Some(to.iter().map(part).collect())
+}
+
+fn missing(source: &TensorSource, name: String) -> CheckpointError {
+    CheckpointError::Weight {
+        path: source.path().to_owned(),
+        source: WeightError::Missing { name },
+    }
 }
 
 fn duplicate(source: &TensorSource, name: &str, one: &str, other: &str) -> CheckpointError {

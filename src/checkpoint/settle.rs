@@ -15,7 +15,7 @@ use super::source::TensorSource;
 use crate::engine::Activation;
 use crate::features::Token;
 use crate::nn::WeightError;
-use crate::vit::{FinalNorm, Heads, MlpKind, Rope, VitConfig, table_rows};
+use crate::vit::{FinalNorm, Heads, MlpKind, Pooler, Rope, VitConfig, table_rows};
 
 /// Side of the input where only rotary positions are used and nothing says another.
 const USUAL_SIDE: usize = 224;
@@ -141,6 +141,18 @@ impl<'a> Settle<'a> {
         let told = told
             .into_iter()
             .find_map(|(told, from)| Some((told?, from.to_owned())));
+        if let (Some((told, from)), Some((found, evidence))) = (&told, &recognised)
+            && !told.can_be(*found)
+        {
+            return Err(self.unclear(
+                format!(
+                    "{from} says {}, and {evidence} says {}, which is another architecture or has other names",
+                    told.name(),
+                    found.name()
+                ),
+                "leave the dialect out: the keys tell it",
+            ));
+        }
         let (dialect, from) = match told.or(recognised) {
             Some(found) => found,
             None if source
@@ -175,15 +187,13 @@ impl<'a> Settle<'a> {
             facts.norm_pre,
         );
         let of_dialect = format!("default of {}", dialect.name());
-        if rope.is_none() && facts.positions.is_none() && facts.table_rows.is_none() {
-            return Err(self.missing("pos_embed"));
-        }
+        self.check_tokens(facts, dialect, rope)?;
         // CLIP's patch projection has no bias, and a norm follows it; every other one has.
         if !facts.patch_bias && !facts.norm_pre {
             return Err(self.missing("patch_embed.proj.bias"));
         }
-        let stored = self.stored(facts)?;
-        let heads = self.heads(facts, dinov3)?;
+        let stored = self.stored(facts, dialect)?;
+        let heads = self.heads(facts, dialect, dinov3)?;
         let model = self.card.map(|card| &card.model);
         let norm_eps = self.first(
             "norm_eps",
@@ -265,6 +275,80 @@ impl<'a> Settle<'a> {
             ));
         }
         Ok((config, stored, resize))
+    }
+
+    /// Refuses a file without a token or a position table that its code base always saves, or with
+    /// one that it does not read.
+    fn check_tokens(
+        &self,
+        facts: &Facts,
+        dialect: Dialect,
+        rope: Option<Rope>,
+    ) -> Result<(), CheckpointError> {
+        let unused = |key: &str| CheckpointError::Unused {
+            path: self.path.to_owned(),
+            keys: vec![key.to_owned()],
+        };
+        if !facts.class_token && dialect.needs_class_token() {
+            return Err(self.missing("cls_token"));
+        }
+        // timm's published ViTs with registers and no class token have `fc_norm` or attention
+        // pooling.
+        let headless = facts.registers > 0
+            && facts.final_norm == Some(FinalNorm::Tokens)
+            && !matches!(facts.pooler, Some(Pooler::Attention { .. }));
+        if !facts.class_token && headless && !self.json.layers.contains(&(Layer::ClassToken, false))
+        {
+            return Err(self.unclear(
+                "cls_token is missing beside reg_token and norm".to_owned(),
+                "{\"class_token\": false} in a config.json beside the file says that there was none",
+            ));
+        }
+        let dinov3 = matches!(dialect, Dialect::Dinov3 | Dialect::HfDinov3);
+        // Every model of `dinov3/hub/backbones.py` has them.
+        if dinov3 && facts.registers == 0 && !self.json.layers.contains(&(Layer::Registers, false))
+        {
+            return Err(self.unclear(
+                "the registers of DINOv3 are missing (storage_tokens, embeddings.register_tokens)".to_owned(),
+                "{\"num_register_tokens\": 0} in a config.json beside the file says that there were none",
+            ));
+        }
+        if facts.positions.is_some() && dinov3 {
+            return Err(unused("pos_embed"));
+        }
+        // EVA-02 learns positions besides its rotary ones; DINOv3 and timm's ViTs of rotary
+        // positions alone have registers.
+        let rotary_alone = dinov3
+            || dialect == Dialect::TimmEva && facts.registers > 0
+            || self
+                .json
+                .layers
+                .contains(&(Layer::AbsolutePositions, false));
+        let rotary = rope.is_some() && rotary_alone;
+        if facts.positions.is_none() && facts.table_rows.is_none() && !rotary {
+            return Err(self.missing(match dialect {
+                Dialect::TimmBeit | Dialect::HfBeit => "relative_position_bias_table",
+                _ => "pos_embed",
+            }));
+        }
+        // A norm before the first block is CLIP's, or of timm's vit_pe_*, whose rotary positions
+        // are counted in another way (`timm/models/eva.py`).
+        let of_clip = matches!(
+            dialect,
+            Dialect::Timm | Dialect::Clip | Dialect::OpenClip | Dialect::HfClip
+        );
+        if facts.norm_pre && !of_clip {
+            return Err(unused("norm_pre.weight"));
+        }
+        // naver-ai/rope-vit under timm's names: a class token, no register.
+        let named = self.json.architecture.as_deref().unwrap_or_default();
+        if named.contains("_rope_") && facts.class_token && facts.registers == 0 {
+            return Err(self.unclear(
+                format!("config.json says {named}, whose rotary positions are not known here"),
+                "EVA-02, DINOv3 and vit_*_rope_reg*_gap are the ViTs of rotary positions that are",
+            ));
+        }
+        Ok(())
     }
 
     /// Refuses a `config.json` of another checkpoint.
@@ -406,18 +490,20 @@ impl<'a> Settle<'a> {
 
     /// The grid that the file's position tables are of, and how many prefix tokens have a row in
     /// the absolute one.
-    fn stored(&self, facts: &Facts) -> Result<Stored, CheckpointError> {
-        let prefix = usize::from(facts.class_token)
-            + usize::from(facts.distillation_token)
-            + facts.registers;
+    fn stored(&self, facts: &Facts, dialect: Dialect) -> Result<Stored, CheckpointError> {
+        let first = usize::from(facts.class_token) + usize::from(facts.distillation_token);
         if facts.positions.is_none() && facts.table_rows.is_none() {
             // Nothing in the file is of a grid.
             let (size, _) = self.told_size().unwrap_or(([USUAL_SIDE; 2], ""));
             return Ok((0, self.grid_of(size, facts)?));
         }
-        let mut prefixes = match facts.positions {
-            Some(_) => vec![prefix, usize::from(facts.class_token), 0],
-            None => vec![0],
+        // Only timm saves positions of registers, or none of the class token (`no_embed_class`).
+        let mut prefixes = match (facts.positions, dialect) {
+            (None, _) => vec![0],
+            (Some(_), Dialect::Timm | Dialect::TimmEva) if !facts.distillation_token => {
+                vec![first + facts.registers, first, 0]
+            }
+            (Some(_), _) => vec![first],
         };
         prefixes.dedup();
         let fits = |prefix: usize, [h, w]: [usize; 2]| {
@@ -432,15 +518,25 @@ impl<'a> Settle<'a> {
         };
         // What the model was built with, where something says it; else a square.
         let rows = facts.positions.or(facts.table_rows).unwrap_or_default();
+        let square_but = |prefix: usize| {
+            let rows = rows.checked_sub(prefix).filter(|&rows| rows > 0);
+            facts.positions.is_some() && rows.is_some_and(|rows| rows.isqrt().pow(2) == rows)
+        };
+        let lost = match (facts.class_token, facts.distillation_token) {
+            (false, _) if square_but(1) => Some("cls_token"),
+            (true, false) if square_but(2) => Some("dist_token"),
+            _ => None,
+        };
         if let Some(size @ [height, width]) = self.json.image_size {
-            return reading(self.grid_of(size, facts)?).ok_or_else(|| {
-                self.unclear(
+            return reading(self.grid_of(size, facts)?).ok_or_else(|| match lost {
+                Some(token) => self.missing(token),
+                None => self.unclear(
                     format!(
                         "{rows} positions do not fit the {height} x {width} input of config.json in patches of {}",
                         facts.patch_size
                     ),
                     "the config.json belongs to another checkpoint: move one of the two; --input-size asks for another size",
-                )
+                ),
             });
         }
         let square = |&prefix: &usize| {
@@ -463,12 +559,13 @@ impl<'a> Settle<'a> {
         match readings[..] {
             [reading] => Ok(reading),
             [] => Err(self.unclear(
-                match self.told_size() {
-                    Some(([height, width], from)) => format!(
+                match (self.told_size(), lost) {
+                    (Some(([height, width], from)), _) => format!(
                         "{rows} positions are neither a square grid nor that of the {height} x {width} input of {from} in patches of {}",
                         facts.patch_size
                     ),
-                    None => format!("{rows} positions are no square grid"),
+                    (None, Some(token)) => return Err(self.missing(token)),
+                    (None, None) => format!("{rows} positions are no square grid"),
                 },
                 "give the input size of the weights in a card: [input] size = [height, width]",
             )),
@@ -569,7 +666,12 @@ impl<'a> Settle<'a> {
         }
     }
 
-    fn heads(&mut self, facts: &Facts, dinov3: bool) -> Result<Heads, CheckpointError> {
+    fn heads(
+        &mut self,
+        facts: &Facts,
+        dialect: Dialect,
+        dinov3: bool,
+    ) -> Result<Heads, CheckpointError> {
         // Heads by width of published ViTs: timm's and open_clip's configurations.
         const KNOWN: [(usize, usize); 11] = [
             (192, 3),
@@ -586,20 +688,23 @@ impl<'a> Settle<'a> {
         ];
         let (width, depth) = (facts.width, facts.depth);
         let same = |heads: usize| Heads::same(heads, 1);
-        let of_width = |head: usize| (head > 0).then(|| same(width / head));
-        let known = match (dinov3, width) {
-            (true, 1280) => Some(20),
-            _ => KNOWN
-                .into_iter()
-                .find(|&(known, _)| known == width)
-                .map(|(_, heads)| heads),
+        let of_head = |head: usize| (head > 0).then(|| same(width / head));
+        let usual = || KNOWN.into_iter().find(|&(known, _)| known == width);
+        let of_width = |from: &str| format!("{from} of width {width}");
+        let known = match (dialect, width) {
+            // `vits.py`, vit_small
+            (Dialect::Moco, 384) => Some((12, "facebookresearch/moco-v3's ViT")),
+            // `models/modeling_cae.py`, cae_tiny and cae_small
+            (Dialect::Cae, 192 | 384) => Some((12, "Atten4Vis/CAE's ViT")),
+            (_, 1280) if dinov3 => Some((20, "facebookresearch/dinov3's ViT")),
+            _ => usual().map(|(_, heads)| (heads, "the published ViTs")),
         };
         let card = self.card.and_then(|card| card.model.heads.clone());
         let json = self
             .json
             .heads
             .map(same)
-            .or(self.json.head_width.and_then(of_width));
+            .or(self.json.head_width.and_then(of_head));
         let json = json.map(|heads| match self.json.last_heads {
             Some(last) => {
                 let heads = heads.over(depth).unwrap_or(heads);
@@ -615,9 +720,8 @@ impl<'a> Settle<'a> {
             (heads, "config.json".to_owned(), None)
         } else if let Some((heads, name)) = &facts.heads {
             (same(*heads), name.clone(), None)
-        } else if let Some(heads) = known {
-            let from = format!("the published ViTs of width {width}");
-            (same(heads), from, Some("--heads"))
+        } else if let Some((heads, whose)) = known {
+            (same(heads), of_width(whose), Some("--heads"))
         } else if width.is_multiple_of(64) {
             let from = format!("a guess: width {width} / 64");
             (same(width / 64), from, Some("--heads"))

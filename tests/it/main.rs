@@ -8,11 +8,13 @@
 )]
 
 mod architecture;
+mod audit;
 mod bench;
 mod cards;
 mod command_line;
 mod conformance;
 mod corpora;
+mod dialects;
 mod faults;
 mod goldens;
 mod gradients;
@@ -28,4 +30,5 @@ mod scenes;
 mod sources;
 mod store;
 mod support;
+mod tensors;
 mod weights;

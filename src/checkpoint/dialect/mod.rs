@@ -109,6 +109,56 @@ impl Dialect {
         }
     }
 
+    /// Whether its code base builds no ViT without a class token.
+    pub(super) fn needs_class_token(self) -> bool {
+        !matches!(
+            self,
+            Self::Timm | Self::TimmEva | Self::Mmpretrain | Self::HfVit | Self::HfSiglip
+        )
+    }
+
+    /// Whether a file whose keys look like `found` can be of this dialect: it has the same layers
+    /// under the same names, and what tells them apart may be lost.
+    pub(super) fn can_be(self, found: Self) -> bool {
+        let kin = self.kin().is_some_and(|kin| found.kin() == Some(kin));
+        // EVA-01 under timm's names has BEiT's keys.
+        let eva = self == Self::TimmEva && found.kin() == Some(Self::TimmBeit);
+        self == found || kin || eva
+    }
+
+    /// One of the dialects that share their names with others.
+    fn kin(self) -> Option<Self> {
+        match self {
+            Self::Timm
+            | Self::Mae
+            | Self::Milan
+            | Self::Maskalign
+            | Self::Moco
+            | Self::Dino
+            | Self::Ibot
+            | Self::Dinov2 => Some(Self::Timm),
+            Self::TimmBeit
+            | Self::Beit
+            | Self::Simmim
+            | Self::Bootmae
+            | Self::Cae
+            | Self::Maskdistill => Some(Self::TimmBeit),
+            Self::TimmEva
+            | Self::Eva02
+            | Self::Dinov3
+            | Self::Mmpretrain
+            | Self::Clip
+            | Self::OpenClip
+            | Self::HfVit
+            | Self::HfBeit
+            | Self::HfDinov2
+            | Self::HfDinov3
+            | Self::HfClip
+            | Self::HfSiglip
+            | Self::Torchvision => None,
+        }
+    }
+
     /// Its names; DINOv3's in transformers depend on whether its MLP has a gate.
     pub(super) fn names(self, gated: bool) -> &'static Names {
         match self {

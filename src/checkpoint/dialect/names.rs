@@ -128,7 +128,8 @@ pub(super) const OUTSIDE: &[Rule] = &[
     drop("/*scheduler*", OPTIMIZER),
     drop("/*scaler*", OPTIMIZER),
     drop("/amp*", OPTIMIZER),
-    drop("/*loss*.center", OPTIMIZER),
+    drop("/*loss*.center*", OPTIMIZER),
+    drop("/opt.*", OPTIMIZER),
     drop("/*queue*", OPTIMIZER),
     drop("/epoch", OPTIMIZER),
     drop("/*decode_head.*", "head of a segmentation network"),
@@ -137,10 +138,13 @@ pub(super) const OUTSIDE: &[Rule] = &[
     drop("/*distill_weights", PRETRAINING_HEAD),
     drop("/*decoder*", DECODER),
     drop("/*regresser.*", DECODER),
+    drop("/*regresser_norm.*", DECODER),
+    drop("/*rd_pos_embed", DECODER),
     drop("/*mask_token*", MASK_TOKEN),
     drop("/*projector*", PRETRAINING_HEAD),
     drop("/*predictor*", PRETRAINING_HEAD),
     drop("/*lm_head*", PRETRAINING_HEAD),
+    drop("/*visual.head.*", PROJECTION),
     drop("/*classifier.*", HEAD),
     drop("/*head.*", HEAD),
     drop("/*head_dist.*", HEAD),
@@ -157,6 +161,7 @@ pub(super) const OUTSIDE: &[Rule] = &[
 ];
 
 const TEXT: &str = "text tower";
+const PROJECTION: &str = "projection to where images and texts meet, after timm's own tower";
 const TEMPERATURE: &str = "temperature of pre-training";
 
 /// timm's `VisionTransformer`, and MAE, DINO, iBOT, DeiT, MoCo v3, MILAN, SemMAE, MaskAlign and

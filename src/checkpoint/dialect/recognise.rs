@@ -24,6 +24,12 @@ impl Keys {
         let mut names = self.0.keys();
         names.find(|name| name.contains(part)).map(String::as_str)
     }
+
+    /// The first name of the encoder's own that holds `part`.
+    fn own(&self, part: &str) -> Option<&str> {
+        let mut names = self.0.keys().filter(|name| !name.starts_with('/'));
+        names.find(|name| name.contains(part)).map(String::as_str)
+    }
 }
 
 /// The dialect of a file and the keys that say so.
@@ -40,8 +46,9 @@ pub(in super::super) fn recognise(
     } else if keys.has("conv1.weight") && keys.has("class_embedding") {
         clip(&keys, json)?
     } else if keys.has("embeddings.patch_embedding.weight") {
-        if keys.has("embeddings.class_embedding") {
-            (Dialect::HfClip, "embeddings.class_embedding")
+        let clip = ["embeddings.class_embedding", "pre_layrnorm.weight"];
+        if let Some(key) = clip.into_iter().find(|key| keys.has(key)) {
+            (Dialect::HfClip, key)
         } else {
             (Dialect::HfSiglip, "embeddings.patch_embedding.weight")
         }
@@ -74,6 +81,12 @@ fn clip<'k>(keys: &'k Keys, json: &ConfigJson) -> Option<(Dialect, &'k str)> {
 fn transformers(keys: &Keys) -> (Dialect, &str) {
     let beit = [".lambda_1", "relative_position_bias"];
     if let Some(key) = beit.into_iter().find_map(|part| keys.with(part)) {
+        return (Dialect::HfBeit, key);
+    }
+    // BEiT's keys have no bias.
+    if let Some(key) = keys.own("attention.query.bias")
+        && keys.own("attention.key.bias").is_none()
+    {
         return (Dialect::HfBeit, key);
     }
     match keys.with(".layer_scale1.lambda1") {
@@ -110,20 +123,26 @@ fn timm_names<'k>(keys: &'k Keys, root: &Root, json: &ConfigJson) -> Option<(Dia
             "mask_token of two axes, blocks.0.ls1.gamma",
         ));
     }
-    let table = keys.with("relative_position_bias_table");
-    if let Some(key) = first(&[
-        "blocks.0.mlp.w1.weight",
-        "blocks.0.attn.inner_attn_ln.weight",
-    ]) {
+    let table = keys.own("relative_position_bias_table");
+    if let Some(key) = keys
+        .own(".mlp.w1.weight")
+        .or(keys.own(".attn.inner_attn_ln."))
+    {
         return Some((Dialect::Eva02, key));
     }
-    if let Some(key) = first(&["blocks.0.attn.q_proj.weight", "blocks.0.mlp.fc1_g.weight"]) {
+    if let Some(key) = keys
+        .own(".attn.q_proj.weight")
+        .or(keys.own(".mlp.fc1_g.weight"))
+    {
         return Some(match table {
             Some(table) => (Dialect::TimmBeit, table),
             None => (Dialect::TimmEva, key),
         });
     }
-    let biases = keys.has("blocks.0.attn.q_bias");
+    let biases = keys
+        .own(".attn.q_bias")
+        .or(keys.own(".attn.v_bias"))
+        .is_some();
     let packed = keys.rows("blocks.0.mlp.fc1.weight").zip(
         keys.0
             .get("blocks.0.mlp.fc2.weight")
@@ -132,8 +151,10 @@ fn timm_names<'k>(keys: &'k Keys, root: &Root, json: &ConfigJson) -> Option<(Dia
     if biases && packed.is_some_and(|(fc1, fc2)| fc1 == 2 * fc2) {
         return Some((Dialect::TimmEva, "packed blocks.0.mlp.fc1.weight"));
     }
-    // Rotary positions leave no trace; without registers, what has no positions has lost them.
-    if !keys.has("pos_embed") && table.is_none() {
+    // Rotary positions leave no trace; what has no positions has lost them where it has no registers
+    // or the layers of a VisionTransformer, which Eva has under other names.
+    let plain = keys.has("blocks.0.attn.qkv.bias") || keys.has("blocks.0.ls1.gamma");
+    if !keys.has("pos_embed") && table.is_none() && !plain {
         if let Some(key) = first(&["reg_token"]) {
             return Some((Dialect::TimmEva, key));
         }
@@ -144,7 +165,11 @@ fn timm_names<'k>(keys: &'k Keys, root: &Root, json: &ConfigJson) -> Option<(Dia
     if biases {
         return Some(beit(keys, root, timm, json, table));
     }
-    keys.with(".attn.qkv.weight")?;
+    keys.own("blocks.")?;
+    // BEiT without its biases, or with the packed one that segmentation code gave it.
+    if let Some(table) = table {
+        return Some((Dialect::Beit, table));
+    }
     Some(vit(keys, root, timm))
 }
 
@@ -159,19 +184,19 @@ fn beit<'k>(
     if let Some(key) = keys.with("decode_blocks") {
         return (Dialect::Bootmae, key);
     }
-    if let Some(key) = keys.with("/alignment_encoder").or(keys.with("/regresser")) {
+    if let Some(key) = keys.with("alignment_encoder.").or(keys.with("regresser.")) {
         return (Dialect::Cae, key);
     }
     if let Some(key) = keys.with("distill_head").filter(|_| inside("student")) {
         return (Dialect::Maskdistill, key);
     }
-    if let Some(key) = keys.with("/decoder.").filter(|_| inside("encoder")) {
+    if let Some(key) = keys.with("decoder.0.").filter(|_| inside("encoder")) {
         return (Dialect::Simmim, key);
     }
     let eva = json
         .architecture
         .as_deref()
-        .is_some_and(|name| name.starts_with("eva"));
+        .is_some_and(|name| name.starts_with("eva") || name.contains("_rope_"));
     match (timm, table) {
         (true, _) if eva => (Dialect::TimmEva, "config.json"),
         (true, _) => (Dialect::TimmBeit, "config.json"),
@@ -205,8 +230,11 @@ fn vit<'k>(keys: &'k Keys, root: &Root, timm: bool) -> (Dialect, &'k str) {
     if keys.has("blocks.0.gamma_1") && wrapped {
         return (Dialect::Ibot, "blocks.0.gamma_1");
     }
-    if keys.has("decoder_pos_embed") {
-        return (Dialect::Mae, "decoder_pos_embed");
+    if let Some(key) = keys
+        .with("decoder_pos_embed")
+        .or(keys.with("decoder_embed."))
+    {
+        return (Dialect::Mae, key);
     }
     if !timm && (wrapped || inside("backbone")) && !own {
         return (Dialect::Dino, "backbone");

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use mimbench::checkpoint::{Checkpoint, LoadOptions};
 use mimbench::cli::{
-    BenchArgs, BenchWork, ComputeArgs, ConvertArgs, DataArgs, DataCommand, DemoArgs, Engine, EngineArgs,
-    FeaturesArgs, ForwardPrecision, InspectArgs, KnnArgs, LoadArgs, MlpActivation, OnBadImage,
-    StoreArgs, StoreType, TensorNames,
+    BenchArgs, BenchWork, ComputeArgs, ConvertArgs, DataArgs, DataCommand, DemoArgs, Engine,
+    EngineArgs, FeaturesArgs, ForwardPrecision, InspectArgs, KnnArgs, LoadArgs, MlpActivation,
+    OnBadImage, StoreArgs, StoreType, TensorNames,
 };
 use mimbench::data::OpenOptions;
 use mimbench::engine::{Activation, Compute, EngineKind, Precision};

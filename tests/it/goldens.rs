@@ -19,7 +19,7 @@ const TOLERANCE: f64 = 2e-5;
 
 /// Folders of `goldens` with the dialect each is recognised as. Those without a `config.json` have
 /// what the weights cannot tell in [`told`].
-const GOLDENS: &[(&str, Dialect)] = &[
+pub const GOLDENS: &[(&str, Dialect)] = &[
     ("beit_original_finetune", Dialect::Beit),
     ("beit_original_pretrain_shared", Dialect::Beit),
     ("beit_original_pretrain_shared_abs_prefix", Dialect::Beit),
@@ -111,7 +111,7 @@ const GOLDENS: &[(&str, Dialect)] = &[
 ];
 
 /// What a user has to say where the keys cannot: these files stand alone.
-fn told(name: &str) -> LoadOptions {
+pub fn told(name: &str) -> LoadOptions {
     let mut options = LoadOptions::default();
     match name {
         "dino_original" => options.heads = Some("3".parse().unwrap()),
@@ -125,7 +125,7 @@ fn told(name: &str) -> LoadOptions {
 }
 
 /// The checkpoint of a golden's folder.
-fn weights(folder: &Path) -> PathBuf {
+pub fn weights(folder: &Path) -> PathBuf {
     let file = folder.join("model.safetensors");
     if file.exists() {
         file
@@ -134,7 +134,7 @@ fn weights(folder: &Path) -> PathBuf {
     }
 }
 
-fn encoder<E: Engine + 'static>(engine: E, checkpoint: &Checkpoint) -> Box<dyn Encoder> {
+pub fn encoder<E: Engine + 'static>(engine: E, checkpoint: &Checkpoint) -> Box<dyn Encoder> {
     let mut weights = checkpoint.weights();
     let vit = Vit::load(
         &mut Loader::frozen(&engine, &mut weights),

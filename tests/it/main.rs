@@ -21,6 +21,7 @@ mod images;
 mod knn;
 mod positions;
 mod protocol;
+mod saving;
 mod scenes;
 mod sources;
 mod store;

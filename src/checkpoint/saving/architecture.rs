@@ -176,7 +176,9 @@ fn plain(config: &VitConfig, class: Class, wanted: &mut Wanted) -> Result<bool, 
         return Err("timm has a norm before the blocks in place of the patch bias".into());
     }
     if class == Class::Distilled && (config.registers > 0 || config.positions != Some(2)) {
-        return Err("timm's distilled ViT has positions of all its tokens, and no registers".into());
+        return Err(
+            "timm's distilled ViT has positions of all its tokens, and no registers".into(),
+        );
     }
     if let Some(Pooler::Attention { mlp_width }) = config.pooler
         && mlp_width != config.mlp_width
@@ -297,7 +299,8 @@ fn eva(
         }
         Some(Rope::Normalised { base, .. }) => {
             let base = base.or(measured.base);
-            let base = base.ok_or("the periods of its rotary positions are not powers of a base")?;
+            let base =
+                base.ok_or("the periods of its rotary positions are not powers of a base")?;
             wanted.extend([
                 ("rope_type", Text("dinov3")),
                 ("rope_temperature", Number(base)),

@@ -108,7 +108,9 @@ impl Call {
         arguments.extend(self.arguments.iter().cloned());
         arguments.push(format!("checkpoint_path={path}"));
         let arguments = arguments.join(", ");
-        lines.push_str(&format!("\nmodel = timm.create_model({arguments}).eval()\n"));
+        lines.push_str(&format!(
+            "\nmodel = timm.create_model({arguments}).eval()\n"
+        ));
         lines
     }
 }

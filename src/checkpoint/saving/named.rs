@@ -99,7 +99,6 @@ const PATCHES_ALONE: Arguments = &[
     ("global_pool", Text("avg")),
     ("fc_norm", Flag(false)),
 ];
-const PATCHES_ALONE_HUGE: Arguments = &[("num_classes", Count(0))];
 const BEIT: Arguments = &[
     ("use_abs_pos_emb", Flag(false)),
     ("use_rel_pos_bias", Flag(true)),
@@ -161,13 +160,19 @@ pub(super) const NAMED: &[Named] = &[
     vit("vit_base_patch16_384", BASE, 16, 384, &[]),
     vit("vit_large_patch16_384", LARGE, 16, 384, &[]),
     vit("eva_large_patch14_196", LARGE, 14, 196, &[MEAN]),
-    vit("vit_base_patch16_gap_224", BASE, 16, 224, &[PATCHES_ALONE]),
+    vit(
+        "vit_base_patch16_gap_224",
+        [768, 12, 16],
+        16,
+        224,
+        &[PATCHES_ALONE],
+    ),
     vit(
         "vit_huge_patch14_gap_224",
         HUGE,
         14,
         224,
-        &[PATCHES_ALONE, PATCHES_ALONE_HUGE],
+        &[PATCHES_ALONE, FEATURES],
     ),
     vit("deit3_base_patch16_224", BASE, 16, 224, &[DEIT3]),
     vit("deit3_small_patch16_224", SMALL, 16, 224, &[DEIT3]),
@@ -341,13 +346,7 @@ pub(super) const NAMED: &[Named] = &[
     ),
     of(
         E,
-        vit(
-            "eva02_tiny_patch14_336",
-            TINY,
-            14,
-            336,
-            &[EVA02, WIDE_512],
-        ),
+        vit("eva02_tiny_patch14_336", TINY, 14, 336, &[EVA02, WIDE_512]),
     ),
     of(
         E,
@@ -421,13 +420,7 @@ pub(super) const NAMED: &[Named] = &[
     ),
     of(
         E,
-        vit(
-            "vit_base_patch16_dinov3",
-            BASE,
-            16,
-            256,
-            &[DINOV3, NO_BIAS],
-        ),
+        vit("vit_base_patch16_dinov3", BASE, 16, 256, &[DINOV3, NO_BIAS]),
     ),
     of(
         E,

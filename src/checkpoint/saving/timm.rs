@@ -91,7 +91,10 @@ impl<'a> TimmModel<'a> {
     pub fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         if self.architecture.folded {
-            notes.push("The class token holds its position, which no other token before the patches has.".to_owned());
+            notes.push(
+                "The class token holds its position, which no other token before the patches has."
+                    .to_owned(),
+            );
         }
         if let Some(Pooler::Projection { width }) = self.checkpoint.config.pooler {
             notes.push(format!(
@@ -207,10 +210,7 @@ fn key_bias(checkpoint: &Checkpoint, weights: &MappedWeights<'_>) -> Result<bool
 }
 
 /// The base whose powers the stored periods are, to f32's precision.
-fn base(
-    checkpoint: &Checkpoint,
-    weights: &MappedWeights<'_>,
-) -> Result<Option<f64>, ConvertError> {
+fn base(checkpoint: &Checkpoint, weights: &MappedWeights<'_>) -> Result<Option<f64>, ConvertError> {
     if !matches!(
         checkpoint.config.rope,
         Some(Rope::Normalised { base: None, .. })

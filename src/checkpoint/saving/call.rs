@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::architecture::Architecture;
+use super::class::Class;
 use super::named::{NAMED, Named};
 use super::value::Value::{self, Count, Flag, Number, Sides, Text};
 
@@ -71,8 +72,10 @@ impl Call {
                 self.imports.push("from timm.layers import LayerNorm");
                 format!("norm_layer=partial(LayerNorm, eps={value})")
             }
-            // What a name has cannot be taken from it: timm leaves out arguments that are None.
-            ("layer_scale" | "packed_gate", Flag(false)) => return None,
+            // timm leaves out arguments that are None, and Eva makes scales of zeros.
+            ("layer_scale", Flag(false)) if self.named.class == Class::Eva => return None,
+            ("layer_scale", Flag(false)) => "init_values=0".to_owned(),
+            ("packed_gate", Flag(false)) => return None,
             ("layer_scale", _) => "init_values=1e-05".to_owned(),
             ("packed_gate", _) => {
                 self.imports.push("from timm.layers import SwiGLUPacked");

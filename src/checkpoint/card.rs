@@ -33,7 +33,7 @@ pub struct Card {
     /// What a reader must know before the numbers are compared or the weights are looked for.
     pub note: Option<String>,
     /// Numbers others published for this checkpoint.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub published: Vec<Published>,
 }
 

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use mimbench::checkpoint::{Checkpoint, LoadOptions};
 use mimbench::cli::{
-    BenchArgs, BenchWork, ComputeArgs, DataArgs, DataCommand, DemoArgs, Engine, EngineArgs,
-    FeaturesArgs, ForwardPrecision, InspectArgs, KnnArgs, LoadArgs, MlpActivation, OnBadImage,
-    StoreArgs, StoreType,
+    BenchArgs, BenchWork, ComputeArgs, ConvertArgs, DataArgs, DataCommand, DemoArgs, Engine,
+    EngineArgs, FeaturesArgs, ForwardPrecision, InspectArgs, KnnArgs, LoadArgs, MlpActivation,
+    OnBadImage, StoreArgs, StoreType, TensorNames,
 };
 use mimbench::data::OpenOptions;
 use mimbench::engine::{Activation, Compute, EngineKind, Precision};
@@ -24,6 +24,7 @@ use mimbench::hub::{self, HubSettings};
 use mimbench::plan::{DataRequest, KnnPlan, RunOptions, default_store, input_spec};
 use mimbench::report::{Record, csv, curve_table, full_table, headline_table, terminal};
 use mimbench::run::bench::{BenchOptions, Work};
+use mimbench::run::convert::Converted;
 use mimbench::run::features::{PixelSource, Wanted};
 use mimbench::run::{self, Terminal};
 use mimbench::spec::{InputSection, KnnProtocol, Protocol, Setting};
@@ -135,6 +136,26 @@ pub fn inspect(args: InspectArgs) -> Outcome {
         print(&run::inspect::text(&inspection))?;
     }
     inspection.checkpoint?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn convert(args: ConvertArgs) -> Outcome {
+    let mut terminal = Terminal::new(args.quiet);
+    let input = fetched(&args.input, &mut terminal)?;
+    let load = load_options(args.load);
+    let converted = match args.names {
+        TensorNames::Timm => {
+            run::convert::timm(&input, &args.output, args.force, &load, &mut terminal)?
+        }
+        TensorNames::Original => {
+            run::convert::original(&input, &args.output, args.force, &load, &mut terminal)?
+        }
+    };
+    let Converted { python, tensors } = converted;
+    match python {
+        Some(python) => print(&python)?,
+        None => print(&format!("{tensors} tensors\n"))?,
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,6 +1,6 @@
 //! Every way a command can end without its result.
 
-use crate::checkpoint::CheckpointError;
+use crate::checkpoint::{CheckpointError, ConvertError};
 use crate::data::scenes::SceneError;
 use crate::data::{DatasetError, ImageError};
 use crate::engine::EngineUnavailable;
@@ -19,6 +19,9 @@ pub enum Error {
     /// A checkpoint.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// A checkpoint under other names.
+    #[error(transparent)]
+    Convert(#[from] ConvertError),
     /// A file of the hub.
     #[error(transparent)]
     Hub(#[from] HubError),
@@ -73,6 +76,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Checkpoint(error) => error.hint(),
+            Self::Convert(error) => error.hint(),
             Self::Hub(error) => error.hint(),
             Self::Spec(error) => error.hint(),
             Self::Dataset(error) => error.hint(),

@@ -15,6 +15,7 @@ fn main() -> ExitCode {
         Command::Knn(args) => commands::knn(args),
         Command::Features(args) => commands::features(args),
         Command::Inspect(args) => commands::inspect(args),
+        Command::Convert(args) => commands::convert(args),
         Command::Data(args) => commands::data(args),
         Command::Demo(args) => commands::demo(args),
         Command::Bench(args) => commands::bench(args),

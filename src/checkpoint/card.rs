@@ -10,7 +10,7 @@ use super::dialect::{Dialect, PositionResize};
 use super::loading::Feature;
 use crate::data::Interpolation;
 use crate::engine::Activation;
-use crate::vit::Heads;
+use crate::vit::{Heads, Rope};
 
 /// One card (TOML). Only `name` and `[file] path` must be given.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -33,7 +33,7 @@ pub struct Card {
     /// What a reader must know before the numbers are compared or the weights are looked for.
     pub note: Option<String>,
     /// Numbers others published for this checkpoint.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub published: Vec<Published>,
 }
 
@@ -67,6 +67,8 @@ pub struct CardModel {
     pub activation: Option<Activation>,
     /// Whose way of bringing position tables to another input size.
     pub position_resize: Option<PositionResize>,
+    /// Rotary positions under timm's names, which leave no trace of them.
+    pub rope: Option<Rope>,
 }
 
 /// The input the checkpoint expects.

@@ -23,7 +23,7 @@ use crate::vit::{Heads, VitConfig};
 
 /// What the user says about every checkpoint of a command; it overrides the card, which overrides
 /// `config.json`.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct LoadOptions {
     /// Whose names the keys are.
     pub dialect: Option<Dialect>,
@@ -128,6 +128,8 @@ pub struct Checkpoint {
     pub feature: Feature,
     /// Numbers others published for it.
     pub published: Vec<Published>,
+    /// Licence of the weights, where a card says it.
+    pub licence: Option<String>,
     /// Heads of MAE's decoder by `config.json`.
     pub(super) decoder_heads: Option<usize>,
     pub(super) root: Root,
@@ -235,6 +237,7 @@ impl Checkpoint {
             audit,
             input,
             feature,
+            licence: card.as_ref().and_then(|card| card.licence.clone()),
             published: card.map(|card| card.published).unwrap_or_default(),
             decoder_heads: json.decoder_heads,
             root,
@@ -261,6 +264,16 @@ impl Checkpoint {
             method: self.resize,
         });
         MappedWeights::new(&self.source, parts, regrid)
+    }
+
+    /// Whose way of bringing its position tables to another grid.
+    pub fn position_resize(&self) -> PositionResize {
+        self.resize
+    }
+
+    /// Every file that was opened for its weights.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.source.files()
     }
 
     /// An error if the file was written to since it was opened.

@@ -8,6 +8,7 @@ use super::rule::{Part, Recipe};
 use super::source::TensorSource;
 use crate::engine::HostTensor;
 use crate::nn::{TensorStore, WeightError};
+use crate::vit::table_rows;
 
 /// Position tables on their way to another grid.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -47,8 +48,8 @@ impl<'a> MappedWeights<'a> {
         }
     }
 
-    fn make(&self, part: Part) -> Result<HostTensor, String> {
-        let Part { shape, recipe } = part;
+    fn make(&self, part: &Part) -> Result<HostTensor, String> {
+        let Part { shape, recipe } = part.clone();
         let data = match recipe {
             Recipe::Same(key) | Recipe::Reshape(key) => self.read(&key)?.data,
             Recipe::Transpose(key) => {
@@ -100,14 +101,39 @@ impl<'a> MappedWeights<'a> {
     }
 }
 
-impl TensorStore for MappedWeights<'_> {
-    fn take(&mut self, name: &str) -> Result<HostTensor, WeightError> {
-        let part = self
-            .parts
-            .remove(name)
-            .ok_or_else(|| WeightError::Missing {
-                name: name.to_owned(),
-            })?;
+/// Whether a tensor is a table of relative positions.
+fn is_table(name: &str) -> bool {
+    name.ends_with("relative_position_bias_table")
+}
+
+impl MappedWeights<'_> {
+    /// Canonical names that have not been taken, sorted.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.parts.keys().map(String::as_str)
+    }
+
+    fn part(&self, name: &str) -> Result<&Part, WeightError> {
+        self.parts.get(name).ok_or_else(|| WeightError::Missing {
+            name: name.to_owned(),
+        })
+    }
+
+    /// The dimensions that [`MappedWeights::tensor`] gives the tensor `name`.
+    pub(super) fn shape(&self, name: &str) -> Result<Vec<usize>, WeightError> {
+        let mut shape = self.part(name)?.shape.clone();
+        if let Some(Regrid { prefix, to, .. }) = self.regrid {
+            if name == "pos_embed" {
+                shape[1] = prefix + to[0] * to[1];
+            } else if is_table(name) {
+                shape[0] = table_rows(to);
+            }
+        }
+        Ok(shape)
+    }
+
+    /// The tensor `name`, which stays.
+    pub(super) fn tensor(&self, name: &str) -> Result<HostTensor, WeightError> {
+        let part = self.part(name)?;
         let unreadable = |reason| WeightError::Unreadable {
             name: name.to_owned(),
             reason,
@@ -124,12 +150,20 @@ impl TensorStore for MappedWeights<'_> {
         } = regrid;
         if matches!(name, "pos_embed" | "decoder.pos_embed") {
             resize_absolute(&tensor, prefix, from, to, method.absolute())
-        } else if name.ends_with("relative_position_bias_table") {
+        } else if is_table(name) {
             resize_table(&tensor, from, to, method.table())
         } else {
             return Ok(tensor);
         }
         .map_err(|error| unreadable(error.to_string()))
+    }
+}
+
+impl TensorStore for MappedWeights<'_> {
+    fn take(&mut self, name: &str) -> Result<HostTensor, WeightError> {
+        let tensor = self.tensor(name)?;
+        self.parts.remove(name);
+        Ok(tensor)
     }
 
     fn left(&self) -> Vec<String> {

@@ -28,4 +28,4 @@ pub use loading::{
     Checkpoint, Choice, Feature, IMAGENET_MEAN, IMAGENET_STD, InputFacts, LoadOptions, audit_file,
 };
 pub use mapped::MappedWeights;
-pub use saving::save;
+pub use saving::{ConvertError, TimmModel, save, save_original};

@@ -161,7 +161,7 @@ fn up_to(root: &str, part: &str) -> String {
 }
 
 /// First parts of the keys, for whoever gave one that is not there.
-fn parts(source: &TensorSource) -> Vec<String> {
+pub(super) fn parts(source: &TensorSource) -> Vec<String> {
     let mut parts: Vec<String> = source
         .entries()
         .keys()

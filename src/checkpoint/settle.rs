@@ -424,6 +424,9 @@ impl<'a> Settle<'a> {
             }
             Dialect::Eva02 => axial(),
             Dialect::TimmEva => {
+                if let Some(rope) = self.card.and_then(|card| card.model.rope) {
+                    return (Some(rope), "card".to_owned());
+                }
                 let gate = matches!(facts.mlp, MlpKind::Gated { .. });
                 let named = |part: &str| {
                     json.architecture

@@ -7,6 +7,7 @@
 
 mod bench;
 mod common;
+mod convert;
 mod data;
 mod demo;
 mod features;
@@ -18,6 +19,7 @@ pub use common::{
     ComputeArgs, Engine, EngineArgs, ForwardPrecision, LoadArgs, MlpActivation, OnBadImage,
     StoreArgs, StoreType,
 };
+pub use convert::{ConvertArgs, TensorNames};
 pub use data::{DataArgs, DataCommand};
 pub use demo::DemoArgs;
 pub use features::FeaturesArgs;
@@ -44,6 +46,8 @@ pub enum Command {
     Features(FeaturesArgs),
     /// Say what a checkpoint is and what became of every key
     Inspect(InspectArgs),
+    /// Write a checkpoint under timm's names, with a card beside it, or as it is
+    Convert(ConvertArgs),
     /// Look at a dataset before trusting a number on it
     Data(DataArgs),
     /// A whole small run on made-up scenes; nothing to download

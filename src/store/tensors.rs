@@ -87,29 +87,44 @@ impl TensorFile {
 
     /// Writes tensors and metadata without copying them, and puts the file in its place.
     pub fn write(
-        mut self,
+        self,
         tensors: &[NamedTensor<'_>],
         metadata: &BTreeMap<String, String>,
     ) -> Result<(), StoreError> {
+        let slot = |tensor: &NamedTensor<'_>| Slot {
+            name: tensor.name.clone(),
+            dtype: tensor.elements.dtype().to_owned(),
+            shape: tensor.shape.clone(),
+            bytes: tensor.elements.bytes().len(),
+        };
+        let slots: Vec<_> = tensors.iter().map(slot).collect();
+        let mut file = self.begin(&slots, metadata)?;
+        for tensor in tensors {
+            file.append(tensor.elements.bytes())?;
+        }
+        file.commit()
+    }
+
+    /// Writes the header; the tensors' bytes are to follow in the order of their slots.
+    pub fn begin(
+        mut self,
+        slots: &[Slot],
+        metadata: &BTreeMap<String, String>,
+    ) -> Result<TensorStream, StoreError> {
         let failed = StoreError::io("write", &self.path);
         let mut header = Map::new();
         if !metadata.is_empty() {
             header.insert("__metadata__".to_owned(), json!(metadata));
         }
         let mut end = 0;
-        for NamedTensor {
-            name,
-            shape,
-            elements,
-        } in tensors
-        {
+        for slot in slots {
             let start = end;
-            end += elements.bytes().len();
+            end += slot.bytes;
             let entry = json!({
-                "dtype": elements.dtype(), "shape": shape, "data_offsets": [start, end],
+                "dtype": slot.dtype, "shape": slot.shape, "data_offsets": [start, end],
             });
-            if header.insert(name.clone(), entry).is_some() {
-                let message = format!("two tensors are called {name}");
+            if header.insert(slot.name.clone(), entry).is_some() {
+                let message = format!("two tensors are called {}", slot.name);
                 return Err(failed(std::io::Error::other(message)));
             }
         }
@@ -117,10 +132,56 @@ impl TensorFile {
         // The format wants data to begin on a multiple of eight.
         header.resize(header.len().next_multiple_of(8), b' ');
         let length = (header.len() as u64).to_le_bytes();
-        let data = tensors.iter().map(|tensor| tensor.elements.bytes());
-        for bytes in [&length[..], &header].into_iter().chain(data) {
+        for bytes in [&length[..], &header] {
             self.file.write_all(bytes).map_err(&failed)?;
         }
-        self.file.commit()
+        drop(failed);
+        Ok(TensorStream {
+            file: self,
+            left: end,
+        })
+    }
+}
+
+/// The place of a tensor whose bytes come later.
+#[derive(Clone, Debug)]
+pub struct Slot {
+    /// Key in the file.
+    pub name: String,
+    /// safetensors' name of the element type.
+    pub dtype: String,
+    /// Dimensions.
+    pub shape: Vec<usize>,
+    /// Its length.
+    pub bytes: usize,
+}
+
+/// A safetensors file whose header is written and whose tensors follow, so that no more than one
+/// of them need be in memory.
+#[derive(Debug)]
+pub struct TensorStream {
+    file: TensorFile,
+    left: usize,
+}
+
+impl TensorStream {
+    /// The next bytes, in the order of the slots.
+    pub fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        let failed = StoreError::io("write", &self.file.path);
+        self.left = self
+            .left
+            .checked_sub(bytes.len())
+            .ok_or_else(|| failed(std::io::Error::other("more bytes than its header has")))?;
+        self.file.file.write_all(bytes).map_err(failed)
+    }
+
+    /// Puts the file in its place, once every byte is there.
+    pub fn commit(self) -> Result<(), StoreError> {
+        if self.left > 0 {
+            let message = format!("{} bytes fewer than its header has", self.left);
+            let failed = StoreError::io("write", &self.file.path);
+            return Err(failed(std::io::Error::other(message)));
+        }
+        self.file.file.commit()
     }
 }

@@ -28,11 +28,11 @@ fn help_lists_every_subcommand() {
         .map(|line| line.split_whitespace().next().unwrap())
         .collect();
     let expected = [
-        "knn", "features", "inspect", "data", "demo", "bench", "help",
+        "knn", "features", "inspect", "convert", "data", "demo", "bench", "help",
     ];
     assert_eq!(commands, expected);
     assert_eq!(help.stderr, "");
-    for command in &commands[..6] {
+    for command in &commands[..7] {
         let help = bench.run(&[command, "--help"]).ok().stdout;
         assert!(
             help.contains(&format!("Usage: mimbench {command}")),

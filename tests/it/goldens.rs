@@ -125,7 +125,7 @@ pub fn told(name: &str) -> LoadOptions {
 }
 
 /// The checkpoint of a golden's folder.
-fn weights(folder: &Path) -> PathBuf {
+pub fn weights(folder: &Path) -> PathBuf {
     let file = folder.join("model.safetensors");
     if file.exists() {
         file
@@ -134,7 +134,7 @@ fn weights(folder: &Path) -> PathBuf {
     }
 }
 
-fn encoder<E: Engine + 'static>(engine: E, checkpoint: &Checkpoint) -> Box<dyn Encoder> {
+pub fn encoder<E: Engine + 'static>(engine: E, checkpoint: &Checkpoint) -> Box<dyn Encoder> {
     let mut weights = checkpoint.weights();
     let vit = Vit::load(
         &mut Loader::frozen(&engine, &mut weights),

@@ -26,6 +26,7 @@ mod mae;
 mod mutation;
 mod positions;
 mod protocol;
+mod saving;
 mod scenes;
 mod sources;
 mod store;

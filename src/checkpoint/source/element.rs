@@ -89,6 +89,11 @@ impl Element {
         ELEMENTS.iter().find(|element| element.dtype == dtype)
     }
 
+    /// The type that safetensors calls so.
+    pub(super) fn of_name(name: &str) -> Option<&'static Self> {
+        ELEMENTS.iter().find(|element| element.name == name)
+    }
+
     /// The type of `torch.<storage>`.
     pub(super) fn of_storage(storage: &str) -> Option<&'static Self> {
         ELEMENTS

@@ -65,6 +65,21 @@ pub struct Entry {
     strides: Option<Box<[usize]>>,
 }
 
+impl Entry {
+    /// Bytes of an element of a type that PyTorch has; only those have strides.
+    fn element(&self) -> usize {
+        element::Element::of_name(&self.dtype).map_or(0, |element| element.size)
+    }
+
+    /// Bytes of all elements.
+    pub(super) fn size(&self) -> usize {
+        match self.strides {
+            None => self.range.len(),
+            Some(_) => self.shape.iter().product::<usize>() * self.element(),
+        }
+    }
+}
+
 /// What was found in one file or in several.
 #[derive(Debug, Default)]
 struct Contents {
@@ -187,6 +202,39 @@ impl TensorSource {
             shape: entry.shape.clone(),
             data,
         }))
+    }
+}
+
+impl TensorSource {
+    /// The bytes of the tensor under `name`, row by row, in pieces; nothing where there is none.
+    pub(super) fn bytes<E>(
+        &self,
+        name: &str,
+        mut take: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let Some(entry) = self.contents.entries.get(name) else {
+            return Ok(());
+        };
+        let Some(file) = self.files.get(entry.file) else {
+            return Ok(());
+        };
+        match &entry.strides {
+            None => {
+                let mut taken = Ok(());
+                file.read(entry.range.clone(), |piece| {
+                    if taken.is_ok() {
+                        taken = take(piece);
+                    }
+                });
+                taken
+            }
+            Some(strides) => {
+                let bytes = &file.bytes()[entry.range.clone()];
+                let gathered = view::gather(bytes, entry.element(), &entry.shape, strides);
+                file.let_go(entry.range.clone());
+                take(&gathered)
+            }
+        }
     }
 }
 

@@ -67,6 +67,8 @@ pub struct CardModel {
     pub activation: Option<Activation>,
     /// Whose way of bringing position tables to another input size.
     pub position_resize: Option<PositionResize>,
+    /// Whether there is a class token: beside registers, its absence is doubted.
+    pub class_token: Option<bool>,
     /// Rotary positions under timm's names, which leave no trace of them.
     pub rope: Option<Rope>,
 }

@@ -297,11 +297,22 @@ impl<'a> Settle<'a> {
         let headless = facts.registers > 0
             && facts.final_norm == Some(FinalNorm::Tokens)
             && !matches!(facts.pooler, Some(Pooler::Attention { .. }));
-        if !facts.class_token && headless && !self.json.layers.contains(&(Layer::ClassToken, false))
-        {
+        let told = self.card.and_then(|card| card.model.class_token);
+        let none = told == Some(false) || self.json.layers.contains(&(Layer::ClassToken, false));
+        match told {
+            Some(true) if !facts.class_token => return Err(self.missing("cls_token")),
+            Some(false) if facts.class_token => {
+                return Err(self.unclear(
+                    "the card says class_token = false, and the file has one".to_owned(),
+                    "the card belongs to another checkpoint: correct one of the two",
+                ));
+            }
+            _ => {}
+        }
+        if !facts.class_token && headless && !none {
             return Err(self.unclear(
                 "cls_token is missing beside reg_token and norm".to_owned(),
-                "{\"class_token\": false} in a config.json beside the file says that there was none",
+                "class_token = false under [model] of a card, or in a config.json beside the file, says that there was none",
             ));
         }
         let dinov3 = matches!(dialect, Dialect::Dinov3 | Dialect::HfDinov3);

@@ -162,6 +162,7 @@ impl<'a> TimmModel<'a> {
                 norm_eps: Some(from.config.norm_eps),
                 activation: Some(from.config.activation),
                 position_resize: Some(from.position_resize()),
+                class_token: Some(from.config.class_token),
                 rope: self.architecture.rope,
             },
             input: CardInput {

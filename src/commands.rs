@@ -241,6 +241,7 @@ fn load_options(args: LoadArgs) -> LoadOptions {
             MlpActivation::QuickGelu => Activation::QuickGelu,
             MlpActivation::Silu => Activation::Silu,
         }),
+        rope_precision: args.rope_precision.map(precision),
         input_size: args.input_size,
         position_resize: args.position_resize,
         ignore_keys: args.ignore_key,
@@ -262,11 +263,15 @@ fn compute(args: &EngineArgs) -> Result<Compute, Error> {
             Engine::Torch => EngineKind::Torch,
         },
         device: args.device.parse()?,
-        precision: match args.precision {
-            ForwardPrecision::F32 => Precision::F32,
-            ForwardPrecision::Bf16 => Precision::Bf16,
-        },
+        precision: precision(args.precision),
     })
+}
+
+fn precision(precision: ForwardPrecision) -> Precision {
+    match precision {
+        ForwardPrecision::F32 => Precision::F32,
+        ForwardPrecision::Bf16 => Precision::Bf16,
+    }
 }
 
 fn pass_options(args: &ComputeArgs, save_every: Duration) -> PassOptions {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::checkpoint::{Checkpoint, IMAGENET_MEAN, IMAGENET_STD};
+use crate::checkpoint::{Checkpoint, Statistics};
 use crate::data::{
     Dataset, InputSpec, Interpolation, Limits, OpenOptions, Preprocessor, Resize, Split,
 };
@@ -262,8 +262,13 @@ impl KnnPlan {
 fn subject_key(subject: &Subject, input: &InputSpec) -> String {
     match subject {
         Subject::Checkpoint(checkpoint) => {
+            let making = checkpoint.making();
             let dropped: Vec<_> = checkpoint.audit.ignored().collect();
-            digest(&(&checkpoint.blake3, &checkpoint.config, dropped, input))
+            digest(&(
+                (&checkpoint.blake3, &checkpoint.config, making),
+                dropped,
+                input,
+            ))
         }
         Subject::Pixels(_) => digest(&("pixels", input)),
     }
@@ -331,8 +336,9 @@ pub fn input_spec(checkpoint: &Checkpoint, section: &InputSection) -> Result<Inp
                 .to_owned(),
         })?,
     };
-    let three = |mean: [f32; 3], std: [f32; 3]| {
+    let three = |statistics: Statistics| {
         if facts.channels == 3 {
+            let (mean, std) = statistics.values();
             Ok((mean.to_vec(), std.to_vec()))
         } else {
             Err(Error::Usage {
@@ -346,13 +352,9 @@ pub fn input_spec(checkpoint: &Checkpoint, section: &InputSection) -> Result<Inp
     };
     let (mean, std) = match section.normalise {
         Normalise::Card => (facts.mean.clone(), facts.std.clone()),
-        Normalise::Imagenet => three(IMAGENET_MEAN, IMAGENET_STD)?,
+        Normalise::Imagenet => three(Statistics::Imagenet)?,
         Normalise::Half => (vec![0.5; facts.channels], vec![0.5; facts.channels]),
-        // openai/CLIP clip/clip.py, `_transform`.
-        Normalise::Clip => three(
-            [0.481_454_66, 0.457_827_5, 0.408_210_73],
-            [0.268_629_55, 0.261_302_6, 0.275_777_1],
-        )?,
+        Normalise::Clip => three(Statistics::Clip)?,
     };
     Ok(InputSpec {
         height,
@@ -377,14 +379,15 @@ pub fn input_spec(checkpoint: &Checkpoint, section: &InputSection) -> Result<Inp
 
 /// Raw pixels as an input of `size` x `size`, normalised with ImageNet's statistics.
 pub fn pixel_input(size: usize) -> InputSpec {
+    let (mean, std) = Statistics::Imagenet.values();
     InputSpec {
         height: size,
         width: size,
         channels: 3,
         resize: Resize::Shorter(size),
         interpolation: Interpolation::Bicubic,
-        mean: IMAGENET_MEAN.to_vec(),
-        std: IMAGENET_STD.to_vec(),
+        mean: mean.to_vec(),
+        std: std.to_vec(),
     }
 }
 

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::CheckpointError;
+use super::architecture::named;
+use super::strict_json;
 use crate::data::Interpolation;
 use crate::engine::Activation;
 
@@ -31,6 +33,8 @@ pub(super) enum Layer {
     Registers,
     AbsolutePositions,
     RelativeBias,
+    Gate,
+    FinalNorm,
 }
 
 impl Layer {
@@ -45,12 +49,14 @@ impl Layer {
             Self::Registers => "registers",
             Self::AbsolutePositions => "absolute positions",
             Self::RelativeBias => "relative position biases",
+            Self::Gate => "a gate in its MLP",
+            Self::FinalNorm => "a final normalisation",
         }
     }
 }
 
 /// The layers that fields of timm's `model_args` and of transformers decide.
-const LAYERS: [(&str, Layer); 14] = [
+const LAYERS: [(&str, Layer); 17] = [
     ("qkv_bias", Layer::QkvBias),
     ("qk_norm", Layer::QkNorm),
     ("pre_norm", Layer::NormPre),
@@ -65,6 +71,9 @@ const LAYERS: [(&str, Layer); 14] = [
     ("use_rel_pos_bias", Layer::RelativeBias),
     ("use_relative_position_bias", Layer::RelativeBias),
     ("use_shared_rel_pos_bias", Layer::RelativeBias),
+    ("mlp_layer", Layer::Gate),
+    ("swiglu_mlp", Layer::Gate),
+    ("final_norm", Layer::FinalNorm),
 ];
 
 /// What a `config.json` says that the weights cannot tell, or should agree on.
@@ -96,6 +105,14 @@ pub(super) struct ConfigJson {
     pub rope: Option<bool>,
     /// Base of the periods of rotary positions.
     pub rope_base: Option<f64>,
+    /// Whether numbers of a head are paired across its halves, and not with their neighbours.
+    pub rope_halves: Option<bool>,
+    /// Whether the class token has a position.
+    pub class_position: Option<bool>,
+    /// Whether there is a final normalisation.
+    pub final_norm: Option<bool>,
+    /// Whether the model's own feature is that of its attention pooling.
+    pub own_pooling: bool,
     /// Grid that rotary positions are scaled to.
     pub rope_reference: Option<[usize; 2]>,
     /// Layers that the model has, or has not.
@@ -165,20 +182,23 @@ const MODEL_ARGS: &[&str] = &[
 ];
 
 impl ConfigJson {
-    /// Reads `config.json`, or open_clip's `open_clip_config.json`, in the folder of `weights`, and
-    /// the statistics of transformers' `preprocessor_config.json`; `None` where there is none.
+    /// Reads `config.json` in the folder of `weights`, or open_clip's `open_clip_config.json` where
+    /// that is alone or the weights are open_clip's own, and the statistics of transformers'
+    /// `preprocessor_config.json`; `None` where there is none.
     pub(super) fn beside(weights: &Path) -> Result<Option<Self>, CheckpointError> {
         let read = |name: &str| {
             let path = weights.with_file_name(name);
-            match std::fs::read_to_string(&path) {
-                Ok(text) => Self::parse(&path, &text).map(Some),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-                Err(source) => Err(CheckpointError::Read { path, source }),
-            }
+            let text = text(&path)?;
+            text.map(|text| Self::parse(&path, &text)).transpose()
         };
-        let mut config = match read("open_clip_config.json")? {
+        let file = weights.file_name().unwrap_or_default().to_string_lossy();
+        let mut names = ["config.json", "open_clip_config.json"];
+        if file.starts_with("open_clip") {
+            names.reverse();
+        }
+        let mut config = match read(names[0])? {
             Some(config) => Some(config),
-            None => read("config.json")?,
+            None => read(names[1])?,
         };
         if let Some(config) = &mut config
             && config.vocabulary == Vocabulary::Transformers
@@ -195,7 +215,7 @@ impl ConfigJson {
             path: path.to_owned(),
             reason,
         };
-        let root: Value = serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
+        let root = strict_json::parse(text).map_err(|error| wrong(error.to_string()))?;
         let null = Value::Null;
         let args = root.get("model_args").unwrap_or(&null);
         let pretrained = root.get("pretrained_cfg").unwrap_or(&null);
@@ -275,23 +295,23 @@ impl ConfigJson {
                 .map(Some)
                 .ok_or_else(|| wrong(format!("{name} must be a list of numbers, it is {value}"))),
         };
-        let architecture = ["architecture", "model_type"].into_iter().find_map(|name| {
-            let name = root.get(name)?.as_str()?;
-            Some(name.to_owned())
-        });
-        let named = |part: &str| {
-            architecture
-                .as_deref()
-                .is_some_and(|name| name.contains(part))
-        };
+        let timm_tower = vision.get("timm_model_name");
+        let names = [root.get("architecture"), timm_tower, root.get("model_type")];
+        let name = names.into_iter().flatten().find_map(Value::as_str);
+        let architecture = name.map(str::to_owned);
+        let named = name.map(named).unwrap_or_default();
+        if let Some(reason) = named.refused {
+            let name = architecture.unwrap_or_default();
+            return Err(wrong(format!("{name} cannot be evaluated: {reason}")));
+        }
         let activation = match find(&["hidden_act", "act_layer", "act"]) {
-            // timm's names of architectures say it (`timm/models/vision_transformer.py`).
-            None if named("_quickgelu") => Some(Activation::QuickGelu),
             None if open_clip.get("quick_gelu") == Some(&Value::Bool(true)) => {
                 Some(Activation::QuickGelu)
             }
-            None if vocabulary == Vocabulary::OpenClip => Some(Activation::Gelu),
-            None => None,
+            None if vocabulary == Vocabulary::OpenClip && timm_tower.is_none() => {
+                Some(Activation::Gelu)
+            }
+            None => named.activation,
             Some((name, value)) => Some(match value.as_str() {
                 Some("gelu") => Activation::Gelu,
                 Some("gelu_tanh" | "gelu_new" | "gelu_pytorch_tanh") => Activation::GeluTanh,
@@ -326,7 +346,6 @@ impl ConfigJson {
                 }
             },
         };
-        // timm writes a function with its arguments: {"partial": "LayerNorm", "eps": 1e-5}.
         let layer_eps = args
             .get("norm_layer")
             .and_then(|layer| layer.get("eps"))
@@ -335,6 +354,8 @@ impl ConfigJson {
             let said = match args.get(name).or_else(|| root.get(name))? {
                 Value::Null => false,
                 Value::Bool(said) => *said,
+                Value::Object(layer) => layer.get("partial")? != "Mlp",
+                Value::String(layer) => layer != "Mlp",
                 number => number.as_f64()? > 0.0,
             };
             // Two fields are of relative biases, and neither denies the other's.
@@ -345,17 +366,30 @@ impl ConfigJson {
         let of_token = vocabulary == Vocabulary::Timm
             && args.get("global_pool").or(pooled) == Some(&Value::from("token"));
         let layers = layers.chain(of_token.then_some((Layer::ClassToken, true)));
-        // Rotary positions that a Rope does not describe.
+        // Rotary positions that a Rope does not describe, layers that no part of the model is.
         let usual = [
             ("rope_type", &["cat", "dinov3"][..]),
             ("rope_grid_indexing", &["ij"]),
+            ("norm_layer", &["LayerNorm", "layernorm"]),
+            ("mlp_layer", &["Mlp", "GluMlp", "SwiGLU"]),
         ];
         for (name, known) in usual {
-            if let Some(value) = args.get(name).filter(|value| !value.is_null())
-                && !value.as_str().is_some_and(|value| known.contains(&value))
+            let value = args.get(name).filter(|value| !value.is_null());
+            // timm writes a function with its arguments: {"partial": "LayerNorm", "eps": 1e-5}.
+            let said = value.and_then(|value| value.get("partial").or(Some(value))?.as_str());
+            if let Some(value) = value
+                && !said.is_some_and(|value| known.contains(&value))
             {
                 return Err(wrong(format!("model_args.{name} {value} is not known")));
             }
+        }
+        let mlp = args
+            .get("mlp_layer")
+            .and_then(|layer| layer.get("gate_last"));
+        if mlp == Some(&Value::Bool(true)) {
+            return Err(wrong(
+                "model_args.mlp_layer with gate_last is not known".to_owned(),
+            ));
         }
         if let Some(offset) = args.get("rope_grid_offset").and_then(Value::as_f64)
             && offset != 0.0
@@ -368,7 +402,7 @@ impl ConfigJson {
             path: path.to_owned(),
             vocabulary,
             layers: layers.collect(),
-            heads: count(&["num_heads", "num_attention_heads", "heads"])?,
+            heads: count(&["num_heads", "num_attention_heads", "heads"])?.or(named.heads),
             last_heads: count(&["last_num_heads"])?,
             decoder_heads: count(&["decoder_num_attention_heads", "decoder_num_heads"])?,
             head_width: count(&["head_width"])?,
@@ -378,6 +412,13 @@ impl ConfigJson {
             },
             rope: find(&["use_rot_pos_emb"]).and_then(|(_, value)| value.as_bool()),
             rope_base: number(&["rope_temperature", "rope_theta"])?,
+            rope_halves: find(&["rope_rotate_half"]).and_then(|(_, value)| value.as_bool()),
+            class_position: args
+                .get("no_embed_class")
+                .and_then(Value::as_bool)
+                .map(|without| !without),
+            final_norm: find(&["final_norm"]).and_then(|(_, value)| value.as_bool()),
+            own_pooling: pooled.and_then(Value::as_str) == Some("map"),
             rope_reference,
             activation,
             image_size,
@@ -403,6 +444,28 @@ impl ConfigJson {
             architecture,
         })
     }
+}
+
+/// The text of a small file; `None` where there is none.
+fn text(path: &Path) -> Result<Option<String>, CheckpointError> {
+    /// Bytes; transformers' with every label of ImageNet-22K have half of that.
+    const MOST: u64 = 4 << 20;
+    let wrong = |reason: &str| CheckpointError::Config {
+        path: path.to_owned(),
+        reason: reason.to_owned(),
+    };
+    let read = |source| CheckpointError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    match std::fs::metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(read(error)),
+        Ok(metadata) if !metadata.is_file() => return Err(wrong("it is no regular file")),
+        Ok(metadata) if metadata.len() > MOST => return Err(wrong("it has more than 4 MiB")),
+        Ok(_) => {}
+    }
+    std::fs::read_to_string(path).map(Some).map_err(read)
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use super::settle::Settle;
 use super::source::TensorSource;
 use super::{Audit, CheckpointError};
 use crate::data::Interpolation;
-use crate::engine::Activation;
+use crate::engine::{Activation, Precision};
 use crate::features::Token;
 use crate::vit::{Heads, VitConfig};
 
@@ -35,6 +35,8 @@ pub struct LoadOptions {
     pub norm_eps: Option<f64>,
     /// Activation of the MLP.
     pub activation: Option<Activation>,
+    /// What rotary positions are computed in, where the periods are stored.
+    pub rope_precision: Option<Precision>,
     /// Height and width of the input, pixels; position tables are brought to it.
     pub input_size: Option<[usize; 2]>,
     /// Whose way of doing that.
@@ -140,12 +142,6 @@ pub struct Checkpoint {
     resize: PositionResize,
 }
 
-/// ImageNet statistics, the default of MAE, DINO, iBOT, MaskAlign and MEDiC
-/// (`timm/data/constants.py`, IMAGENET_DEFAULT_MEAN and IMAGENET_DEFAULT_STD).
-pub const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
-/// See [`IMAGENET_MEAN`].
-pub const IMAGENET_STD: [f32; 3] = [0.229, 0.224, 0.225];
-
 impl Checkpoint {
     /// Opens a file of weights, or the one a card (`.toml`) names. A card of the same stem and a
     /// `config.json` beside the weights are read where they exist. Only what is asked for is read
@@ -214,7 +210,8 @@ impl Checkpoint {
         }
         let facts = Facts::new(&source, &mapping)?;
         let (mut config, stored, resize) = settle.config(&facts, &mapping, dialect)?;
-        let target = settle.input_grid(&facts, stored.1)?;
+        let (target, margin) = settle.input_grid(&facts, stored.1)?;
+        config.margin = margin;
         if target != stored.1 {
             settle.resized(&config, stored.1, target, resize);
             config.grid = target;
@@ -255,15 +252,24 @@ impl Checkpoint {
 
     /// [`Checkpoint::weights`] of other parts of the file.
     pub(super) fn weights_of(&self, parts: BTreeMap<String, Part>) -> MappedWeights<'_> {
+        MappedWeights::new(&self.source, parts, self.regrid())
+    }
+
+    fn regrid(&self) -> Option<Regrid> {
         let (prefix, from) = self.stored;
         let to = self.config.grid;
-        let regrid = (from != to).then_some(Regrid {
+        (from != to).then_some(Regrid {
             prefix,
             from,
             to,
             method: self.resize,
-        });
-        MappedWeights::new(&self.source, parts, regrid)
+        })
+    }
+
+    /// How every tensor of the model is made of the file's: with the file's hash and the
+    /// configuration, all that decides the model's features.
+    pub fn making(&self) -> impl Serialize {
+        (&self.parts, self.regrid())
     }
 
     /// Whose way of bringing its position tables to another grid.

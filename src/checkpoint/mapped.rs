@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
+
 use super::dialect::PositionResize;
 use super::position::{resize_absolute, resize_table};
 use super::rule::{Part, Recipe};
@@ -11,7 +13,7 @@ use crate::nn::{TensorStore, WeightError};
 use crate::vit::table_rows;
 
 /// Position tables on their way to another grid.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(super) struct Regrid {
     /// Rows of the absolute table before the patches'.
     pub prefix: usize,
@@ -102,6 +104,10 @@ impl<'a> MappedWeights<'a> {
 }
 
 /// Whether a tensor is a table of relative positions.
+fn is_positions(name: &str) -> bool {
+    matches!(name, "pos_embed" | "decoder.pos_embed")
+}
+
 fn is_table(name: &str) -> bool {
     name.ends_with("relative_position_bias_table")
 }
@@ -122,7 +128,7 @@ impl MappedWeights<'_> {
     pub(super) fn shape(&self, name: &str) -> Result<Vec<usize>, WeightError> {
         let mut shape = self.part(name)?.shape.clone();
         if let Some(Regrid { prefix, to, .. }) = self.regrid {
-            if name == "pos_embed" {
+            if is_positions(name) {
                 shape[1] = prefix + to[0] * to[1];
             } else if is_table(name) {
                 shape[0] = table_rows(to);
@@ -148,7 +154,7 @@ impl MappedWeights<'_> {
             to,
             method,
         } = regrid;
-        if matches!(name, "pos_embed" | "decoder.pos_embed") {
+        if is_positions(name) {
             resize_absolute(&tensor, prefix, from, to, method.absolute())
         } else if is_table(name) {
             resize_table(&tensor, from, to, method.table())

@@ -3,6 +3,7 @@
 //! A dialect recognises the file, reads the architecture off it and gives rules; one executor
 //! applies the rules and its log is the audit. Nothing is dropped without a reason.
 
+mod architecture;
 mod audit;
 pub mod card;
 mod config_json;
@@ -19,13 +20,12 @@ mod rule;
 mod saving;
 mod settle;
 pub mod source;
+mod strict_json;
 
 pub use audit::{Audit, AuditLine, Fate};
 pub use decoder::MaeCheckpoint;
-pub use dialect::{Dialect, PositionResize};
+pub use dialect::{Dialect, PositionResize, Statistics};
 pub use error::CheckpointError;
-pub use loading::{
-    Checkpoint, Choice, Feature, IMAGENET_MEAN, IMAGENET_STD, InputFacts, LoadOptions, audit_file,
-};
+pub use loading::{Checkpoint, Choice, Feature, InputFacts, LoadOptions, audit_file};
 pub use mapped::MappedWeights;
 pub use saving::{ConvertError, TimmModel, save, save_original};

@@ -59,7 +59,11 @@ impl Root {
             .filter_map(|(name, _)| {
                 KERNELS.iter().find_map(|kernel| {
                     let root = name.strip_suffix(kernel)?;
-                    (root.is_empty() || root.ends_with('.')).then(|| root.to_owned())
+                    // Every layer of a ResNet has a conv1.
+                    let clip = format!("{root}class_embedding");
+                    let other = *kernel == "conv1.weight" && !source.entries().contains_key(&clip);
+                    let whole = root.is_empty() || root.ends_with('.');
+                    (whole && !other).then(|| root.to_owned())
                 })
             })
             .collect();

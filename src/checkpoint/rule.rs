@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::Serialize;
+
 use super::CheckpointError;
 use super::pattern::matches;
 use super::root::Root;
@@ -164,7 +166,7 @@ impl Rule {
 }
 
 /// How a canonical tensor is made of tensors of the file.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) enum Recipe {
     /// As it is.
     Same(String),
@@ -212,7 +214,7 @@ impl Recipe {
 }
 
 /// A canonical tensor: its shape and how it is made.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct Part {
     pub shape: Vec<usize>,
     pub recipe: Recipe,

@@ -12,10 +12,10 @@ use super::loading::{Choice, Feature, InputFacts, LoadOptions};
 use super::root::{Root, unknown};
 use super::rule::Mapping;
 use super::source::TensorSource;
-use crate::engine::Activation;
+use crate::engine::{Activation, Precision};
 use crate::features::Token;
 use crate::nn::WeightError;
-use crate::vit::{FinalNorm, Heads, MlpKind, Pooler, Rope, VitConfig, table_rows};
+use crate::vit::{AXIAL_BASE, FinalNorm, Heads, MlpKind, Pooler, Rope, VitConfig, table_rows};
 
 /// Side of the input where only rotary positions are used and nothing says another.
 const USUAL_SIDE: usize = 224;
@@ -24,6 +24,8 @@ const USUAL_SIDE: usize = 224;
 const MOST_PATCHES: usize = 1 << 18;
 /// Grid that timm scales rotary positions of EVA-02 and its own ViTs to (`timm/models/eva.py`).
 const USUAL_REFERENCE: usize = 16;
+/// Registers of no published ViT; a count beyond it is a slip or an attack.
+const MOST_REGISTERS: usize = 256;
 /// Base of DINOv3's periods (`dinov3/layers/rope_position_encoding.py`).
 const DINOV3_BASE: f64 = 100.0;
 
@@ -180,7 +182,7 @@ impl<'a> Settle<'a> {
         dialect: Dialect,
     ) -> Result<(VitConfig, Stored, PositionResize), CheckpointError> {
         self.check_json(facts)?;
-        let (rope, rope_from) = self.rope(facts, dialect);
+        let rope = self.rope(facts, dialect)?;
         let dinov3 = matches!(rope, Some(Rope::Normalised { .. }));
         let family = dialect.family(
             facts.registers > 0 && (dinov3 || facts.class_token),
@@ -205,36 +207,31 @@ impl<'a> Settle<'a> {
             (family.norm_eps, of_dialect.clone()),
             "--norm-eps",
         );
-        if !(norm_eps.is_finite() && norm_eps > 0.0) {
+        if !(1e-20..=1e-2).contains(&norm_eps) {
             return Err(self.unclear(
-                format!("norm_eps is {norm_eps}"),
+                format!("norm_eps is {norm_eps:e}"),
                 "it is a small positive number such as 1e-6",
             ));
         }
         let gate = matches!(facts.mlp, MlpKind::Gated { .. });
-        let activation = if gate && dialect != Dialect::HfDinov3 {
-            self.chose("activation", "silu", "the gate of its MLP");
-            Activation::Silu
+        // Of the other gates a config.json says what the MLP would have without one.
+        let json = self.json.activation;
+        let json = json.filter(|_| !gate || dialect == Dialect::HfDinov3);
+        let default = if gate {
+            (Activation::Silu, "the gate of its MLP".to_owned())
         } else {
-            let default = if gate {
-                Activation::Silu
-            } else {
-                family.activation
-            };
-            self.first(
-                "activation",
-                [
-                    (self.options.activation, "--activation"),
-                    (model.and_then(|model| model.activation), "card"),
-                    (self.json.activation, "config.json"),
-                ],
-                (default, of_dialect.clone()),
-                "--activation",
-            )
+            (family.activation, of_dialect.clone())
         };
-        if let Some(rope) = rope {
-            self.chose("rope", rope.to_string(), rope_from);
-        }
+        let activation = self.first(
+            "activation",
+            [
+                (self.options.activation, "--activation"),
+                (model.and_then(|model| model.activation), "card"),
+                (json, "config.json"),
+            ],
+            default,
+            "--activation",
+        );
         let resize = match self.options.position_resize {
             Some(resize) => resize,
             None => model
@@ -245,6 +242,7 @@ impl<'a> Settle<'a> {
             patch_size: facts.patch_size,
             patch_bias: facts.patch_bias,
             grid: stored.1,
+            margin: [0; 2],
             channels: facts.channels,
             width: facts.width,
             depth: facts.depth,
@@ -267,6 +265,16 @@ impl<'a> Settle<'a> {
             pooler: facts.pooler,
             norm_eps,
         };
+        let attention = matches!(config.pooler, Some(Pooler::Attention { .. }));
+        if config.heads.uniform().is_none() && (config.rope.is_some() || attention) {
+            return Err(self.unclear(
+                format!(
+                    "{} heads with rotary positions or attention pooling",
+                    config.heads
+                ),
+                "heads that differ by block are known of ViTs without either",
+            ));
+        }
         if config.relative_bias.is_some() && (!config.class_token || config.prefix() != 1) {
             return Err(self.unclear(
                 "it has tables of relative positions, and its prefix is not one class token"
@@ -348,15 +356,21 @@ impl<'a> Settle<'a> {
             dialect,
             Dialect::Timm | Dialect::Clip | Dialect::OpenClip | Dialect::HfClip
         );
-        if facts.norm_pre && !of_clip {
+        let attention = matches!(facts.pooler, Some(Pooler::Attention { .. }));
+        if facts.norm_pre && (!of_clip || attention) {
             return Err(unused("norm_pre.weight"));
         }
-        // naver-ai/rope-vit under timm's names: a class token, no register.
-        let named = self.json.architecture.as_deref().unwrap_or_default();
-        if named.contains("_rope_") && facts.class_token && facts.registers == 0 {
+        // eva02_enormous, the one ViT of this width: its norms come after what a block adds.
+        if dialect == Dialect::TimmEva && facts.width == 1792 {
+            return Err(CheckpointError::NotPreNorm {
+                path: self.path.to_owned(),
+                reason: "of width 1792 only eva02_enormous_patch14_clip_224 is known".to_owned(),
+            });
+        }
+        if facts.registers > MOST_REGISTERS {
             return Err(self.unclear(
-                format!("config.json says {named}, whose rotary positions are not known here"),
-                "EVA-02, DINOv3 and vit_*_rope_reg*_gap are the ViTs of rotary positions that are",
+                format!("{} registers", facts.registers),
+                "published ViTs have up to 16",
             ));
         }
         Ok(())
@@ -388,6 +402,8 @@ impl<'a> Settle<'a> {
                 Layer::Registers => facts.registers > 0,
                 Layer::AbsolutePositions => facts.positions.is_some(),
                 Layer::RelativeBias => facts.relative_bias.is_some(),
+                Layer::Gate => matches!(facts.mlp, MlpKind::Gated { .. }),
+                Layer::FinalNorm => facts.final_norm.is_some(),
             };
             if found != *said {
                 let [has, lack] = if found {
@@ -407,62 +423,102 @@ impl<'a> Settle<'a> {
         Ok(())
     }
 
-    /// Rotary positions, which leave no trace in most files, and who says so.
-    fn rope(&self, facts: &Facts, dialect: Dialect) -> (Option<Rope>, String) {
+    /// Rotary positions, which leave no trace in most files.
+    fn rope(&mut self, facts: &Facts, dialect: Dialect) -> Result<Option<Rope>, CheckpointError> {
         let json = self.json;
+        let card = self.card.and_then(|card| card.model.rope);
+        let rotary = matches!(
+            dialect,
+            Dialect::Dinov3 | Dialect::HfDinov3 | Dialect::Eva02 | Dialect::TimmEva
+        );
+        if let Some(rope) = card {
+            let stored = matches!(rope, Rope::Normalised { base: None, .. });
+            if !rotary || stored != facts.periods.is_some() {
+                return Err(self.unclear(
+                    format!("the card says rope {rope}, and {} has none such", dialect.name()),
+                    "rope is of timm-eva, eva02, dinov3 and hf-dinov3; base is left out where rope_embed.periods is in the file",
+                ));
+            }
+            self.chose("rope", rope, "card");
+            return Ok(Some(rope));
+        }
         let no_positions = facts.positions.is_none() && facts.relative_bias.is_none();
-        let dinov3 = |base| Rope::Normalised { base, bf16: false };
-        let axial = || {
-            let (reference, from) = match (json.rope_reference, facts.rope_reference) {
-                (Some(reference), _) => (reference, "config.json"),
-                (None, Some(reference)) => (reference, "the table in the file"),
-                (None, None) => (
-                    [USUAL_REFERENCE; 2],
-                    "timm's usual grid; ref_feat_shape in config.json tells",
-                ),
-            };
-            (Some(Rope::Axial { reference }), from.to_owned())
-        };
-        match dialect {
-            Dialect::Dinov3 => {
-                let bf16 = facts.periods == Some(true);
-                let rope = Rope::Normalised { base: None, bf16 };
-                (Some(rope), "rope_embed.periods".to_owned())
-            }
-            Dialect::HfDinov3 => {
-                let base = json.rope_base.unwrap_or(DINOV3_BASE);
-                (Some(dinov3(Some(base))), "dialect".to_owned())
-            }
-            Dialect::Eva02 => axial(),
+        let rope = match dialect {
+            // facebookresearch/dinov3 computes them in f32 (`dinov3/hub/backbones.py`,
+            // pos_embed_rope_dtype), whatever the periods are stored in.
+            Dialect::Dinov3 => Rope::Normalised {
+                base: None,
+                bf16: false,
+            },
+            Dialect::HfDinov3 => self.normalised(),
+            Dialect::Eva02 => self.axial(facts),
             Dialect::TimmEva => {
-                if let Some(rope) = self.card.and_then(|card| card.model.rope) {
-                    return (Some(rope), "card".to_owned());
-                }
                 let gate = matches!(facts.mlp, MlpKind::Gated { .. });
-                let named = |part: &str| {
-                    json.architecture
-                        .as_deref()
-                        .is_some_and(|name| name.contains(part))
-                };
+                let named = json.architecture.as_deref().unwrap_or_default();
                 let like_dinov3 = no_positions && facts.class_token && facts.registers > 0;
                 if json.rope == Some(false) {
-                    (None, String::new())
-                } else if named("dinov3") || like_dinov3 {
-                    let base = json.rope_base.unwrap_or(DINOV3_BASE);
-                    (
-                        Some(dinov3(Some(base))),
-                        "registers and no positions".to_owned(),
-                    )
+                    return Ok(None);
+                } else if named.contains("dinov3") || like_dinov3 {
+                    self.normalised()
                 } else if json.rope == Some(true)
                     || no_positions
                     || (gate && facts.relative_bias.is_none())
                 {
-                    axial()
+                    self.axial(facts)
                 } else {
-                    (None, String::new())
+                    self.assumed("rope", "none", "absolute positions", "rope on a card");
+                    return Ok(None);
                 }
             }
-            _ => (None, String::new()),
+            _ => return Ok(None),
+        };
+        let halves = matches!(rope, Rope::Normalised { .. });
+        let base = json.rope_base.filter(|_| !halves);
+        if json.rope_halves.is_some_and(|said| said != halves)
+            || base.is_some_and(|base| base != AXIAL_BASE)
+        {
+            return Err(self.unclear(
+                format!("config.json has rotary positions that are not those of {rope}"),
+                "pairs across halves go with DINOv3's coordinates, neighbours and base 10000 with EVA-02's",
+            ));
+        }
+        let bf16 = Some(Precision::Bf16);
+        let rope = match rope {
+            Rope::Normalised { base, .. } if self.options.rope_precision == bf16 => {
+                Rope::Normalised { base, bf16: true }
+            }
+            rope => rope,
+        };
+        match (rope, self.options.rope_precision) {
+            (_, Some(_)) => self.chose("rope", rope, "--rope-precision"),
+            (Rope::Normalised { base: None, .. }, None) => self.assumed(
+                "rope",
+                rope,
+                "rope_embed.periods, in f32 as the hub's models",
+                "--rope-precision",
+            ),
+            (Rope::Axial { .. }, None) if json.rope_reference.is_some() => {
+                self.chose("rope", rope, "config.json");
+            }
+            (Rope::Axial { .. }, None) if facts.rope_reference.is_some() => {
+                self.chose("rope", rope, "the table in the file");
+            }
+            _ => self.assumed("rope", rope, "the family's usual", "rope on a card"),
+        }
+        Ok(Some(rope))
+    }
+
+    fn normalised(&self) -> Rope {
+        Rope::Normalised {
+            base: Some(self.json.rope_base.unwrap_or(DINOV3_BASE)),
+            bf16: false,
+        }
+    }
+
+    fn axial(&self, facts: &Facts) -> Rope {
+        let told = self.json.rope_reference.or(facts.rope_reference);
+        Rope::Axial {
+            reference: told.unwrap_or([USUAL_REFERENCE; 2]),
         }
     }
 
@@ -478,11 +534,13 @@ impl<'a> Settle<'a> {
             .find_map(|(size, from)| Some((size?, from)))
     }
 
-    /// Patches along each side of an input.
+    /// Patches along each side of an input. Only a model's own size, that of `config.json`, may
+    /// have pixels beyond the last patch.
     fn grid_of(&self, size: [usize; 2], facts: &Facts) -> Result<[usize; 2], CheckpointError> {
         let [height, width] = size;
         let p = facts.patch_size;
-        if height == 0 || width == 0 || height % p != 0 || width % p != 0 {
+        let own = self.json.image_size == Some(size);
+        if height < p || width < p || (!own && (height % p != 0 || width % p != 0)) {
             return Err(self.unclear(
                 format!(
                     "an input of {height} x {width} pixels is no whole number of patches of {p}"
@@ -519,6 +577,11 @@ impl<'a> Settle<'a> {
             }
             (Some(_), _) => vec![first],
         };
+        match self.json.class_position {
+            Some(true) => prefixes.retain(|&prefix| prefix > 0 || first == 0),
+            Some(false) => prefixes.retain(|&prefix| prefix == 0),
+            None => {}
+        }
         prefixes.dedup();
         let fits = |prefix: usize, [h, w]: [usize; 2]| {
             facts.positions.is_none_or(|rows| rows == prefix + h * w)
@@ -590,18 +653,19 @@ impl<'a> Settle<'a> {
         }
     }
 
-    /// The grid of the input that is asked for: the file's, where nothing says another.
+    /// The grid of the input that is asked for, the file's where nothing says another, and the
+    /// pixels beyond it.
     pub(super) fn input_grid(
         &mut self,
         facts: &Facts,
         stored: [usize; 2],
-    ) -> Result<[usize; 2], CheckpointError> {
+    ) -> Result<([usize; 2], [usize; 2]), CheckpointError> {
         match self.told_size() {
             Some((size, from)) => {
                 let grid = self.grid_of(size, facts)?;
                 let [height, width] = size;
                 self.chose("input", format!("{height} x {width}"), from);
-                Ok(grid)
+                Ok((grid, size.map(|side| side % facts.patch_size)))
             }
             None => {
                 let [height, width] = stored.map(|side| side * facts.patch_size);
@@ -611,7 +675,7 @@ impl<'a> Settle<'a> {
                 } else {
                     self.chose("input", value, "the position table");
                 }
-                Ok(stored)
+                Ok((stored, [0; 2]))
             }
         }
     }
@@ -675,6 +739,9 @@ impl<'a> Settle<'a> {
         } else if dialect == Dialect::HfBeit {
             self.chose("final norm", "none", "mean pooling without its pooler");
             Ok(FinalNorm::None)
+        } else if self.json.final_norm == Some(false) {
+            self.chose("final norm", "none", "config.json");
+            Ok(FinalNorm::None)
         } else {
             Err(self.missing("norm.weight"))
         }
@@ -702,7 +769,17 @@ impl<'a> Settle<'a> {
         ];
         let (width, depth) = (facts.width, facts.depth);
         let same = |heads: usize| Heads::same(heads, 1);
-        let of_head = |head: usize| (head > 0).then(|| same(width / head));
+        if let Some(head) = self
+            .json
+            .head_width
+            .filter(|&head| !width.is_multiple_of(head))
+        {
+            return Err(self.unclear(
+                format!("heads of {head} (config.json) do not divide the width {width}"),
+                "the config.json belongs to another checkpoint: move one of the two",
+            ));
+        }
+        let of_head = |head: usize| same(width / head);
         let usual = || KNOWN.into_iter().find(|&(known, _)| known == width);
         let of_width = |from: &str| format!("{from} of width {width}");
         let known = match (dialect, width) {
@@ -718,7 +795,7 @@ impl<'a> Settle<'a> {
             .json
             .heads
             .map(same)
-            .or(self.json.head_width.and_then(of_head));
+            .or(self.json.head_width.map(of_head));
         let json = json.map(|heads| match self.json.last_heads {
             Some(last) => {
                 let heads = heads.over(depth).unwrap_or(heads);
@@ -782,7 +859,7 @@ impl<'a> Settle<'a> {
         let card = self.card.and_then(|card| card.input.size);
         let [of, to] = [card.unwrap_or(native), size].map(|[h, w]| h.min(w));
         match self.options.input_size {
-            Some(_) => resize * to / of,
+            Some(_) => (resize as f64 * to as f64 / of as f64) as usize,
             None => resize,
         }
     }
@@ -863,6 +940,12 @@ impl<'a> Settle<'a> {
             (of(Token::MeanPatch), "fc_norm")
         } else if self.json.mean_pooling == Some(true) {
             (of(Token::MeanPatch), "config.json")
+        } else if self.json.own_pooling && vit.pooler.is_some() {
+            (of(Token::Pooled), "config.json")
+        } else if matches!(vit.pooler, Some(Pooler::Attention { .. })) && !vit.class_token {
+            (of(Token::Pooled), "attention pooling")
+        } else if vit.pooler == Some(Pooler::ClassAndDistillation) {
+            (of(Token::Pooled), "class and distillation token")
         } else if vit.class_token {
             (of(Token::Cls), "class token")
         } else {

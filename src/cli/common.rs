@@ -25,6 +25,9 @@ pub struct LoadArgs {
     /// Activation of the MLP [default: card, config.json, else the dialect's]
     #[arg(long, value_enum)]
     pub activation: Option<MlpActivation>,
+    /// What DINOv3's rotary positions were computed in [default: f32, as its hub's models]
+    #[arg(long, value_enum, value_name = "TYPE")]
+    pub rope_precision: Option<ForwardPrecision>,
     /// Input size in pixels, N or HxW; position tables are brought to it [default: card, config.json, the weights]
     #[arg(long, value_name = "SIZE", value_parser = input_size)]
     pub input_size: Option<[usize; 2]>,

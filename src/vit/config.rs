@@ -82,6 +82,9 @@ pub struct VitConfig {
     pub patch_bias: bool,
     /// Rows and columns of the patch grid.
     pub grid: [usize; 2],
+    /// Rows and columns of pixels beyond the last patch, which the projection never sees: an
+    /// input of 384 pixels in patches of 14 has 6.
+    pub margin: [usize; 2],
     /// Input channels.
     pub channels: usize,
     /// Token width D.
@@ -139,6 +142,7 @@ impl VitConfig {
             patch_size,
             patch_bias: true,
             grid,
+            margin: [0; 2],
             channels: 3,
             width,
             depth,
@@ -191,6 +195,7 @@ impl VitConfig {
 
     /// Height and width of the input, pixels.
     pub fn input_size(&self) -> [usize; 2] {
-        self.grid.map(|side| side * self.patch_size)
+        let [rows, columns] = self.grid.map(|side| side * self.patch_size);
+        [rows + self.margin[0], columns + self.margin[1]]
     }
 }

@@ -65,7 +65,12 @@ impl<E: Engine> Embeddings<E> {
             ..
         } = config;
         let batch = engine.shape(images).first().copied().unwrap_or_default();
-        let patches = engine.reshape(images, &[batch, channels, rows, p, columns, p])?;
+        let mut images = images.clone();
+        if config.margin != [0; 2] {
+            images = engine.narrow(&images, 2, 0, rows * p)?;
+            images = engine.narrow(&images, 3, 0, columns * p)?;
+        }
+        let patches = engine.reshape(&images, &[batch, channels, rows, p, columns, p])?;
         let patches = engine.permute(&patches, &[0, 2, 4, 1, 3, 5])?;
         let patches = engine.reshape(&patches, &[batch, rows * columns, channels * p * p])?;
         let patches = self.proj.forward(engine, &patches)?;

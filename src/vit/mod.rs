@@ -25,4 +25,4 @@ pub use heads::{Heads, HeadsError};
 pub use init::random_weights;
 pub use model::{Site, Vit};
 pub use relative::{relative_index, table_rows};
-pub use rope::Rope;
+pub use rope::{AXIAL_BASE, Rope};

@@ -146,9 +146,11 @@ impl<E: Engine> Vit<E> {
             (Token::Cls, _) => cls(),
             (Token::MeanPatch, _) => mean_patch(),
             (Token::Concat, _) => engine.cat(&[&cls()?, &mean_patch()?], 1),
-            (Token::Pooled, Some(pooler)) => {
-                pooler.forward(engine, &self.normalise(engine, tokens)?)
-            }
+            (Token::Pooled, Some(pooler)) => pooler.forward(
+                engine,
+                &self.normalise(engine, tokens)?,
+                self.config.prefix(),
+            ),
             (Token::Pooled, None) => Err(EngineError {
                 op: "pool",
                 message: NO_POOLER.to_owned(),

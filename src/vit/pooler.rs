@@ -32,8 +32,13 @@ impl<E: Engine> PoolerLayer<E> {
         })
     }
 
-    /// tokens: `[B, N, D]`, after the final normalisation -> `[B, D']`
-    pub(super) fn forward(&self, engine: &E, tokens: &E::Tensor) -> Result<E::Tensor> {
+    /// tokens: `[B, N, D]`, after the final normalisation, `prefix` tokens first -> `[B, D']`
+    pub(super) fn forward(
+        &self,
+        engine: &E,
+        tokens: &E::Tensor,
+        prefix: usize,
+    ) -> Result<E::Tensor> {
         let shape = engine.shape(tokens);
         let (batch, width) = (shape[0], shape[2]);
         match self {
@@ -42,12 +47,15 @@ impl<E: Engine> PoolerLayer<E> {
                 let class = engine.narrow(tokens, 1, 0, 1)?;
                 linear.forward(engine, &engine.reshape(&class, &[batch, width])?)
             }
-            Self::Attention(pool) => pool.forward(engine, tokens),
+            Self::Attention(pool) => {
+                let patches = engine.narrow(tokens, 1, prefix, shape[1] - prefix)?;
+                pool.forward(engine, &patches)
+            }
         }
     }
 }
 
-/// One learned query attends to all tokens, then `x + mlp(norm(x))` (timm,
+/// One learned query attends to the patches, then `x + mlp(norm(x))` (timm,
 /// `timm/layers/attention_pool.py`, `AttentionPoolLatent`).
 #[derive(Clone, Debug)]
 pub(super) struct AttentionPool<E: Engine> {

@@ -50,7 +50,7 @@ impl fmt::Display for Rope {
 }
 
 /// Base of EVA-02's frequencies.
-const AXIAL_BASE: f64 = 10_000.0;
+pub const AXIAL_BASE: f64 = 10_000.0;
 
 /// Cosine and sine of every number of every token, and the number each is paired with.
 #[derive(Clone, Debug)]

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
+use mimbench::checkpoint::Statistics;
 use mimbench::checkpoint::card::Card;
-use mimbench::checkpoint::{IMAGENET_MEAN, IMAGENET_STD};
 use mimbench::data::Interpolation;
 
 use crate::support::{Bench, tiny};
@@ -162,10 +162,12 @@ fn published_numbers_have_a_source_and_none_comes_twice() {
     }
 }
 
+const IMAGENET: ([f32; 3], [f32; 3]) = Statistics::Imagenet.values();
+
 /// Means and standard deviations by the names of the page; CLIP's are those of openai/CLIP
 /// `clip/clip.py`, `_transform`.
 const STATISTICS: [(&str, [f32; 3], [f32; 3]); 3] = [
-    ("ImageNet", IMAGENET_MEAN, IMAGENET_STD),
+    ("ImageNet", IMAGENET.0, IMAGENET.1),
     ("half", [0.5; 3], [0.5; 3]),
     (
         "CLIP",

@@ -119,6 +119,8 @@ pub fn told(name: &str) -> LoadOptions {
             options.heads = Some("3".parse().unwrap());
             options.dialect = Some(Dialect::Mae);
         }
+        // Made with the class's default and not the hub's.
+        "dinov3_original_swiglu_untied_bf16" => options.rope_precision = Some(Precision::Bf16),
         _ => {}
     }
     options

@@ -6,6 +6,7 @@ use super::super::facts::Facts;
 use super::super::position::{AbsoluteResize, TableResize};
 use super::Dialect;
 use crate::engine::Activation;
+use crate::vit::Pooler;
 
 /// Whose way of bringing position tables to another grid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -57,16 +58,19 @@ impl PositionResize {
 
 /// Statistics that inputs are normalised with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) enum Statistics {
+pub enum Statistics {
+    /// ImageNet's: MAE, DINO, iBOT, MaskAlign, MEDiC and most others.
     Imagenet,
+    /// 0.5 and 0.5: BEiT, SigLIP, transformers' ViT.
     Half,
+    /// OpenAI's over CLIP's images.
     Clip,
 }
 
 impl Statistics {
     /// Mean and standard deviation a channel: `timm/data/constants.py` and openai/CLIP's
     /// `clip/clip.py`, `_transform`.
-    pub fn values(self) -> ([f32; 3], [f32; 3]) {
+    pub const fn values(self) -> ([f32; 3], [f32; 3]) {
         match self {
             Self::Imagenet => ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
             Self::Half => ([0.5; 3], [0.5; 3]),
@@ -77,6 +81,7 @@ impl Statistics {
         }
     }
 
+    /// Whose they are, in words.
     pub fn name(self) -> &'static str {
         match self {
             Self::Imagenet => "ImageNet's",
@@ -146,6 +151,12 @@ impl Dialect {
         let imagenet = ["deit", "mae", "msn", "ijepa"];
         match self {
             Self::Timm if facts.norm_pre => Statistics::Clip,
+            // SigLIP's pooling, and no class token.
+            Self::Timm
+                if matches!(facts.pooler, Some(Pooler::Attention { .. })) && !facts.class_token =>
+            {
+                Statistics::Half
+            }
             Self::TimmEva if facts.registers == 0 => Statistics::Clip,
             Self::HfVit if facts.distillation_token => Statistics::Imagenet,
             Self::HfVit

@@ -20,6 +20,7 @@ mod goldens;
 mod gradients;
 #[cfg(feature = "hub")]
 mod hub;
+mod hub_configs;
 mod images;
 mod knn;
 mod mae;

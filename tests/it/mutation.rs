@@ -325,7 +325,8 @@ fn header_end(bytes: &[u8]) -> usize {
     bytes.len().min(8)
 }
 
-fn mend_png(bytes: &mut [u8]) {
+/// PNG rejects most damage by its checksums, so mend them: the damage then reaches the decoder.
+pub fn mend_png(bytes: &mut [u8]) {
     if !bytes.starts_with(b"\x89PNG") {
         return;
     }

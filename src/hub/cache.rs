@@ -1,10 +1,12 @@
-//! The cache's layout, which is huggingface_hub's: `blobs/<etag>` holds contents,
+//! The cache's layout, which is huggingface_hub's: `blobs/<etag>` holds contents (and our
+//! `blobs/<etag>.verified` that they have been hashed),
 //! `snapshots/<commit>/<file>` links to them, `refs/<revision>` holds a commit.
 
 use std::io::ErrorKind;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
+use super::blob::Blob;
 use super::client::is_hex;
 use super::{HubError, HubReference, HubSettings};
 use crate::store::{Lock, StoreError, write_atomic};
@@ -51,9 +53,9 @@ impl Cache {
         self.folder.join("snapshots").join(commit).join(file)
     }
 
-    /// Where contents are, once they are complete.
-    pub(super) fn blob(&self, etag: &str) -> PathBuf {
-        self.folder.join("blobs").join(etag)
+    /// The contents of this name.
+    pub(super) fn blob(&self, etag: &str) -> Blob {
+        Blob::new(&self.folder.join("blobs"), etag)
     }
 
     /// Keeps others, huggingface_hub among them, from downloading the same contents.

@@ -9,6 +9,7 @@ use ureq::tls::{RootCerts, TlsConfig};
 use ureq::typestate::WithoutBody;
 use ureq::{Agent, Body, RequestBuilder};
 
+use super::hash::Hash;
 use super::{HubError, HubReference, HubSettings};
 
 /// Longest wait for a connection, an answer or the next bytes of one.
@@ -22,16 +23,16 @@ const REDIRECTS: usize = 5;
 pub(super) struct Metadata {
     /// The commit that the revision is.
     pub commit: String,
-    /// Name of its contents: their sha256 where the repository keeps the file in LFS.
+    /// Name of its contents, a hash of them on the hub itself.
     pub etag: String,
     /// Bytes.
     pub size: u64,
 }
 
 impl Metadata {
-    /// The sha256 of the contents, where the hub says it; other etags hash git's objects.
-    pub(super) fn sha256(&self) -> Option<&str> {
-        is_hex(&self.etag, 64).then_some(self.etag.as_str())
+    /// The hash of the contents that the etag is, where it is one.
+    pub(super) fn hash(&self) -> Option<Hash> {
+        Hash::of_etag(&self.etag)
     }
 }
 

@@ -4,15 +4,12 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
 use ureq::http::header::CONTENT_RANGE;
 
 use super::cache::{Cache, failed, make_folder_of, remove};
 use super::client::{Client, Metadata};
+use super::hash::{BLOCK, Hash, Hasher};
 use super::{HubError, Watcher};
-
-/// Bytes that are read at a time.
-const BLOCK: usize = 1 << 20;
 
 /// Puts the contents of `file` into the cache, if they are not there, and links the file to them.
 pub(super) fn download(
@@ -22,21 +19,24 @@ pub(super) fn download(
     metadata: &Metadata,
     watcher: &mut dyn Watcher,
 ) -> Result<(), HubError> {
-    let Metadata { commit, etag, .. } = metadata;
+    let Metadata { commit, etag, size } = metadata;
     let blob = cache.blob(etag);
-    let complete = || {
-        blob.metadata()
-            .is_ok_and(|found| found.len() == metadata.size)
-    };
-    if !complete() {
+    if !blob.is_sound(Some(*size))? {
         let _lock = cache.lock(etag, &mut |holder| {
             watcher.notice(&format!(
                 "waiting for process {holder}, which downloads {file}"
             ));
         })?;
-        if !complete() {
-            make_folder_of(&blob)?;
-            let partial = blob.with_file_name(format!("{etag}.incomplete"));
+        if !blob.is_sound(Some(*size))? {
+            if blob.path().exists() {
+                watcher.notice(&format!(
+                    "{} is damaged and is fetched again",
+                    blob.path().display()
+                ));
+                remove(blob.path())?;
+            }
+            make_folder_of(blob.path())?;
+            let partial = blob.partial();
             let url = client.url(commit, file);
             Transfer {
                 client,
@@ -46,7 +46,8 @@ pub(super) fn download(
                 partial: &partial,
             }
             .run(watcher)?;
-            std::fs::rename(&partial, &blob).map_err(failed("write", &blob))?;
+            std::fs::rename(&partial, blob.path()).map_err(failed("write", blob.path()))?;
+            blob.note_hashed()?;
         }
     }
     cache.link(commit, file, etag)
@@ -72,10 +73,13 @@ impl Transfer<'_> {
             .write(true)
             .open(self.partial)
             .map_err(failed("write", self.partial))?;
-        let mut have = file.metadata().map_err(failed("read", self.partial))?.len();
-        if have > size {
-            have = 0;
-        }
+        let hash = self.metadata.hash();
+        let here = file.metadata().map_err(failed("read", self.partial))?.len();
+        // Files outside LFS are small: a part of one is not worth continuing.
+        let mut have = match hash {
+            Some(Hash::Sha256) if here <= size => here,
+            _ => 0,
+        };
         let megabytes = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
         watcher.notice(&match have {
             0 => format!("downloading {} ({})", self.url, megabytes(size)),
@@ -87,37 +91,41 @@ impl Transfer<'_> {
             ),
         });
         loop {
-            let found = self.complete(&mut file, have, watcher)?;
-            let expected = self.metadata.sha256();
-            match expected.filter(|&expected| expected != found) {
-                None => break,
-                // What another program left here may be anything.
-                Some(_) if have > 0 => {
-                    watcher.notice("what was here already is not a part of it: starting again");
-                    have = 0;
-                }
-                Some(expected) => {
-                    remove(self.partial)?;
-                    return Err(HubError::Checksum {
-                        url: self.url.to_owned(),
-                        found,
-                        expected: expected.to_owned(),
-                    });
-                }
+            let found = self.complete(&mut file, have, hash, watcher)?;
+            let Some((hash, found)) = hash.zip(found) else {
+                watcher.notice("it cannot be verified: its etag is no hash");
+                break;
+            };
+            if found == self.metadata.etag {
+                break;
             }
+            // What another program left here may be anything.
+            if have > 0 {
+                watcher.notice("what was here already is not a part of it: starting again");
+                have = 0;
+                continue;
+            }
+            remove(self.partial)?;
+            return Err(HubError::Checksum {
+                url: self.url.to_owned(),
+                hash: hash.name(),
+                found,
+                expected: self.metadata.etag.clone(),
+            });
         }
         file.sync_all().map_err(failed("write", self.partial))
     }
 
-    /// Keeps the first `have` bytes and fetches the others; returns the sha256 of all of them.
+    /// Keeps the first `have` bytes and fetches the others; returns the hash of all of them.
     fn complete(
         &self,
         file: &mut File,
         have: u64,
+        hash: Option<Hash>,
         watcher: &mut dyn Watcher,
-    ) -> Result<String, HubError> {
+    ) -> Result<Option<String>, HubError> {
         let size = self.metadata.size;
-        let mut hash = self.hash_of(file, have)?;
+        let mut hasher = self.keep(file, have, hash)?;
         let mut at = have;
         if at < size {
             let response = self.client.contents(self.url, at)?;
@@ -131,7 +139,7 @@ impl Transfer<'_> {
                     });
                 }
             } else if at > 0 {
-                hash = self.hash_of(file, 0)?;
+                hasher = self.keep(file, 0, hash)?;
                 at = 0;
             }
             let mut body = response.into_body().into_reader();
@@ -153,27 +161,29 @@ impl Transfer<'_> {
                 })?;
                 file.write_all(&block[..read])
                     .map_err(failed("write", self.partial))?;
-                hash.update(&block[..read]);
+                if let Some(hasher) = &mut hasher {
+                    hasher.update(&block[..read]);
+                }
                 at += read as u64;
                 watcher.progress(self.name, at, size);
             }
         }
-        let digest = hash.finalize();
-        Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok(hasher.map(Hasher::finish))
     }
 
     /// Cuts the file to its first `have` bytes, hashes them and stands behind them.
-    fn hash_of(&self, file: &mut File, have: u64) -> Result<Sha256, HubError> {
+    fn keep(
+        &self,
+        file: &mut File,
+        have: u64,
+        hash: Option<Hash>,
+    ) -> Result<Option<Hasher>, HubError> {
         let failed = failed("read", self.partial);
         file.set_len(have).map_err(&failed)?;
         file.seek(SeekFrom::Start(0)).map_err(&failed)?;
-        let mut hash = Sha256::new();
-        let mut block = vec![0; BLOCK];
-        loop {
-            match file.read(&mut block).map_err(&failed)? {
-                0 => return Ok(hash),
-                read => hash.update(&block[..read]),
-            }
-        }
+        let Some(hash) = hash else { return Ok(None) };
+        let mut hasher = hash.begin(self.metadata.size);
+        hasher.update_from(file).map_err(&failed)?;
+        Ok(Some(hasher))
     }
 }

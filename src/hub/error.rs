@@ -1,5 +1,7 @@
 //! What can keep a file of the hub from arriving.
 
+use std::path::PathBuf;
+
 use super::HubReference;
 use crate::store::StoreError;
 
@@ -84,14 +86,40 @@ pub enum HubError {
         reason: String,
     },
     /// The bytes that arrived are not those the hub announced.
-    #[error("{url} has sha256 {found}, the hub announced {expected}")]
+    #[error("{url} has {hash} {found}, the hub announced {expected}")]
     Checksum {
         /// What was asked for.
         url: String,
+        /// Which hash.
+        hash: &'static str,
         /// Hash of what arrived.
         found: String,
         /// Hash that the hub names.
         expected: String,
+    },
+    /// Contents in the cache are not those of their name, and cannot be fetched again.
+    #[error("{} is damaged: its bytes are not those that its name says", path.display())]
+    Damaged {
+        /// In the cache.
+        path: PathBuf,
+    },
+    /// A description that is too long for one.
+    #[error("{url} has {size} bytes, more than the {limit} that are read of such a file")]
+    TooLarge {
+        /// What was asked for.
+        url: String,
+        /// Bytes.
+        size: u64,
+        /// Bytes.
+        limit: u64,
+    },
+    /// A list of shards that cannot be followed.
+    #[error("{} is no list of shards: {reason}", path.display())]
+    Index {
+        /// In the cache.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
     },
     /// The cache cannot be read or written.
     #[error(transparent)]
@@ -134,10 +162,21 @@ impl HubError {
             }
             Self::Answer { .. } => "check HF_ENDPOINT".to_owned(),
             Self::Interrupted { .. } => {
-                "run the command again: it goes on where it stopped".to_owned()
+                "run the command again: what has arrived of the weights is kept".to_owned()
             }
             Self::Checksum { .. } => {
                 "what arrived was deleted; run the command again, and if it comes back so, check HF_ENDPOINT and proxies"
+                    .to_owned()
+            }
+            Self::Damaged { .. } => {
+                "run the command with network: it is downloaded again".to_owned()
+            }
+            Self::TooLarge { .. } => {
+                "download the weights yourself and give their path; flags and cards say what such a file would"
+                    .to_owned()
+            }
+            Self::Index { .. } => {
+                "the repository has it so: name another file of it as hf://owner/name/FILE"
                     .to_owned()
             }
             Self::Cache(StoreError::Io { source, .. })

@@ -2,6 +2,8 @@
 //! hub's own cache, where Python's huggingface_hub finds the files too.
 
 #[cfg(feature = "hub")]
+mod blob;
+#[cfg(feature = "hub")]
 mod cache;
 #[cfg(feature = "hub")]
 mod client;
@@ -10,6 +12,8 @@ mod download;
 mod error;
 #[cfg(feature = "hub")]
 mod fetch;
+#[cfg(feature = "hub")]
+mod hash;
 mod reference;
 #[cfg(feature = "hub")]
 mod settings;

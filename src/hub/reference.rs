@@ -89,9 +89,15 @@ fn is_name(text: &str) -> bool {
 }
 
 /// Whether `text` stays inside the folder that it is appended to.
-pub(super) fn is_relative(text: &str) -> bool {
+fn is_relative(text: &str) -> bool {
     let inside = |part: &str| !matches!(part, "" | "." | "..");
     text.split('/').all(inside) && !text.contains(|c: char| c == '\\' || c.is_control())
+}
+
+/// Whether `text` is a file's name, as the loader wants shards to be: it stays in the folder.
+#[cfg(feature = "hub")]
+pub(super) fn is_plain(text: &str) -> bool {
+    is_relative(text) && !text.contains(['/', ':'])
 }
 
 #[cfg(test)]

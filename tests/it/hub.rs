@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
+use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 use crate::support::{Bench, Run, fixture};
@@ -15,7 +16,7 @@ use crate::support::{Bench, Run, fixture};
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const WEIGHTS: &str = "model.safetensors";
 
-/// What happens to the contents of LFS files on their way.
+/// What happens to contents on their way; those of LFS files where nothing else is said.
 #[derive(Clone, Copy, Default, PartialEq)]
 enum Way {
     #[default]
@@ -26,6 +27,10 @@ enum Way {
     Stall(usize),
     /// One byte is another.
     Damaged,
+    /// One byte of files outside LFS is another.
+    SmallDamaged,
+    /// The hub has no time to say what the configuration is.
+    ConfigBusy,
     /// `Range` is not understood.
     WithoutRanges,
 }
@@ -95,6 +100,14 @@ impl Hub {
     fn way(&self, way: Way) {
         self.state().way = way;
         self.state.1.notify_all();
+    }
+
+    /// How often a file outside LFS was asked for, not only asked about.
+    fn reads(&self, name: &str) -> usize {
+        let path = format!("/api/resolve-cache/{name}");
+        let requests = &self.state().requests;
+        let read = |request: &&Request| request.method == "GET" && request.path == path;
+        requests.iter().filter(read).count()
     }
 
     /// Requests for contents of LFS files since the last call.
@@ -208,7 +221,7 @@ fn answer(
         refusal("403 Forbidden", "GatedRepo")
     } else if path.starts_with("/private/") {
         refusal("401 Unauthorized", "RepoNotFound")
-    } else if path.starts_with("/busy/") {
+    } else if path.starts_with("/busy/") || guard.way == Way::ConfigBusy && name == "config.json" {
         refusal("503 Busy", "")
     } else if of_cache.is_none() && revision.is_none() {
         refusal("404 Not Found", "RepoNotFound")
@@ -217,14 +230,19 @@ fn answer(
     } else if let Some(bytes) = guard.files.get(name) {
         let size = bytes.len();
         let sha256 = sha256(bytes);
-        let about = format!("X-Repo-Commit: {COMMIT}\r\nETag: \"{}\"", &sha256[..40]);
+        let git = git_hash(bytes);
+        let about = format!("X-Repo-Commit: {COMMIT}\r\nETag: \"{git}\"");
         if of_cache.is_some() {
             let reply = format!("HTTP/1.1 200 OK\r\n{about}\r\nContent-Length: {size}");
             write!(stream, "{reply}\r\nConnection: close\r\n\r\n")?;
+            let mut bytes = bytes.clone();
+            if guard.way == Way::SmallDamaged {
+                bytes[size / 2] ^= 1;
+            }
             return if head {
                 Ok(())
             } else {
-                stream.write_all(bytes)
+                stream.write_all(&bytes)
             };
         }
         if name.ends_with(".json") {
@@ -243,9 +261,18 @@ fn answer(
     write!(stream, "{reply}\r\nConnection: close\r\n\r\n")
 }
 
-fn sha256(bytes: &[u8]) -> String {
-    let digest = Sha256::digest(bytes);
+fn hexadecimal(digest: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    hexadecimal(&Sha256::digest(bytes))
+}
+
+/// What `git hash-object` prints.
+fn git_hash(bytes: &[u8]) -> String {
+    let start = format!("blob {}\0", bytes.len());
+    hexadecimal(&Sha1::digest([start.as_bytes(), bytes].concat()))
 }
 
 fn golden(name: &str) -> Vec<u8> {
@@ -594,17 +621,96 @@ fn shards_arrive_with_their_list() {
     );
     assert!(bench.snapshot(list).is_file());
 
-    for outside in ["../../../../x", "/x", ""] {
-        let (bench, hub) = (Bench::empty(), Hub::new(&[(list, index(outside))]));
+    for outside in ["../../../../x", "/x", "", "..", "a/x", "C:x"] {
+        let bench = Bench::empty();
+        let first = ("x-1.safetensors", b"one".to_vec());
+        let hub = Hub::new(&[(list, index(outside)), first]);
         let run = bench.inspect(&hub, "hf://owner/tiny");
         assert_eq!(run.code, Some(2));
-        assert!(run.stderr.contains("weight_map names"), "{}", run.stderr);
+        assert!(run.stderr.contains("no plain file name"), "{}", run.stderr);
+        assert!(hub.transfers().is_empty());
     }
-    let missing = Hub::new(&[(list, index("x-2.safetensors"))]);
+    let last = ("x-2.safetensors", b"two".to_vec());
+    let missing = Hub::new(&[(list, index("x-2.safetensors")), last]);
     let run = Bench::empty().inspect(&missing, "hf://owner/tiny");
     assert!(
         run.stderr.contains("has no x-1.safetensors"),
         "{}",
         run.stderr
     );
+    assert!(missing.transfers().is_empty());
+}
+
+#[test]
+fn small_files_are_verified_by_their_hash_in_git() {
+    let (bench, hub) = (Bench::empty(), Hub::tiny());
+    hub.way(Way::SmallDamaged);
+    let run = bench.inspect(&hub, "hf://owner/tiny");
+    assert_eq!(run.code, Some(2));
+    let said = format!("announced {}", git_hash(&golden("config.json")));
+    assert!(run.stderr.contains(&said), "{}", run.stderr);
+    assert!(!bench.snapshot("config.json").exists());
+
+    // What another program began is no part of it.
+    hub.way(Way::Whole);
+    let name = format!("blobs/{}.incomplete", git_hash(&golden("config.json")));
+    std::fs::write(bench.cache(&name), "{").unwrap();
+    bench.inspect(&hub, "hf://owner/tiny").ok();
+    let found = std::fs::read(bench.snapshot("config.json")).unwrap();
+    assert_eq!(found, golden("config.json"));
+}
+
+#[test]
+fn what_other_programs_left_in_the_cache_is_hashed_once() {
+    let (bench, hub) = (Bench::empty(), Hub::tiny());
+    bench.inspect(&hub, "hf://owner/tiny").ok();
+    let blob = bench.cache("blobs").join(sha256(&golden(WEIGHTS)));
+    let mark = blob.with_extension("verified");
+    assert!(mark.is_file());
+    let _ = hub.transfers();
+    let offline = || {
+        let mut command = bench.with_hub(&hub, &["inspect", "hf://owner/tiny"]);
+        Run::of(command.env("HF_HUB_OFFLINE", "1"))
+    };
+
+    // As Python leaves it.
+    std::fs::remove_file(&mark).unwrap();
+    assert_eq!(bench.inspect(&hub, "hf://owner/tiny").ok().stderr, "");
+    assert!(hub.transfers().is_empty() && mark.is_file());
+
+    // As long, and other bytes: the mark tells that they were written since.
+    let mut bytes = golden(WEIGHTS);
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&blob, &bytes).unwrap();
+    offline().refused(&["is damaged", WEIGHTS]);
+    let run = bench.inspect(&hub, "hf://owner/tiny").ok();
+    assert!(run.stderr.contains("is damaged"), "{}", run.stderr);
+    assert_eq!(hub.transfers().len(), 1);
+    assert_eq!(std::fs::read(&blob).unwrap(), golden(WEIGHTS));
+    assert_eq!(offline().ok().stderr, "");
+}
+
+#[test]
+fn descriptions_too_long_for_one_are_not_downloaded() {
+    let index = "model.safetensors.index.json";
+    for (name, limit) in [("config.json", 1 << 20), (index, 64 << 20)] {
+        let hub = Hub::new(&[(name, vec![b' '; limit + 1])]);
+        if name == "config.json" {
+            hub.put(WEIGHTS, golden(WEIGHTS));
+        }
+        let run = Bench::empty().inspect(&hub, "hf://owner/tiny");
+        run.refused(&[name, &format!("has {} bytes", limit + 1)]);
+        assert_eq!(hub.reads(name), 0);
+        assert!(hub.transfers().is_empty());
+    }
+}
+
+#[test]
+fn once_the_hub_has_answered_its_cache_is_no_answer() {
+    let (bench, hub) = (Bench::empty(), Hub::tiny());
+    bench.inspect(&hub, "hf://owner/tiny").ok();
+    hub.way(Way::ConfigBusy);
+    let run = bench.inspect(&hub, "hf://owner/tiny");
+    run.refused(&["config.json cannot be reached", "503"]);
 }

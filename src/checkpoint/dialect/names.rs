@@ -3,13 +3,13 @@
 
 use super::super::rule::{Names, Rule, drop, rename, same};
 
-const HEAD: &str = "classification head";
+pub(super) const HEAD: &str = "classification head";
 const PRETRAINING_HEAD: &str = "head of pre-training";
 /// Why an encoder leaves a decoder's tensors.
 pub(in super::super) const DECODER: &str = "decoder of pre-training";
-const MASK_TOKEN: &str = "mask token of pre-training";
-const INDEX: &str = "index of the bias table, a constant of the grid";
-const OPTIMIZER: &str = "state of training";
+pub(super) const MASK_TOKEN: &str = "mask token of pre-training";
+pub(super) const INDEX: &str = "index of the bias table, a constant of the grid";
+const TRAINING: &str = "state of training";
 
 /// Layers of a block.
 pub(super) const BLOCK: &[Rule] = &[
@@ -124,14 +124,22 @@ pub(super) const SEGMENTATION: &[Rule] = &[
 
 /// Keys outside the encoder's root: nothing there can change its forward pass.
 pub(super) const OUTSIDE: &[Rule] = &[
-    drop("/*optimizer*", OPTIMIZER),
-    drop("/*scheduler*", OPTIMIZER),
-    drop("/*scaler*", OPTIMIZER),
-    drop("/amp*", OPTIMIZER),
-    drop("/*loss*.center*", OPTIMIZER),
-    drop("/opt.*", OPTIMIZER),
-    drop("/*queue*", OPTIMIZER),
-    drop("/epoch", OPTIMIZER),
+    drop("/*optimizer*", TRAINING),
+    drop("/*scheduler*", TRAINING),
+    drop("/*scaler*", TRAINING),
+    drop("/amp*", TRAINING),
+    drop("/*loss*.center*", TRAINING),
+    drop("/opt.*", TRAINING),
+    drop("/*queue*", TRAINING),
+    drop("/epoch", TRAINING),
+    drop("/loss", TRAINING),
+    drop("/best_*", TRAINING),
+    // Generators of random numbers, as resumable trainings keep them.
+    drop("/*rng*", TRAINING),
+    // PyTorch Lightning (`trainer/connectors/checkpoint_connector.py`).
+    drop("/callbacks.*", TRAINING),
+    drop("/loops.*", TRAINING),
+    drop("/hyper_parameters.*", TRAINING),
     drop("/*decode_head.*", "head of a segmentation network"),
     drop("/*auxiliary_head.*", "head of a segmentation network"),
     drop("/*distill_head*", PRETRAINING_HEAD),
@@ -331,3 +339,31 @@ pub(super) const TORCHVISION: Names = Names {
         OUTSIDE,
     ],
 };
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::pattern::matches;
+    use super::{OUTSIDE, Rule, TRAINING};
+
+    #[test]
+    fn what_a_training_keeps_beside_the_weights_is_its_state() {
+        for key in [
+            "callbacks.ModelCheckpoint{'monitor': None}.best_model_score",
+            "loops.fit_loop.epoch_progress",
+            "hyper_parameters.lr",
+            "rng",
+            "torch_rng_state",
+            "cuda_rng.0",
+            "loss",
+            "best_acc1",
+            "optimizer_states.0.state.0.exp_avg",
+        ] {
+            let key = format!("/{key}");
+            let found = OUTSIDE.iter().find_map(|rule| match *rule {
+                Rule::Drop { keys, reason } if matches(keys, &key).is_some() => Some(reason),
+                _ => None,
+            });
+            assert_eq!(found, Some(TRAINING), "{key}");
+        }
+    }
+}

@@ -2,12 +2,10 @@
 //! of its files and those that transformers 5 has in memory.
 
 use super::super::rule::{Names, Rule, drop, rename, same};
-use super::names::OUTSIDE;
+use super::names::{HEAD, INDEX, MASK_TOKEN, OUTSIDE};
 
 /// Before a block's number: files, transformers 5 in memory, DINOv3.
 const BLOCKS: &[&str] = &["encoder.layer.", "layers.", "layer.", "model.layer."];
-
-const MASK_TOKEN: &str = "mask token of pre-training";
 
 /// Attention under both vocabularies; BEiT has no bias of the keys, DINOv3 has none or all.
 const ATTENTION: &[Rule] = &[
@@ -72,7 +70,7 @@ const TRUNK: &[Rule] = &[
     ),
     drop("embeddings.mask_token", MASK_TOKEN),
     rename("layernorm.{p}", "norm.{p}"),
-    drop("classifier.*", "classification head"),
+    drop("classifier.*", HEAD),
     drop(
         "pooler.dense.*",
         "transformers' pooler over the class token, which no protocol uses",
@@ -139,8 +137,6 @@ pub(super) const BEIT: Names = Names {
         OUTSIDE,
     ],
 };
-
-const INDEX: &str = "index of the bias table, a constant of the grid";
 
 /// DINOv2, with and without registers.
 pub(super) const DINOV2: Names = Names {

@@ -9,7 +9,7 @@ use super::LoadArgs;
 /// Arguments of `mimbench convert`.
 #[derive(Debug, Args)]
 pub struct ConvertArgs {
-    /// A checkpoint in any format, a card (.toml) or hf://owner/name[/file]
+    /// Checkpoint: a .safetensors, .pth, .pt or .bin file, an index or folder of shards, a card (.toml) or hf://owner/name[/file]
     #[arg(value_name = "IN")]
     pub input: PathBuf,
     /// The .safetensors file to write

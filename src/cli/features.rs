@@ -10,7 +10,7 @@ use super::{ComputeArgs, LoadArgs};
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("source").required(true).args(["images", "pixels"]))]
 pub struct FeaturesArgs {
-    /// Checkpoint: a .safetensors file, a card (.toml) or hf://owner/name[/file]
+    /// Checkpoint: a .safetensors, .pth, .pt or .bin file, an index or folder of shards, a card (.toml) or hf://owner/name[/file]
     #[arg(long, value_name = "FILE|CARD")]
     pub ckpt: PathBuf,
     /// Folder of images; subfolders become labels

@@ -9,7 +9,7 @@ use super::LoadArgs;
 /// Arguments of `mimbench inspect`.
 #[derive(Debug, Args)]
 pub struct InspectArgs {
-    /// A .safetensors file, a card (.toml) or hf://owner/name[/file]
+    /// Checkpoint: a .safetensors, .pth, .pt or .bin file, an index or folder of shards, a card (.toml) or hf://owner/name[/file]
     pub file: PathBuf,
     /// How the checkpoint is read.
     #[command(flatten)]

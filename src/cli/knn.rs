@@ -9,7 +9,7 @@ use super::{ComputeArgs, LoadArgs, StoreArgs};
 /// Arguments of `mimbench knn`.
 #[derive(Debug, Args)]
 pub struct KnnArgs {
-    /// Checkpoints: .safetensors files, cards (.toml) or hf://owner/name[/file]
+    /// Checkpoints, each a .safetensors, .pth, .pt or .bin file, an index or folder of shards, a card (.toml) or hf://owner/name[/file]
     #[arg(long, required = true, num_args = 1.., value_name = "FILE|CARD")]
     pub ckpt: Vec<PathBuf>,
     /// Folder with train/<class>/* and val/<class>/*, or tar shards

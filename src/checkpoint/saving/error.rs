@@ -60,7 +60,7 @@ pub enum ConvertError {
     /// What was written is not read back as the same model.
     #[error("{} is not read back as the model that was written: {reason}", path.display())]
     NotTheSame {
-        /// The output, which was deleted.
+        /// The output, which was not put in its place.
         path: PathBuf,
         /// What differs.
         reason: String,

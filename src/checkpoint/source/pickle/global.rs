@@ -1,6 +1,7 @@
 //! The names of Python's that a checkpoint may mention, and what each stands for here.
 
 use super::super::element::Element;
+use super::super::printable::shown;
 use super::Fault;
 use super::fault::damaged;
 
@@ -159,7 +160,7 @@ impl Global {
             return damaged("names something by what is no name");
         }
         Err(Fault::Global {
-            name: shown(module, name),
+            name: shown(&format!("{module}.{name}")),
             hint: if runs(module, name) {
                 HOSTILE
             } else if module.starts_with("torch.nn") {
@@ -291,15 +292,5 @@ impl Rebuild {
             | "_rebuild_device_tensor_from_cpu_tensor" => Self::Other,
             _ => return None,
         })
-    }
-}
-
-/// A name fit to be printed, however long it is.
-fn shown(module: &str, name: &str) -> String {
-    const LONGEST: usize = 120;
-    let whole = format!("{module}.{name}");
-    match whole.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{}...", &whole[..end]),
-        None => whole,
     }
 }

@@ -2,6 +2,7 @@
 //! make tensors, the rest make values that hold their arguments.
 
 use super::super::element::Element;
+use super::super::printable::shown;
 use super::super::view::{MAX_RANK, View, elements};
 use super::Fault;
 use super::fault::damaged;
@@ -153,7 +154,7 @@ impl Heap {
         let view = match view {
             Ok(view) => view,
             Err(reason) => {
-                let key = root.key.escape_debug();
+                let key = shown(&root.key);
                 return damaged(format!("has a tensor in the storage {key}: {reason}"));
             }
         };
@@ -248,7 +249,7 @@ impl Heap {
                     match range {
                         Some(range) if range.end <= elements => range,
                         _ => {
-                            let key = key.escape_debug();
+                            let key = shown(&key);
                             return damaged(format!("views outside the storage {key}"));
                         }
                     }
@@ -263,7 +264,7 @@ impl Heap {
             .bytes
             .is_none_or(|bytes| isize::try_from(bytes).is_err())
         {
-            let key = key.escape_debug();
+            let key = shown(&key);
             return damaged(format!("has a storage {key} whose length overflows"));
         }
         let root = match self.by_key.get(&key) {
@@ -271,7 +272,7 @@ impl Heap {
                 let same = &self.roots[known];
                 let element = |root: &Root| root.element.map(|element| element.name);
                 if same.elements != elements || element(same) != element(&root) {
-                    let key = key.escape_debug();
+                    let key = shown(&key);
                     return damaged(format!("describes the storage {key} in two ways"));
                 }
                 known

@@ -1,15 +1,16 @@
-//! A file whose tensors are read by memory map, of which no more stays in memory than is being
-//! read; what describes the tensors is read into memory of its own.
+//! A file that is read where it lies: piece by piece, so that no more of it is in memory than is
+//! being read and a file that becomes shorter is an error; by memory map where a tensor's elements
+//! are scattered.
 
 use std::fs::{File, Metadata};
-use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::{CheckpointError, regular};
 
-/// Bytes that are read before their pages are let go.
-const PIECE: usize = 1 << 22;
+/// Bytes that are read at a time: they stay in the second-level cache.
+const PIECE: usize = 1 << 19;
 /// Bytes that tell what a file is: the name and the mark of a tar archive's first member are
 /// among the first 512.
 const HEAD: usize = 1 << 12;
@@ -24,7 +25,27 @@ impl Written {
     }
 }
 
-/// A file that is read where it lies.
+/// Fills `bytes` from an offset, whatever else reads the file at the same time.
+#[cfg(unix)]
+fn read_exact_at(file: &File, bytes: &mut [u8], offset: u64) -> std::io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, bytes, offset)
+}
+
+#[cfg(windows)]
+fn read_exact_at(file: &File, mut bytes: &mut [u8], mut offset: u64) -> std::io::Result<()> {
+    while !bytes.is_empty() {
+        match std::os::windows::fs::FileExt::seek_read(file, bytes, offset)? {
+            0 => return Err(ErrorKind::UnexpectedEof.into()),
+            read => {
+                bytes = &mut bytes[read..];
+                offset += read as u64;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// An open file.
 #[derive(Debug)]
 pub(super) struct Mapped {
     path: PathBuf,
@@ -37,14 +58,14 @@ impl Mapped {
     pub(super) fn open(path: &Path) -> Result<Self, CheckpointError> {
         let (file, metadata) = regular::open(path)?;
         let opened = Written::of(&metadata);
-        // SAFETY: the map is read-only. What is assumed of other processes is that none shortens
-        // the file or writes into it while one of its pieces is being read: the first would end
-        // this process by a signal, the second change bytes behind a shared reference. Neither
-        // can be ruled out by a program; both are looked for. `piece` compares the length right
-        // before every access, so that a file that was shortened earlier is an error, and whoever
-        // used the bytes asks afterwards whether the file was written to (`check_unchanged`).
-        // Nothing but numbers is read through the map: what bounds and offsets come from is read
-        // by `bytes_at` and does not change afterwards.
+        // SAFETY: the map is read-only, and only `view` gives bytes of it out. What is assumed of
+        // other processes is that none shortens the file or writes into it while such a view is
+        // being gathered: the first would end this process by a signal, the second change bytes
+        // behind a shared reference. A program cannot rule either out; both are looked for. The
+        // length is compared right before, so that a file that was shortened earlier is an error,
+        // and whoever used the bytes asks afterwards whether the file was written to
+        // (`check_unchanged`). Only numbers come from the map: bounds and offsets are copied out
+        // of the file and do not change afterwards.
         #[expect(unsafe_code, reason = "a memory map")]
         let map = unsafe { memmap2::Mmap::map(&file) };
         Ok(Self {
@@ -76,12 +97,14 @@ impl Mapped {
     /// bounds.
     pub(super) fn bytes_at(&self, range: Range<usize>) -> Result<Vec<u8>, CheckpointError> {
         let mut bytes = vec![0; range.len()];
-        let mut file = &self.file;
-        let read = file
-            .seek(SeekFrom::Start(range.start as u64))
-            .and_then(|_| file.read_exact(&mut bytes));
-        match read {
-            Ok(()) => Ok(bytes),
+        self.fill(&mut bytes, range.start)?;
+        Ok(bytes)
+    }
+
+    /// Copies the bytes from `start` on.
+    fn fill(&self, bytes: &mut [u8], start: usize) -> Result<(), CheckpointError> {
+        match read_exact_at(&self.file, bytes, start as u64) {
+            Ok(()) => Ok(()),
             Err(error) if error.kind() == ErrorKind::UnexpectedEof => Err(self.changed()),
             Err(source) => Err(CheckpointError::Read {
                 path: self.path.clone(),
@@ -125,18 +148,20 @@ impl Mapped {
         range: Range<usize>,
         mut take: impl FnMut(&[u8]),
     ) -> Result<(), CheckpointError> {
+        let mut piece = vec![0; range.len().min(PIECE)];
         let mut start = range.start;
         while start < range.end {
-            let end = range.end.min(start.saturating_add(PIECE));
-            take(self.piece(start..end)?);
-            self.let_go(start..end);
-            start = end;
+            let length = piece.len().min(range.end - start);
+            self.fill(&mut piece[..length], start)?;
+            take(&piece[..length]);
+            start += length;
         }
         Ok(())
     }
 
-    /// The bytes of `range` in the map, if the file has not become shorter.
-    pub(super) fn piece(&self, range: Range<usize>) -> Result<&[u8], CheckpointError> {
+    /// The bytes of `range` in the map, if the file has not become shorter: for views whose
+    /// elements are far from each other, so that no more is read than they need.
+    pub(super) fn view(&self, range: Range<usize>) -> Result<&[u8], CheckpointError> {
         let metadata = self
             .file
             .metadata()

@@ -1,8 +1,7 @@
 //! Named tensors in one or several files, before anything is known about the model.
 //!
 //! What a file is, its contents say, and what describes its tensors is read within bounds. Tensors
-//! are read from a memory map when they are asked for, and their pages let go afterwards, so that
-//! one tensor at a time is in memory.
+//! are read where they lie when they are asked for, so that one at a time is in memory.
 
 mod bounds;
 mod convert;
@@ -211,7 +210,7 @@ fn read_tensor(file: &Mapped, name: &str, entry: &Entry) -> Result<HostTensor, C
             convert::append(float, piece, &mut data);
         })?,
         Some(strides) => {
-            let bytes = file.piece(entry.range.clone())?;
+            let bytes = file.view(entry.range.clone())?;
             let gathered = view::gather(bytes, float.size(), &entry.shape, strides);
             convert::append(float, &gathered, &mut data);
             file.let_go(entry.range.clone());
@@ -247,7 +246,7 @@ impl TensorSource {
                 taken
             }
             Some(strides) => {
-                let bytes = file.piece(entry.range.clone())?;
+                let bytes = file.view(entry.range.clone())?;
                 let gathered = view::gather(bytes, entry.element(), &entry.shape, strides);
                 file.let_go(entry.range.clone());
                 take(&gathered)

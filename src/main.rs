@@ -6,6 +6,7 @@ mod commands;
 use std::process::ExitCode;
 
 use clap::Parser;
+use mimbench::checkpoint::source::printable;
 use mimbench::cli::{Cli, Command};
 use mimbench::error::Error;
 
@@ -29,13 +30,16 @@ fn main() -> ExitCode {
     }
 }
 
+/// Characters of an error, whatever a file made of it.
+const LONGEST: usize = 1 << 14;
+
 #[expect(
     clippy::print_stderr,
     reason = "errors are for the person at the terminal"
 )]
 fn report_error(error: &Error) {
-    eprintln!("error: {error}");
+    eprintln!("error: {}", printable(&error.to_string(), LONGEST));
     if let Some(hint) = error.hint() {
-        eprintln!("hint: {hint}");
+        eprintln!("hint: {}", printable(&hint, LONGEST));
     }
 }

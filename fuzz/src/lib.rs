@@ -248,7 +248,9 @@ impl Folder {
         let path = self.path(name);
         match TensorSource::open(&path) {
             Ok(source) => {
-                source.blake3();
+                if let Err(error) = source.blake3() {
+                    explain(&error);
+                }
                 for (name, entry) in source.entries() {
                     match source.tensor(name) {
                         Some(Ok(tensor)) => {

@@ -8,9 +8,20 @@ use serde::{Deserialize, Serialize};
 use super::CheckpointError;
 use super::dialect::{Dialect, PositionResize};
 use super::loading::Feature;
+use super::source::{printable, regular};
 use crate::data::Interpolation;
 use crate::engine::Activation;
+use crate::spec::line_of;
 use crate::vit::{Heads, Rope};
+
+/// Bytes of a card. Those in `checkpoints/` have a few thousand.
+const LONGEST: u64 = 1 << 20;
+/// Characters of an error that quotes a card.
+const SAID: usize = 1000;
+/// Pixels along a side of an image.
+const LONGEST_SIDE: usize = 1 << 16;
+/// Heads of a block: as many as the widest ViTs have channels.
+const MOST_HEADS: usize = 1 << 16;
 
 /// One card (TOML). Only `name` and `[file] path` must be given.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -178,26 +189,32 @@ impl fmt::Display for Published {
 impl Card {
     /// Reads a card.
     pub fn read(path: &Path) -> Result<Self, CheckpointError> {
-        let text = std::fs::read_to_string(path).map_err(|source| CheckpointError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
         let unusable = |reason: String| CheckpointError::Card {
             path: path.to_owned(),
-            reason,
+            reason: printable(&reason, SAID),
         };
-        let card: Self = toml::from_str(&text)
-            .map_err(|error| unusable(error.to_string().trim_end().to_owned()))?;
-        match card
-            .published
-            .iter()
-            .find(|p| !(0.0..=100.0).contains(&p.value))
-        {
-            Some(published) => Err(unusable(format!(
+        let long = || unusable(format!("it is longer than {LONGEST} bytes"));
+        let text = regular::text(path, LONGEST, long)?;
+        let card: Self = toml::from_str(&text).map_err(|error| unusable(line_of(&error, &text)))?;
+        card.check().map_err(unusable)?;
+        Ok(card)
+    }
+
+    /// What no checkpoint can be, with the name of its field.
+    fn check(&self) -> Result<(), String> {
+        if self.name.chars().any(char::is_control) {
+            return Err("name is to be one line of text".to_owned());
+        }
+        self.file.check()?;
+        self.model.check()?;
+        self.input.check()?;
+        let percent = 0.0..=100.0;
+        match self.published.iter().find(|p| !percent.contains(&p.value)) {
+            Some(published) => Err(format!(
                 "published {} is {}; it is in percent",
                 published.measure, published.value
-            ))),
-            None => Ok(card),
+            )),
+            None => Ok(()),
         }
     }
 
@@ -228,6 +245,21 @@ impl Card {
 }
 
 impl CardFile {
+    fn check(&self) -> Result<(), String> {
+        if self.path.file_name().is_none() {
+            return Err("[file] path names no file".to_owned());
+        }
+        if self.path.extension().is_some_and(|x| x == "toml") {
+            return Err("[file] path names a card, and is to name weights".to_owned());
+        }
+        match &self.blake3 {
+            Some(hash) if !is_blake3(hash) => {
+                Err("[file] blake3 is to be 64 hexadecimal digits, as b3sum prints them".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Addresses, the most direct first.
     fn places(&self) -> Vec<String> {
         let hub = self.hf.as_ref().map(|name| format!("hf://{name}"));
@@ -236,6 +268,56 @@ impl CardFile {
             .flatten()
             .collect()
     }
+}
+
+impl CardModel {
+    fn check(&self) -> Result<(), String> {
+        if let Some(heads) = &self.heads
+            && heads.iter().any(|heads| !(1..=MOST_HEADS).contains(&heads))
+        {
+            return Err(format!(
+                "[model] heads is {heads}; a block has 1 to {MOST_HEADS}"
+            ));
+        }
+        match self.norm_eps {
+            Some(eps) if !(eps > 0.0 && eps < 1.0) => Err(format!(
+                "[model] norm_eps is {eps}; it is to be between 0 and 1"
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl CardInput {
+    fn check(&self) -> Result<(), String> {
+        let sides = self.size.iter().flatten().map(|side| ("size", side));
+        let mut sides = sides.chain(self.resize.iter().map(|side| ("resize", side)));
+        if let Some((field, side)) = sides.find(|(_, side)| !(1..=LONGEST_SIDE).contains(*side)) {
+            return Err(format!(
+                "[input] {field} is {side}; a side has 1 to {LONGEST_SIDE} pixels"
+            ));
+        }
+        let means = self.mean.iter().flatten();
+        if let Some(mean) = means.clone().find(|mean| !mean.is_finite()) {
+            return Err(format!("[input] mean is {mean}; it is to be a number"));
+        }
+        let stds = self.std.iter().flatten();
+        // The reciprocal is what pixels are multiplied by.
+        if let Some(std) = stds
+            .clone()
+            .find(|std| !(std.recip() > 0.0 && std.recip().is_finite()))
+        {
+            return Err(format!(
+                "[input] std is {std}; it is to be a number above 0"
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Whether `text` is a hash as b3sum prints it.
+fn is_blake3(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|c| c.is_ascii_hexdigit())
 }
 
 #[cfg(test)]

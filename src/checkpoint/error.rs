@@ -1,8 +1,13 @@
 //! What can be wrong with a checkpoint, its card or its `config.json`.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use super::source::{printable, shown};
 use crate::nn::WeightError;
+
+/// Characters of a sentence that quotes a file: a card's note may be a paragraph.
+const SAID: usize = 2000;
 
 /// A checkpoint cannot be loaded as the model that made it.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +19,12 @@ pub enum CheckpointError {
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
+    },
+    /// A pipe, a device or a socket, or a folder where a file is needed.
+    #[error("{} cannot be read: it is no regular file", path.display())]
+    NotRegular {
+        /// What was asked for.
+        path: PathBuf,
     },
     /// The file has a format that no weights come in.
     #[error("{} is not a checkpoint file: {found}", path.display())]
@@ -98,7 +109,7 @@ pub enum CheckpointError {
         note: Option<String>,
     },
     /// The file's contents are not what the card says.
-    #[error("{} has blake3 {found}, its card says {expected}", path.display())]
+    #[error("{} has blake3 {found}, its card says {}", path.display(), shown(expected))]
     Checksum {
         /// The weights.
         path: PathBuf,
@@ -138,7 +149,7 @@ pub enum CheckpointError {
         keys: String,
     },
     /// `--key` names a part that the file does not have.
-    #[error("{} has no part {key}", path.display())]
+    #[error("{} has no part {}", path.display(), shown(key))]
     NoSuchPart {
         /// The weights.
         path: PathBuf,
@@ -190,7 +201,7 @@ pub enum CheckpointError {
         pattern: String,
     },
     /// A tensor is missing or does not fit.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {}", path.display(), printable(&source.to_string(), SAID))]
     Weight {
         /// The weights.
         path: PathBuf,
@@ -198,7 +209,7 @@ pub enum CheckpointError {
         source: WeightError,
     },
     /// A tensor whose element type is no floating point.
-    #[error("{}: {name} is stored as {dtype}, which is no weight", path.display())]
+    #[error("{}: {} is stored as {}, which is no weight", path.display(), shown(name), shown(dtype))]
     Dtype {
         /// The weights.
         path: PathBuf,
@@ -221,17 +232,16 @@ pub enum CheckpointError {
 
 fn listed(keys: &[String]) -> String {
     const SHOWN: usize = 8;
-    let mut text = keys
-        .iter()
-        .take(SHOWN)
-        .cloned()
-        .collect::<Vec<_>>()
-        .join(", ");
+    let keys_shown = keys.iter().take(SHOWN).map(|key| shown(key));
+    let mut text = keys_shown.collect::<Vec<_>>().join(", ");
     if keys.len() > SHOWN {
         text.push_str(", ...");
     }
     text
 }
+
+/// What may stand where nothing does.
+const FILE_NEEDED: &str = "a safetensors file, a PyTorch file or the index of a checkpoint in several files is needed, or for --ckpt a card (.toml)";
 
 /// Where to get the weights of a card, and where to put them.
 fn absent_hint(path: &Path, places: &[String], note: Option<&str>) -> String {
@@ -242,13 +252,13 @@ fn absent_hint(path: &Path, places: &[String], note: Option<&str>) -> String {
         ),
         places => format!(
             "get it from {} and put it at {}",
-            places.join(" or "),
+            printable(&places.join(" or "), SAID),
             path.display()
         ),
     };
     if let Some(note) = note {
         hint.push_str(". ");
-        hint.push_str(note);
+        hint.push_str(&printable(note, SAID));
     }
     hint
 }
@@ -257,8 +267,17 @@ impl CheckpointError {
     /// What to do next.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Read { .. } => {
-                "a safetensors file, a PyTorch file or the index of a checkpoint in several files is needed, or for --ckpt a card (.toml)".to_owned()
+            Self::Read { source, .. } => match source.kind() {
+                ErrorKind::NotFound => FILE_NEEDED,
+                ErrorKind::PermissionDenied => {
+                    "make it readable for you (chmod u+r FILE, and u+x on its folders) or copy it"
+                }
+                ErrorKind::InvalidData => "it is to be text in UTF-8",
+                _ => "copy it to a local disk and try again",
+            }
+            .to_owned(),
+            Self::NotRegular { .. } => {
+                "save what comes from a pipe or a device as a file first".to_owned()
             }
             Self::NotCheckpoint { hint, .. }
             | Self::Global { hint, .. }

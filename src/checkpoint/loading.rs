@@ -162,7 +162,7 @@ impl Checkpoint {
                 ),
             });
         }
-        let blake3 = source.blake3();
+        let blake3 = source.blake3()?;
         if let Some(expected) = card.as_ref().and_then(|card| card.file.blake3.as_ref())
             && !expected.eq_ignore_ascii_case(&blake3)
         {

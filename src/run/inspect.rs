@@ -4,8 +4,14 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use super::dispatch;
+use crate::checkpoint::source::{printable, shown};
 use crate::checkpoint::{Audit, Checkpoint, CheckpointError, Fate, LoadOptions, audit_file};
 use crate::vit::{FinalNorm, RelativeBias, VitConfig};
+
+/// Characters of the column of keys; what follows a longer one stands further right.
+const WIDEST_KEY: usize = 80;
+/// Characters of a line, but for a key's.
+const WIDEST_LINE: usize = 2000;
 
 /// What is known of a checkpoint file.
 #[derive(Debug)]
@@ -39,7 +45,8 @@ pub fn text(inspection: &Inspection) -> String {
         Ok(checkpoint) => describe(&mut out, checkpoint),
         Err(_) => {
             // Writing to a String cannot fail.
-            let _ = writeln!(out, "file          {}", inspection.path.display());
+            let path = inspection.path.display().to_string();
+            let _ = writeln!(out, "file          {}", printable(&path, WIDEST_LINE));
         }
     }
     keys(&mut out, &inspection.audit);
@@ -50,7 +57,8 @@ fn describe(out: &mut String, checkpoint: &Checkpoint) {
     let config = &checkpoint.config;
     let [height, width] = config.input_size();
     let mut line = |what: &str, value: String| {
-        let _ = writeln!(out, "{what:<13} {value}");
+        let value = printable(&value, WIDEST_LINE);
+        let _ = writeln!(out, "{:<13} {value}", shown(what));
     };
     line("file", checkpoint.path.display().to_string());
     line("blake3", checkpoint.blake3.clone());
@@ -90,21 +98,22 @@ fn keys(out: &mut String, audit: &Audit) {
     let _ = writeln!(out, "stored        {}", dtypes.join(", "));
     if !audit.others.is_empty() {
         const SHOWN: usize = 8;
-        let shown = audit.others.iter().take(SHOWN).map(String::as_str);
-        let shown: Vec<_> = shown.collect();
+        let others = audit.others.iter().take(SHOWN);
+        let others: Vec<_> = others.map(|other| shown(other)).collect();
         let more = if audit.others.len() > SHOWN {
             ", ..."
         } else {
             ""
         };
         let count = audit.others.len();
-        let _ = writeln!(out, "no tensors    {count}: {}{more}", shown.join(", "));
+        let _ = writeln!(out, "no tensors    {count}: {}{more}", others.join(", "));
     }
     let (loaded, left_out) = audit.counts();
     let _ = writeln!(out, "keys          {loaded} loaded, {left_out} left out");
-    let widest = audit.lines.iter().map(|line| line.key.len()).max();
-    let widest = widest.unwrap_or(0);
-    for line in &audit.lines {
+    let keys: Vec<_> = audit.lines.iter().map(|line| shown(&line.key)).collect();
+    let widest = keys.iter().map(|key| key.chars().count()).max();
+    let widest = widest.unwrap_or(0).min(WIDEST_KEY);
+    for (key, line) in keys.iter().zip(&audit.lines) {
         let fate = match &line.fate {
             Fate::Loaded => "loaded".to_owned(),
             Fate::Renamed { to } => format!("loaded as {to}"),
@@ -113,11 +122,12 @@ fn keys(out: &mut String, audit: &Audit) {
             Fate::Ignored { pattern } => format!("left out by --ignore-key {pattern}"),
             Fate::Unknown => "unknown".to_owned(),
         };
+        let fate = printable(&fate, WIDEST_LINE);
         let shape = format!("{:?}", line.shape);
         let _ = writeln!(
             out,
-            "  {:<widest$}  {:<4} {shape:<18} {fate}",
-            line.key, line.dtype
+            "  {key:<widest$}  {:<4} {shape:<18} {fate}",
+            shown(&line.dtype)
         );
     }
 }

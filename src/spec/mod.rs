@@ -2,6 +2,7 @@
 
 mod error;
 mod knn;
+mod line;
 mod overlay;
 
 pub use error::SpecError;
@@ -9,4 +10,5 @@ pub use knn::{
     DataSection, FeatureChoice, InputSection, InterpolationChoice, KnnProtocol, KnnTask, Layers,
     NamedLayers, NormChoice, Normalise, ResizeChoice, Search, VoteKind,
 };
+pub use line::line_of;
 pub use overlay::{Protocol, Setting};

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
-use super::SpecError;
+use super::{SpecError, line_of};
 
 /// Tables inside each other that a setting may name. Protocols have three; tables without end would
 /// exhaust the stack of whatever walks them.
@@ -81,7 +81,7 @@ impl<T: DeserializeOwned + Serialize> Protocol<T> {
         let parse = |path: &Path, text: &str| -> Result<Table, SpecError> {
             let wrong = |error: toml::de::Error| SpecError::Parse {
                 path: path.to_owned(),
-                reason: error.to_string().trim_end().to_owned(),
+                reason: line_of(&error, text),
             };
             let mut table: Table = toml::from_str(text).map_err(wrong)?;
             match table.get("kind").and_then(Value::as_str) {
@@ -128,7 +128,7 @@ impl<T: DeserializeOwned + Serialize> Protocol<T> {
                     .collect::<Vec<_>>();
                 SpecError::Set {
                     setting: setting.join(" --set "),
-                    reason: error.to_string().trim_end().replace('\n', " "),
+                    reason: error.message().replace('\n', ", "),
                 }
             })?;
         let text = toml::to_string(&spec).map_err(|error| SpecError::Parse {

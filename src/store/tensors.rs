@@ -116,15 +116,17 @@ impl TensorFile {
         if !metadata.is_empty() {
             header.insert("__metadata__".to_owned(), json!(metadata));
         }
-        let mut end = 0;
+        let mut end = 0usize;
         for slot in slots {
             let start = end;
-            end += slot.bytes;
+            end = start
+                .checked_add(slot.bytes)
+                .ok_or_else(|| failed(std::io::Error::other("more bytes than a file can have")))?;
             let entry = json!({
                 "dtype": slot.dtype, "shape": slot.shape, "data_offsets": [start, end],
             });
             if header.insert(slot.name.clone(), entry).is_some() {
-                let message = format!("two tensors are called {}", slot.name);
+                let message = format!("two tensors are called {}", slot.name.escape_debug());
                 return Err(failed(std::io::Error::other(message)));
             }
         }

@@ -292,6 +292,76 @@ fn a_card_names_weights_in_another_folder_or_format() {
 }
 
 #[test]
+fn a_card_with_an_impossible_field_is_refused_by_its_name() {
+    let bench = Bench::empty();
+    bench.model("x.safetensors", &tiny(), 1);
+    let card = |file: &str, rest: &str| {
+        bench.write("c.toml", format!("name = \"x\"\n[file]\n{file}\n{rest}\n"));
+        bench.run(&["inspect", "c.toml"])
+    };
+    let fine = "path = \"x.safetensors\"";
+    card(fine, "").ok();
+    let there = bench.path("x.safetensors");
+    card(&format!("path = {:?}", there.to_str().unwrap()), "").ok();
+    for (file, field) in [
+        ("path = \"\"", "[file] path"),
+        ("path = \"..\"", "[file] path"),
+        ("path = \"c.toml\"", "[file] path"),
+        ("path = \"x.safetensors\"\nblake3 = \"12\"", "[file] blake3"),
+        (
+            "path = \"x.safetensors\"\nblake3 = \"\\n\"",
+            "[file] blake3",
+        ),
+    ] {
+        card(file, "").refused(&["c.toml", field]);
+    }
+    for (rest, field) in [
+        ("[model]\nheads = 0", "heads"),
+        ("[model]\nheads = 1000000", "[model] heads"),
+        ("[model]\nnorm_eps = nan", "[model] norm_eps"),
+        ("[model]\nnorm_eps = -1e-6", "[model] norm_eps"),
+        ("[model]\nnorm_eps = 1e300", "[model] norm_eps"),
+        ("[input]\nresize = 0", "[input] resize"),
+        ("[input]\nresize = 65537", "[input] resize"),
+        ("[input]\nresize = 9223372036854775807", "[input] resize"),
+        ("[input]\nsize = [0, 224]", "[input] size"),
+        ("[input]\nmean = [0.5, nan, 0.5]", "[input] mean"),
+        ("[input]\nmean = [0.5, inf, 0.5]", "[input] mean"),
+        ("[input]\nmean = [0.5, 1e39, 0.5]", "[input] mean"),
+        ("[input]\nstd = [0.5, 0.0, 0.5]", "[input] std"),
+        ("[input]\nstd = [0.5, -1.0, 0.5]", "[input] std"),
+        ("[input]\nstd = [0.5, 1e-45, 0.5]", "[input] std"),
+        ("[input]\nstd = [0.5, nan, 0.5]", "[input] std"),
+    ] {
+        card(fine, rest).refused(&["c.toml", field]);
+    }
+    // What the parser refuses is one line as well.
+    let run = card(fine, "[modle]\nheads = 1");
+    run.refused(&["c.toml: line 4: ", "modle"]);
+    assert_eq!(run.stderr.lines().count(), 2, "{}", run.stderr);
+    bench.write("c.toml", "#".repeat((1 << 20) + 1));
+    let run = bench.run(&["inspect", "c.toml"]);
+    run.refused(&["c.toml: it is longer than 1048576 bytes"]);
+    bench.write("c.toml", b"name = \"\xff\"");
+    bench.run(&["inspect", "c.toml"]).refused(&["c.toml"]);
+}
+
+#[test]
+#[cfg(unix)]
+fn a_card_that_is_a_pipe_or_a_device_is_refused() {
+    let bench = Bench::empty();
+    let made = std::process::Command::new("mkfifo")
+        .arg(bench.path("pipe.toml"))
+        .status();
+    assert!(made.unwrap().success());
+    let run = bench.run(&["inspect", "pipe.toml"]);
+    run.refused(&["pipe.toml", "no regular file"]);
+    std::os::unix::fs::symlink("/dev/zero", bench.path("zero.toml")).unwrap();
+    let run = bench.run(&["inspect", "zero.toml"]);
+    run.refused(&["zero.toml", "no regular file"]);
+}
+
+#[test]
 fn a_card_with_an_impossible_number_or_measure_is_refused() {
     let bench = Bench::empty();
     let published = |measure: &str, value: &str| {

@@ -17,6 +17,12 @@ const ELEMENT_TYPES: [&str; 16] = [
     "F32", "C64", "F64", "I64",
 ];
 
+/// How many times as long as the file the tensors may become, each written by itself, beside
+/// [`SPARE`]: what is tied, or a view of the same numbers, is stored once in a file of PyTorch's.
+const MOST_TIMES: usize = 4;
+/// Bytes that may be written in any case.
+const SPARE: usize = 1 << 26;
+
 /// Writes every tensor of `source`, whatever it means, under its own name and in its own element
 /// type; of a part alone where `key` names one, whose name is then left out of the tensors'. What
 /// `ignore` matches is left out. How many were written.
@@ -67,6 +73,16 @@ pub fn save_original(
             bytes: entry.size(),
         });
     }
+    let bytes = slots.iter().map(|slot| slot.bytes);
+    let bytes = bytes.fold(0, usize::saturating_add);
+    let most = source.length().saturating_mul(MOST_TIMES);
+    if bytes > most.saturating_add(SPARE) {
+        return Err(CheckpointError::Excessive {
+            path: from.to_owned(),
+            what: "tensors over the same numbers to write each of them",
+        }
+        .into());
+    }
     match &part {
         _ if !keys.is_empty() => {}
         Some(_) => {
@@ -85,7 +101,7 @@ pub fn save_original(
     }
     let mut file = TensorFile::create(path)?.begin(&slots, &metadata())?;
     for key in keys {
-        source.bytes(key, |bytes| file.append(bytes))?;
+        source.bytes(key, |bytes| file.append(bytes).map_err(ConvertError::from))?;
     }
     source.check_unchanged()?;
     file.commit()?;

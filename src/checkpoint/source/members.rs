@@ -1,18 +1,36 @@
 //! The members of a JSON object, each name once: what a parser of maps does not notice.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 use std::marker::PhantomData;
 
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 
-/// Members in the order of the file.
-pub(super) struct Members<V>(pub(super) Vec<(String, V)>);
+use super::bounds::Names;
+use super::printable::shown;
 
-impl<'de, V: Deserialize<'de>> Deserialize<'de> for Members<V> {
+/// A member's value, and how many axes it describes.
+pub(super) trait Member<'de>: Deserialize<'de> {
+    /// Axes to keep.
+    fn rank(&self) -> usize;
+}
+
+impl Member<'_> for String {
+    fn rank(&self) -> usize {
+        0
+    }
+}
+
+/// Members by name; or, of an object with more than any checkpoint needs, of what there is too
+/// much.
+pub(super) struct Members<V>(pub(super) Result<BTreeMap<String, V>, &'static str>);
+
+impl<'de, V: Member<'de>> Deserialize<'de> for Members<V> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Once<V>(PhantomData<V>);
 
-        impl<'de, V: Deserialize<'de>> Visitor<'de> for Once<V> {
+        impl<'de, V: Member<'de>> Visitor<'de> for Once<V> {
             type Value = Members<V>;
 
             fn expecting(&self, text: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -20,18 +38,33 @@ impl<'de, V: Deserialize<'de>> Deserialize<'de> for Members<V> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut seen = std::collections::BTreeSet::new();
-                let mut members = Vec::new();
-                while let Some((name, value)) = map.next_entry::<String, V>()? {
-                    if !seen.insert(name.clone()) {
-                        return Err(A::Error::custom(format_args!("{name} is there twice")));
+                let mut names = Names::default();
+                let mut members = BTreeMap::new();
+                while let Some(name) = map.next_key::<String>()? {
+                    if name == METADATA {
+                        map.next_value::<IgnoredAny>()?;
+                        continue;
                     }
-                    members.push((name, value));
+                    let value: V = map.next_value()?;
+                    if let Err(what) = names.take(name.len(), value.rank()) {
+                        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                        return Ok(Members(Err(what)));
+                    }
+                    match members.entry(name) {
+                        Entry::Vacant(vacant) => vacant.insert(value),
+                        Entry::Occupied(known) => {
+                            let name = shown(known.key());
+                            return Err(A::Error::custom(format_args!("{name} is there twice")));
+                        }
+                    };
                 }
-                Ok(Members(members))
+                Ok(Members(Ok(members)))
             }
         }
 
         deserializer.deserialize_map(Once(PhantomData))
     }
 }
+
+/// What a safetensors header says beside its tensors.
+const METADATA: &str = "__metadata__";

@@ -1,14 +1,17 @@
 //! Named tensors in one or several files, before anything is known about the model.
 //!
-//! What a file is, its contents say. Tensors are read from a memory map when they are asked for,
-//! and their pages let go afterwards, so that one tensor at a time is in memory.
+//! What a file is, its contents say, and what describes its tensors is read within bounds. Tensors
+//! are read where they lie when they are asked for, so that one at a time is in memory.
 
+mod bounds;
 mod convert;
 mod element;
 mod format;
 mod mapped;
 mod members;
 mod pickle;
+mod printable;
+pub(super) mod regular;
 mod safetensors;
 mod sharded;
 mod torch_legacy;
@@ -24,6 +27,9 @@ use super::CheckpointError;
 use crate::engine::HostTensor;
 use format::Format;
 use mapped::Mapped;
+
+pub use printable::printable;
+pub(crate) use printable::shown;
 
 /// Element types that become weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,7 +119,7 @@ impl TensorSource {
     /// usual name. Names, types and extents are checked; nothing in a file is executed.
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
         let file = Mapped::open(&weights(path)?)?;
-        let (index, files, contents) = match Format::of(file.bytes()) {
+        let (index, files, contents) = match Format::of(&file.head()?) {
             Ok(Format::Index) => {
                 let (contents, files) = sharded::read(&file)?;
                 (Some(file), files, contents)
@@ -158,56 +164,67 @@ impl TensorSource {
         &self.contents.others
     }
 
+    /// Bytes of the files with tensors, all together.
+    pub(super) fn length(&self) -> usize {
+        let lengths = self.files.iter().map(Mapped::len);
+        lengths.fold(0, usize::saturating_add)
+    }
+
     /// blake3 of the file, hexadecimal. Of a checkpoint in several files: blake3 of the 32-byte
     /// hashes of the files with tensors, in the order of their names; the index, which says
     /// nothing that the files do not, is left out.
-    pub fn blake3(&self) -> String {
+    pub fn blake3(&self) -> Result<String, CheckpointError> {
         let hash = match (&self.index, self.files.as_slice()) {
-            (None, [file]) => file.blake3(),
+            (None, [file]) => file.blake3()?,
             (_, files) => {
                 let mut hasher = blake3::Hasher::new();
                 for file in files {
-                    hasher.update(file.blake3().as_bytes());
+                    hasher.update(file.blake3()?.as_bytes());
                 }
                 hasher.finalize()
             }
         };
-        hash.to_hex().to_string()
+        Ok(hash.to_hex().to_string())
     }
 
     /// The tensor under `name` in f32; half precision and f64 are converted, not refused.
     pub fn tensor(&self, name: &str) -> Option<Result<HostTensor, CheckpointError>> {
         let entry = self.contents.entries.get(name)?;
         let file = self.files.get(entry.file)?;
-        let Some(float) = entry.float else {
-            return Some(Err(CheckpointError::Dtype {
-                path: file.path().to_owned(),
-                name: name.to_owned(),
-                dtype: entry.dtype.clone(),
-            }));
-        };
-        let mut data = Vec::with_capacity(entry.shape.iter().product());
-        match &entry.strides {
-            None => file.read(entry.range.clone(), |piece| {
-                convert::append(float, piece, &mut data);
-            }),
-            Some(strides) => {
-                let bytes = &file.bytes()[entry.range.clone()];
-                let gathered = view::gather(bytes, float.size(), &entry.shape, strides);
-                convert::append(float, &gathered, &mut data);
-                file.let_go(entry.range.clone());
-            }
-        }
-        Some(Ok(HostTensor {
-            shape: entry.shape.clone(),
-            data,
-        }))
+        Some(read_tensor(file, name, entry))
     }
+}
+
+/// A tensor's numbers as f32.
+fn read_tensor(file: &Mapped, name: &str, entry: &Entry) -> Result<HostTensor, CheckpointError> {
+    let Some(float) = entry.float else {
+        return Err(CheckpointError::Dtype {
+            path: file.path().to_owned(),
+            name: name.to_owned(),
+            dtype: entry.dtype.clone(),
+        });
+    };
+    let mut data = Vec::with_capacity(entry.shape.iter().product());
+    match &entry.strides {
+        None => file.read(entry.range.clone(), |piece| {
+            convert::append(float, piece, &mut data);
+        })?,
+        Some(strides) => {
+            let bytes = file.view(entry.range.clone())?;
+            let gathered = view::gather(bytes, float.size(), &entry.shape, strides);
+            convert::append(float, &gathered, &mut data);
+            file.let_go(entry.range.clone());
+        }
+    }
+    Ok(HostTensor {
+        shape: entry.shape.clone(),
+        data,
+    })
 }
 
 impl TensorSource {
     /// The bytes of the tensor under `name`, row by row, in pieces; nothing where there is none.
-    pub(super) fn bytes<E>(
+    pub(super) fn bytes<E: From<CheckpointError>>(
         &self,
         name: &str,
         mut take: impl FnMut(&[u8]) -> Result<(), E>,
@@ -225,11 +242,11 @@ impl TensorSource {
                     if taken.is_ok() {
                         taken = take(piece);
                     }
-                });
+                })?;
                 taken
             }
             Some(strides) => {
-                let bytes = &file.bytes()[entry.range.clone()];
+                let bytes = file.view(entry.range.clone())?;
                 let gathered = view::gather(bytes, entry.element(), &entry.shape, strides);
                 file.let_go(entry.range.clone());
                 take(&gathered)
@@ -258,7 +275,7 @@ fn weights(path: &Path) -> Result<PathBuf, CheckpointError> {
 
 /// What is in a file that holds tensors itself.
 fn read_file(file: &Mapped) -> Result<Contents, CheckpointError> {
-    match Format::of(file.bytes()).map_err(|foreign| foreign.at(file.path()))? {
+    match Format::of(&file.head()?).map_err(|foreign| foreign.at(file.path()))? {
         Format::Safetensors => safetensors::read(file),
         Format::Index => Err(format::INDEX.at(file.path())),
         Format::Zip => torch_zip::read(file),

@@ -5,12 +5,14 @@ use std::path::{Component, Path};
 
 use serde::Deserialize;
 
+use super::bounds::LONGEST;
 use super::mapped::Mapped;
 use super::members::Members;
+use super::printable::{printable, shown};
 use super::{CheckpointError, Contents, read_file};
 
-/// As much as the safetensors crate allows a header.
-const MAX_INDEX: usize = 100_000_000;
+/// Characters of an error that quotes the index.
+const SAID: usize = 400;
 
 /// `total_size` and whatever else stands beside the map tells nothing that the shards do not.
 #[derive(Deserialize)]
@@ -24,16 +26,26 @@ pub(super) fn read(index: &Mapped) -> Result<(Contents, Vec<Mapped>), Checkpoint
         path: index.path().to_owned(),
         reason,
     };
-    if index.bytes().len() > MAX_INDEX {
-        return Err(refuse(format!("it is longer than {MAX_INDEX} bytes")));
+    let excessive = |what| CheckpointError::Excessive {
+        path: index.path().to_owned(),
+        what,
+    };
+    if index.len() > LONGEST {
+        return Err(excessive("bytes for an index of shards"));
     }
-    let Index { weight_map } = serde_json::from_slice(index.bytes())
-        .map_err(|error| refuse(format!("it is no index of shards: {error}")))?;
+    let Index { weight_map } =
+        serde_json::from_slice(&index.bytes_at(0..index.len())?).map_err(|error| {
+            let error = printable(&error.to_string(), SAID);
+            refuse(format!("it is no index of shards: {error}"))
+        })?;
+    let weight_map = weight_map.0.map_err(excessive)?;
     let mut shards: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for (key, shard) in &weight_map.0 {
+    for (key, shard) in &weight_map {
         if !is_plain(shard) {
             return Err(refuse(format!(
-                "{key} is in {shard:?}, which is no plain file name"
+                "{} is in \"{}\", which is no plain file name",
+                shown(key),
+                shown(shard)
             )));
         }
         shards.entry(shard).or_default().insert(key);
@@ -43,24 +55,28 @@ pub(super) fn read(index: &Mapped) -> Result<(Contents, Vec<Mapped>), Checkpoint
     for (name, keys) in shards {
         let path = index.path().with_file_name(name);
         if !path.exists() {
-            return Err(refuse(format!("its shard {name} is not there")));
+            return Err(refuse(format!("its shard {} is not there", shown(name))));
         }
         let shard = Mapped::open(&path)?;
         let found = read_file(&shard)?;
+        let file = shown(name);
         for key in found.entries.keys() {
             if let Some(other) = contents.entries.get(key) {
                 let other: &Mapped = &files[other.file];
                 let other = other.path().file_name().unwrap_or_default().display();
-                return Err(refuse(format!("{key} is in {name} as well as in {other}")));
+                let key = shown(key);
+                return Err(refuse(format!("{key} is in {file} as well as in {other}")));
             }
             if !keys.contains(key.as_str()) {
+                let key = shown(key);
                 return Err(refuse(format!(
-                    "{name} holds {key}, and the map does not say so"
+                    "{file} holds {key}, and the map does not say so"
                 )));
             }
         }
         if let Some(key) = keys.iter().find(|&&key| !found.entries.contains_key(key)) {
-            return Err(refuse(format!("{key} should be in {name} and is not")));
+            let key = shown(key);
+            return Err(refuse(format!("{key} should be in {file} and is not")));
         }
         let entries = found.entries.into_iter().map(|(key, mut entry)| {
             entry.file = files.len();

@@ -8,25 +8,27 @@ use std::ops::Range;
 
 use super::format::{Foreign, NPZ, OTHER_ZIP};
 use super::mapped::Mapped;
-use super::pickle::{Fault, Root, unpickle};
+use super::pickle::{Fault, LONGEST, Root, unpickle};
+use super::printable::shown;
 use super::zip::Archive;
 use super::{CheckpointError, Contents};
 
 const OBJECT: &str = "/data.pkl";
+/// What the entry `byteorder` holds.
+const LITTLE: &[u8] = b"little";
 
 pub(super) fn read(file: &Mapped) -> Result<Contents, CheckpointError> {
-    let bytes = file.bytes();
     let at = |fault: Fault| fault.at(file.path());
-    let archive = Archive::open(bytes).map_err(at)?;
+    let archive = Archive::open(file).map_err(at)?;
     let folder = folder(&archive)
         .map_err(at)?
         .map_err(|foreign| foreign.at(file.path()))?;
-    contents(bytes, &archive, folder).map_err(at)
+    contents(file, &archive, folder).map_err(at)
 }
 
-fn contents(bytes: &[u8], archive: &Archive<'_>, folder: &str) -> Result<Contents, Fault> {
+fn contents(file: &Mapped, archive: &Archive<'_>, folder: &str) -> Result<Contents, Fault> {
     if let Some(order) = archive.range(&format!("{folder}/byteorder"))?
-        && &bytes[order] != b"little"
+        && (order.len() != LITTLE.len() || file.bytes_at(order)? != LITTLE)
     {
         return Err(Fault::Unsupported {
             reason: "its numbers are big-endian".to_owned(),
@@ -36,7 +38,10 @@ fn contents(bytes: &[u8], archive: &Archive<'_>, folder: &str) -> Result<Content
     let object = archive
         .range(&format!("{folder}{OBJECT}"))?
         .unwrap_or_default();
-    let (found, _) = unpickle(&bytes[object.clone()])?;
+    if object.len() > LONGEST {
+        return Err(Fault::Excessive("bytes in its pickle"));
+    }
+    let (found, _) = unpickle(&file.bytes_at(object.clone())?)?;
     let mut taken = vec![(object, "data.pkl")];
     let mut storages = Vec::new();
     for root in &found.roots {
@@ -53,12 +58,12 @@ fn contents(bytes: &[u8], archive: &Archive<'_>, folder: &str) -> Result<Content
             "its zip entries {a} and {b} overlap"
         )));
     }
-    found.contents(&storages, bytes.len())
+    found.contents(&storages, file.len())
 }
 
 /// Where a storage's bytes lie.
 fn storage(archive: &Archive<'_>, folder: &str, root: &Root) -> Result<Range<usize>, Fault> {
-    let key = root.key.escape_debug();
+    let key = shown(&root.key);
     let Some(range) = archive.range(&format!("{folder}/data/{}", root.key))? else {
         return Err(Fault::Damaged(format!("the storage data/{key} is missing")));
     };
@@ -73,7 +78,7 @@ fn storage(archive: &Archive<'_>, folder: &str, root: &Root) -> Result<Range<usi
 }
 
 /// The folder inside the archive that everything is in.
-fn folder<'a>(archive: &Archive<'a>) -> Result<Result<&'a str, Foreign>, Fault> {
+fn folder<'a>(archive: &'a Archive<'_>) -> Result<Result<&'a str, Foreign>, Fault> {
     let mut folders = archive.names().filter_map(|name| {
         let folder = name.strip_suffix(OBJECT)?;
         (!folder.contains('/')).then_some(folder)
@@ -83,8 +88,8 @@ fn folder<'a>(archive: &Archive<'a>) -> Result<Result<&'a str, Foreign>, Fault> 
         (Some(folder), None) => Ok(Ok(folder)),
         (Some(one), Some(other)) => Err(Fault::Damaged(format!(
             "its zip archive holds {}{OBJECT} as well as {}{OBJECT}",
-            one.escape_debug(),
-            other.escape_debug()
+            shown(one),
+            shown(other)
         ))),
         (None, _) if inside("/model.json") => Err(Fault::Unsupported {
             reason: "it is a TorchScript archive from before PyTorch 1.4".to_owned(),

@@ -6,7 +6,10 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use super::bounds::{LONGEST, MOST_NAMES};
+use super::mapped::Mapped;
 use super::pickle::Fault;
+use super::printable::shown;
 
 const END: &[u8] = b"PK\x05\x06";
 const END_64: &[u8] = b"PK\x06\x06";
@@ -15,6 +18,12 @@ const CENTRAL: &[u8] = b"PK\x01\x02";
 const LOCAL: &[u8] = b"PK\x03\x04";
 /// Length of the end record without its comment.
 const END_LENGTH: usize = 22;
+/// Length of the record that says where the end record of zip64 is.
+const LOCATOR_64_LENGTH: usize = 20;
+/// Length of the end record of zip64 as far as it is read.
+const END_64_LENGTH: usize = 56;
+/// Length of a local header without its name.
+const LOCAL_LENGTH: usize = 30;
 /// Extra field with 64-bit sizes.
 const EXTRA_64: u16 = 1;
 /// What a 32-bit field holds when the extra field has its value.
@@ -22,8 +31,8 @@ const IN_EXTRA: u64 = u32::MAX as u64;
 
 /// An archive's entries by name.
 pub(super) struct Archive<'a> {
-    bytes: &'a [u8],
-    entries: BTreeMap<&'a str, Listed>,
+    file: &'a Mapped,
+    entries: BTreeMap<String, Listed>,
     /// Where the central directory begins.
     directory: usize,
 }
@@ -83,43 +92,52 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Bytes from an offset that the archive gives.
-fn from(bytes: &[u8], offset: u64) -> Result<Fields<'_>, Fault> {
-    match usize::try_from(offset).ok().and_then(|at| bytes.get(at..)) {
-        Some(bytes) => Ok(Fields(bytes)),
+/// The `length` bytes from an offset that the archive gives, which end before `end`.
+fn at(file: &Mapped, offset: u64, length: usize, end: usize) -> Result<Vec<u8>, Fault> {
+    let start = usize::try_from(offset).ok().filter(|&at| at <= end);
+    match start.map(|start| (start, start.checked_add(length))) {
+        Some((start, Some(stop))) if stop <= end => Ok(file.bytes_at(start..stop)?),
+        Some(_) => damaged("has a record that is cut off"),
         None => damaged("points outside the file"),
     }
 }
 
 impl<'a> Archive<'a> {
-    pub(super) fn open(bytes: &'a [u8]) -> Result<Self, Fault> {
-        let (count, size, directory) = directory(bytes)?;
+    pub(super) fn open(file: &'a Mapped) -> Result<Self, Fault> {
+        let (count, size, directory) = directory(file)?;
         let Some(end) = directory
             .checked_add(size)
-            .filter(|&end| end <= bytes.len() as u64)
+            .filter(|&end| end <= file.len() as u64)
         else {
             return damaged("has a directory outside the file");
         };
-        let mut fields = from(&bytes[..end as usize], directory)?;
+        if size > LONGEST as u64 {
+            return Err(Fault::Excessive("bytes in its zip archive's directory"));
+        }
+        let bytes = at(file, directory, size as usize, end as usize)?;
+        let mut fields = Fields(&bytes);
         let mut entries = BTreeMap::new();
         while !fields.0.is_empty() {
             let (name, entry) = listed(&mut fields)?;
-            if entries.insert(name, entry).is_some() {
-                return damaged(format!("has two entries called {}", name.escape_debug()));
+            if entries.insert(name.to_owned(), entry).is_some() {
+                return damaged(format!("has two entries called {}", shown(name)));
+            }
+            if entries.len() > MOST_NAMES {
+                return Err(Fault::Excessive("entries in its zip archive"));
             }
         }
         if entries.len() as u64 != count {
             return damaged(format!("lists {} entries of {count}", entries.len()));
         }
         Ok(Self {
-            bytes,
+            file,
             entries,
             directory: directory as usize,
         })
     }
 
-    pub(super) fn names(&self) -> impl Iterator<Item = &'a str> {
-        self.entries.keys().copied()
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.keys().map(String::as_str)
     }
 
     /// Where an entry's bytes lie in the file; `None` where there is no such entry.
@@ -127,7 +145,7 @@ impl<'a> Archive<'a> {
         let Some(entry) = self.entries.get(name) else {
             return Ok(None);
         };
-        let shown = name.escape_debug();
+        let shown = shown(name);
         if entry.encrypted || entry.method != 0 || entry.packed != entry.size {
             let how = if entry.encrypted {
                 "encrypted"
@@ -139,29 +157,31 @@ impl<'a> Archive<'a> {
                 hint: "torch.save stores entries as they are: unpack the archive and save the weights with it",
             });
         }
-        let mut fields = from(&self.bytes[..self.directory], entry.header)?;
-        let before = fields.0.len();
+        let header = at(self.file, entry.header, LOCAL_LENGTH, self.directory)?;
+        let mut fields = Fields(&header);
         fields.signature(LOCAL)?;
         fields.take(22)?;
         let name_length = usize::from(fields.short()?);
-        let extra_length = usize::from(fields.short()?);
-        if fields.take(name_length)? != name.as_bytes() {
+        let extra_length = u64::from(fields.short()?);
+        // The header was read there, so that this is inside the file.
+        let after = entry.header + LOCAL_LENGTH as u64;
+        if at(self.file, after, name_length, self.directory)? != name.as_bytes() {
             return damaged(format!("has another name for {shown} beside its bytes"));
         }
-        fields.take(extra_length)?;
-        let start = self.directory - before + (before - fields.0.len());
-        match usize::try_from(entry.size) {
-            Ok(size) if size <= fields.0.len() => Ok(Some(start..start + size)),
-            _ => damaged(format!("has {shown} reach outside the file")),
+        let start = after + name_length as u64 + extra_length;
+        let end = start.checked_add(entry.size);
+        match end.filter(|&end| end <= self.directory as u64) {
+            Some(end) => Ok(Some(start as usize..end as usize)),
+            None => damaged(format!("has {shown} reach outside the file")),
         }
     }
 }
 
 /// Number of entries, size and offset of the central directory.
-fn directory(bytes: &[u8]) -> Result<(u64, u64, u64), Fault> {
-    let longest = END_LENGTH + usize::from(u16::MAX);
-    let first = bytes.len().saturating_sub(longest);
-    let end = (first..(bytes.len() + 1).saturating_sub(END_LENGTH))
+fn directory(file: &Mapped) -> Result<(u64, u64, u64), Fault> {
+    let longest = LOCATOR_64_LENGTH + END_LENGTH + usize::from(u16::MAX);
+    let bytes = &file.bytes_at(file.len().saturating_sub(longest)..file.len())?[..];
+    let end = (0..(bytes.len() + 1).saturating_sub(END_LENGTH))
         .rev()
         .find(|&at| {
             let comment = [bytes[at + 20], bytes[at + 21]];
@@ -176,7 +196,7 @@ fn directory(bytes: &[u8]) -> Result<(u64, u64, u64), Fault> {
     let count = [fields.number(2)?, fields.number(2)?];
     let small = (count[1], fields.number(4)?, fields.number(4)?);
     let locator = end
-        .checked_sub(20)
+        .checked_sub(LOCATOR_64_LENGTH)
         .map(|at| &bytes[at..end])
         .filter(|locator| locator.starts_with(LOCATOR_64));
     let Some(locator) = locator else {
@@ -187,7 +207,8 @@ fn directory(bytes: &[u8]) -> Result<(u64, u64, u64), Fault> {
         };
     };
     let mut fields = Fields(&locator[8..]);
-    let mut fields = from(bytes, fields.number(8)?)?;
+    let record = at(file, fields.number(8)?, END_64_LENGTH, file.len())?;
+    let mut fields = Fields(&record);
     fields.signature(END_64)?;
     fields.take(20)?;
     let here = fields.number(8)?;

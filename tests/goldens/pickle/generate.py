@@ -8,6 +8,7 @@ Made with torch 2.11.0, numpy 2.4.6, safetensors 0.8.0 and Python 3.11:
 import argparse
 import collections
 import datetime
+import functools
 import pathlib
 import types
 
@@ -147,6 +148,23 @@ write("unusual.pth", collections.OrderedDict(
     slice=slice(1, 2),
     bytearray=bytearray(b"a"),
 ), {"plain": torch.ones(2), "parameter": parameter})
+
+# Numbers that PyTorch negates or conjugates when they are used, and what it keeps beside weights.
+imaginary = torch.complex(torch.zeros(3), torch.tensor([1.0, -2.0, 3.0])).conj().imag
+write("lazy.pth", collections.OrderedDict(
+    plain=torch.ones(2),
+    negated=imaginary,
+    resolved=imaginary.resolve_neg(),
+    conjugated=torch.ones(2, dtype=torch.complex64).conj(),
+    losses=collections.deque([torch.ones(1), torch.zeros(1)], maxlen=2),
+    queue=collections.deque([3]),
+    rest=(..., NotImplemented, functools.partial(collections.OrderedDict, a=1)),
+), {
+    "plain": torch.ones(2),
+    "resolved": imaginary.resolve_neg(),
+    "losses.0": torch.ones(1),
+    "losses.1": torch.zeros(1),
+})
 
 module = Tiny().eval()
 torch.jit.trace(module, torch.randn(1, 3, 4, 4)).save(HERE / "script.pt")

@@ -9,6 +9,8 @@ use crate::checkpoint::CheckpointError;
 pub(in crate::checkpoint::source) enum Fault {
     /// The bytes contradict each other.
     Damaged(String),
+    /// The pickle goes on after its last byte.
+    CutOff,
     /// More of something than any checkpoint needs.
     Excessive(&'static str),
     /// A name of Python's that weights do not need.
@@ -18,6 +20,8 @@ pub(in crate::checkpoint::source) enum Fault {
         /// What to do.
         hint: &'static str,
     },
+    /// The file cannot be read any more.
+    Unreadable(CheckpointError),
     /// Something legitimate that is not read.
     Unsupported {
         /// What it is.
@@ -32,12 +36,23 @@ impl Fault {
         let path = path.to_owned();
         match self {
             Self::Damaged(reason) => CheckpointError::Damaged { path, reason },
+            Self::CutOff => CheckpointError::Damaged {
+                path,
+                reason: "its pickle is cut off".to_owned(),
+            },
             Self::Excessive(what) => CheckpointError::Excessive { path, what },
             Self::Global { name, hint } => CheckpointError::Global { path, name, hint },
+            Self::Unreadable(error) => error,
             Self::Unsupported { reason, hint } => {
                 CheckpointError::Unsupported { path, reason, hint }
             }
         }
+    }
+}
+
+impl From<CheckpointError> for Fault {
+    fn from(error: CheckpointError) -> Self {
+        Self::Unreadable(error)
     }
 }
 

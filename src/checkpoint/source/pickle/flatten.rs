@@ -1,17 +1,12 @@
 //! Dotted names for the tensors that nested dictionaries, lists and objects hold.
 
+use super::super::bounds::Names;
 use super::Fault;
 use super::heap::{Heap, Id, Part, Value};
 
 /// Dictionaries and objects inside each other. Lightning, an optimizer and a module of modules
 /// together need fewer than twenty.
 const DEEPEST: usize = 64;
-/// Names, of tensors and of what holds none. A few bytes can give one tensor any number of them.
-const MOST_NAMES: usize = 1 << 18;
-/// Their length in bytes, all together, and that of the shapes kept under them.
-const LONGEST_NAMES: usize = 1 << 26;
-/// Bytes of an axis: its length and its stride.
-const AXIS: usize = 2 * size_of::<usize>();
 
 /// Names of what a value holds.
 #[derive(Debug, Default)]
@@ -33,8 +28,8 @@ struct Open {
 pub(super) fn flatten(heap: &Heap, root: Id) -> Result<Flat, Fault> {
     let holds = holds_tensor(heap);
     let mut flat = Flat::default();
-    let mut length = 0;
-    let mut names = 0;
+    // A few bytes can give one tensor any number of names.
+    let mut names = Names::default();
     let mut open = vec![Open {
         id: root,
         name: None,
@@ -50,20 +45,17 @@ pub(super) fn flatten(heap: &Heap, root: Id) -> Result<Flat, Fault> {
                 None => key.to_owned(),
             })
         };
-        let mut push = |id, name: Option<String>| {
-            names += 1;
-            length += name.as_ref().map_or(0, String::len);
-            if let Value::Tensor(tensor) = heap.get(id) {
-                length += AXIS * heap.tensors[*tensor as usize].shape.len();
-            }
+        let mut push = |id, name: Option<String>| -> Result<(), Fault> {
+            let rank = match heap.get(id) {
+                Value::Tensor(tensor) => heap.tensors[*tensor as usize].shape.len(),
+                _ => 0,
+            };
+            names.take(name.as_ref().map_or(0, String::len), rank)?;
             open.push(Open {
                 id,
                 name,
                 depth: depth + 1,
             });
-            if names > MOST_NAMES || length > LONGEST_NAMES {
-                return Err(Fault::Excessive("names"));
-            }
             Ok(())
         };
         match heap.get(id) {

@@ -3,6 +3,7 @@
 use std::collections::btree_map;
 use std::ops::Range;
 
+use super::super::printable::shown;
 use super::super::view::elements;
 use super::super::{Contents, Entry};
 use super::Fault;
@@ -88,7 +89,7 @@ impl Found {
                 btree_map::Entry::Occupied(known) => {
                     return Err(Fault::Damaged(format!(
                         "two tensors are called {}",
-                        known.key().escape_debug()
+                        shown(known.key())
                     )));
                 }
             }
@@ -107,7 +108,7 @@ impl Found {
             if strides.is_some() && elements(&tensor.shape).is_none_or(|n| n > length) {
                 return Err(Fault::Damaged(format!(
                     "{} has shape {:?}, more elements than the file has bytes",
-                    name.escape_debug(),
+                    shown(&name),
                     tensor.shape
                 )));
             }

@@ -1,6 +1,7 @@
 //! The names of Python's that a checkpoint may mention, and what each stands for here.
 
 use super::super::element::Element;
+use super::super::printable::shown;
 use super::Fault;
 use super::fault::damaged;
 
@@ -51,7 +52,7 @@ const SAVE_MODULE: &str = "where you trust the file, in Python: torch.save(torch
 const HOSTILE: &str = "no checkpoint needs it, and loading the file in Python may run it: get the weights from somewhere else";
 
 /// Modules through which a pickle reaches the system or the interpreter.
-const REACHING: [&str; 36] = [
+const REACHING: [&str; 32] = [
     "os",
     "posix",
     "nt",
@@ -62,8 +63,6 @@ const REACHING: [&str; 36] = [
     "commands",
     "popen2",
     "pty",
-    "builtins",
-    "__builtin__",
     "runpy",
     "importlib",
     "imp",
@@ -78,8 +77,6 @@ const REACHING: [&str; 36] = [
     "_pickle",
     "operator",
     "_operator",
-    "functools",
-    "itertools",
     "types",
     "webbrowser",
     "platform",
@@ -89,6 +86,34 @@ const REACHING: [&str; 36] = [
     "multiprocessing",
     "pip",
 ];
+
+/// Built-in functions that run what they are given, or open files.
+const RUNNING: [&str; 15] = [
+    "__build_class__",
+    "__import__",
+    "apply",
+    "breakpoint",
+    "compile",
+    "eval",
+    "exec",
+    "execfile",
+    "file",
+    "filter",
+    "input",
+    "map",
+    "open",
+    "raw_input",
+    "reduce",
+];
+
+/// Whether loading a pickle that mentions `module.name` may run something of its author's.
+fn runs(module: &str, name: &str) -> bool {
+    match module.split('.').next().unwrap_or(module) {
+        "builtins" | "__builtin__" => RUNNING.contains(&name),
+        "functools" => name == "reduce",
+        package => REACHING.contains(&package),
+    }
+}
 
 /// Packages whose configurations are saved beside weights; a class is known by its package and
 /// its name, so that no function of theirs is.
@@ -134,10 +159,9 @@ impl Global {
         if module.is_empty() || !module.chars().chain(name.chars()).all(part) {
             return damaged("names something by what is no name");
         }
-        let package = module.split('.').next().unwrap_or(module);
         Err(Fault::Global {
-            name: shown(module, name),
-            hint: if REACHING.contains(&package) {
+            name: shown(&format!("{module}.{name}")),
+            hint: if runs(module, name) {
                 HOSTILE
             } else if module.starts_with("torch.nn") {
                 SAVE_MODULE
@@ -167,11 +191,15 @@ impl Global {
             ) => Self::Identity,
             ("collections", "OrderedDict" | "defaultdict" | "Counter") => Self::Mapping,
             ("builtins" | "__builtin__", "dict") => Self::Mapping,
-            ("builtins" | "__builtin__", "list" | "set" | "frozenset" | "tuple") => Self::Sequence,
+            ("builtins" | "__builtin__", "list" | "set" | "frozenset" | "tuple")
+            | ("collections", "deque") => Self::Sequence,
+            // What a `partial` would call is named, and refused where it is no part of weights.
+            ("functools", "partial") => Self::Opaque,
             (
                 "builtins" | "__builtin__",
-                "bool" | "bytearray" | "bytes" | "complex" | "float" | "int" | "long" | "object"
-                | "range" | "xrange" | "slice" | "str" | "unicode",
+                "Ellipsis" | "NotImplemented" | "bool" | "bytearray" | "bytes" | "complex"
+                | "float" | "int" | "long" | "object" | "range" | "xrange" | "slice" | "str"
+                | "unicode",
             )
             | ("_codecs", "encode")
             | ("datetime", "date" | "datetime" | "time" | "timedelta" | "timezone")
@@ -264,15 +292,5 @@ impl Rebuild {
             | "_rebuild_device_tensor_from_cpu_tensor" => Self::Other,
             _ => return None,
         })
-    }
-}
-
-/// A name fit to be printed, however long it is.
-fn shown(module: &str, name: &str) -> String {
-    const LONGEST: usize = 120;
-    let whole = format!("{module}.{name}");
-    match whole.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{}...", &whole[..end]),
-        None => whole,
     }
 }

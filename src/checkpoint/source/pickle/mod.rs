@@ -26,7 +26,7 @@ use rebuild::Made;
 use text::{unescape, unquote};
 
 /// Bytes of one pickle. That of a ViT has tens of kilobytes; storages are outside.
-const LONGEST: usize = 1 << 28;
+pub(super) const LONGEST: usize = 1 << 28;
 /// Values of one pickle: a tensor and its name take about twenty.
 const MOST_VALUES: usize = 1 << 22;
 /// Opcodes obeyed, parts copied and axes of tensors.
@@ -35,16 +35,16 @@ const MOST_STEPS: usize = 1 << 23;
 /// `torch/serialization.py`, MAGIC_NUMBER 0x1950a86a20f9469cfc6c, as LONG1 has it.
 const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 
-/// The object of the pickle that `bytes` begin with, and the pickle's length.
+/// The object of the pickle that `bytes` begin with, at most [`LONGEST`] of them, and the pickle's
+/// length.
 pub(super) fn unpickle(bytes: &[u8]) -> Result<(Found, usize), Fault> {
     let mut machine = Machine {
-        rest: &bytes[..bytes.len().min(LONGEST)],
+        rest: bytes,
         heap: Heap::default(),
         stack: Vec::new(),
         marks: Vec::new(),
         memo: HashMap::new(),
         steps: 0,
-        clipped: bytes.len() > LONGEST,
     };
     let before = machine.rest.len();
     let object = loop {
@@ -66,8 +66,6 @@ struct Machine<'a> {
     marks: Vec<usize>,
     memo: HashMap<u32, Id>,
     steps: usize,
-    /// Whether the file goes on after the longest pickle.
-    clipped: bool,
 }
 
 impl<'a> Machine<'a> {
@@ -312,8 +310,7 @@ impl<'a> Machine<'a> {
     fn length(&self, length: u64) -> Result<usize, Fault> {
         match usize::try_from(length) {
             Ok(length) if length <= self.rest.len() => Ok(length),
-            _ if self.clipped => Err(Fault::Excessive("bytes in its pickle")),
-            _ => damaged("is cut off"),
+            _ => Err(Fault::CutOff),
         }
     }
 
@@ -321,7 +318,7 @@ impl<'a> Machine<'a> {
         let bytes = self.take(N as u64)?;
         match bytes.first_chunk() {
             Some(array) => Ok(*array),
-            None => damaged("is cut off"),
+            None => Err(Fault::CutOff),
         }
     }
 

@@ -2,6 +2,7 @@
 //! make tensors, the rest make values that hold their arguments.
 
 use super::super::element::Element;
+use super::super::printable::shown;
 use super::super::view::{MAX_RANK, View, elements};
 use super::Fault;
 use super::fault::damaged;
@@ -10,6 +11,8 @@ use super::heap::{Heap, Id, Kind, Part, Place, Root, Tensor, Value, Window};
 
 /// Keys are numbers; before PyTorch 1.6, addresses in decimal.
 const LONGEST_KEY: usize = 100;
+/// Element type of a tensor whose metadata says something that no PyTorch is known to say.
+const UNKNOWN: &str = "with unknown metadata";
 
 impl Heap {
     /// What `callable(*arguments)` makes.
@@ -23,7 +26,8 @@ impl Heap {
             Global::Sequence => {
                 let parts = match arguments {
                     [] => Vec::new(),
-                    [one] => self.elements(*one)?,
+                    // A deque has the most that it may hold beside its elements.
+                    [one] | [one, _] => self.elements(*one)?,
                     _ => return damaged("makes a list of several arguments"),
                 };
                 Made::Value(Value::Container(Kind::Plain, parts))
@@ -56,8 +60,12 @@ impl Heap {
             }
         };
         match (rebuild, arguments) {
-            (Rebuild::Tensor, &[storage, offset, shape, strides, ..]) => {
-                self.tensor(storage, [offset, shape, strides], None)
+            (Rebuild::Tensor, &[storage, offset, shape, strides, ref rest @ ..]) => {
+                let made = self.tensor(storage, [offset, shape, strides], None)?;
+                Ok(Made::Tensor(match rest {
+                    [_requires_grad, _hooks, metadata, ..] => self.pending(made, *metadata),
+                    _ => made,
+                }))
             }
             (
                 Rebuild::TensorV3,
@@ -69,11 +77,15 @@ impl Heap {
                     _requires_grad,
                     _hooks,
                     dtype,
-                    ..,
+                    ref rest @ ..,
                 ],
             ) => match self.get(dtype) {
                 Value::Global(Global::Dtype(element)) => {
-                    self.tensor(storage, [offset, shape, strides], Some(element))
+                    let made = self.tensor(storage, [offset, shape, strides], Some(element))?;
+                    Ok(Made::Tensor(match rest {
+                        [metadata, ..] => self.pending(made, *metadata),
+                        _ => made,
+                    }))
                 }
                 _ => wrong(),
             },
@@ -123,7 +135,7 @@ impl Heap {
         storage: Id,
         [offset, shape, strides]: [Id; 3],
         dtype: Option<&'static Element>,
-    ) -> Result<Made, Fault> {
+    ) -> Result<Tensor, Fault> {
         let (Some((window, root)), Some(offset), Some(shape), Some(strides)) = (
             self.root(storage),
             self.count(offset),
@@ -142,13 +154,13 @@ impl Heap {
         let view = match view {
             Ok(view) => view,
             Err(reason) => {
-                let key = root.key.escape_debug();
+                let key = shown(&root.key);
                 return damaged(format!("has a tensor in the storage {key}: {reason}"));
             }
         };
         let start = bytes.start + view.span.start * element.size;
         let end = bytes.start + view.span.end * element.size;
-        Ok(Made::Tensor(Tensor {
+        Ok(Tensor {
             dtype: element.name,
             float: element.float,
             shape,
@@ -157,7 +169,38 @@ impl Heap {
                 range: start..end,
                 strides: view.strides,
             }),
-        }))
+        })
+    }
+
+    /// `tensor`, unless its metadata says that PyTorch has still to do something to the stored
+    /// numbers: then they are not the tensor's, and it is listed as one that is not read
+    /// (`torch/_utils.py`, `get_tensor_metadata` and `set_tensor_metadata`).
+    fn pending(&self, tensor: Tensor, metadata: Id) -> Tensor {
+        let dtype = match self.get(metadata) {
+            Value::None => None,
+            Value::Container(_, parts) => {
+                let mut due = parts.iter().filter_map(|&part| match part {
+                    Part::Item(_, set) if matches!(self.get(set), Value::Bool(false)) => None,
+                    Part::Item(key, _) => Some(match self.text(key) {
+                        Some("neg") => "negated when it is used (neg)",
+                        Some("conj") => "conjugated when it is used (conj)",
+                        _ => UNKNOWN,
+                    }),
+                    Part::Element(_) | Part::State(_) => Some(UNKNOWN),
+                });
+                due.next()
+            }
+            _ => Some(UNKNOWN),
+        };
+        match dtype {
+            None => tensor,
+            Some(dtype) => Tensor {
+                dtype,
+                float: None,
+                place: None,
+                ..tensor
+            },
+        }
     }
 
     fn root(&self, storage: Id) -> Option<(&Window, &Root)> {
@@ -206,7 +249,7 @@ impl Heap {
                     match range {
                         Some(range) if range.end <= elements => range,
                         _ => {
-                            let key = key.escape_debug();
+                            let key = shown(&key);
                             return damaged(format!("views outside the storage {key}"));
                         }
                     }
@@ -221,7 +264,7 @@ impl Heap {
             .bytes
             .is_none_or(|bytes| isize::try_from(bytes).is_err())
         {
-            let key = key.escape_debug();
+            let key = shown(&key);
             return damaged(format!("has a storage {key} whose length overflows"));
         }
         let root = match self.by_key.get(&key) {
@@ -229,7 +272,7 @@ impl Heap {
                 let same = &self.roots[known];
                 let element = |root: &Root| root.element.map(|element| element.name);
                 if same.elements != elements || element(same) != element(&root) {
-                    let key = key.escape_debug();
+                    let key = shown(&key);
                     return damaged(format!("describes the storage {key} in two ways"));
                 }
                 known

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::CheckpointError;
 use super::architecture::named;
+use super::source::regular;
 use super::strict_json;
 use crate::data::Interpolation;
 use crate::engine::Activation;
@@ -450,22 +451,18 @@ impl ConfigJson {
 fn text(path: &Path) -> Result<Option<String>, CheckpointError> {
     /// Bytes; transformers' with every label of ImageNet-22K have half of that.
     const MOST: u64 = 4 << 20;
-    let wrong = |reason: &str| CheckpointError::Config {
+    let long = || CheckpointError::Config {
         path: path.to_owned(),
-        reason: reason.to_owned(),
+        reason: "it has more than 4 MiB".to_owned(),
     };
-    let read = |source| CheckpointError::Read {
-        path: path.to_owned(),
-        source,
-    };
-    match std::fs::metadata(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(read(error)),
-        Ok(metadata) if !metadata.is_file() => return Err(wrong("it is no regular file")),
-        Ok(metadata) if metadata.len() > MOST => return Err(wrong("it has more than 4 MiB")),
-        Ok(_) => {}
+    match regular::text(path, MOST, long) {
+        Err(CheckpointError::Read { source, .. })
+            if source.kind() == std::io::ErrorKind::NotFound =>
+        {
+            Ok(None)
+        }
+        text => text.map(Some),
     }
-    std::fs::read_to_string(path).map(Some).map_err(read)
 }
 
 #[cfg(test)]

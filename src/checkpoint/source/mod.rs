@@ -11,7 +11,7 @@ mod mapped;
 mod members;
 mod pickle;
 mod printable;
-pub(super) mod regular;
+pub(in crate::checkpoint) mod regular;
 mod safetensors;
 mod sharded;
 mod torch_legacy;

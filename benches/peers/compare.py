@@ -83,7 +83,8 @@ def repeated_run(photos):
 
 
 def first_features(weights, pixels, measure="first_features_per_s"):
-    """From a file of a ViT-B/16 to the features of one image: a whole process of mimbench's."""
+    """From a file of a ViT-B/16 to the features of one image, whole processes: the peer's spends most of its
+    time on Python's imports and on building the model, which load.py's own figure leaves out."""
     with tempfile.TemporaryDirectory() as folder:
         command = [MIMBENCH, "features", "--ckpt", weights, "--pixels", pixels, "--out",
                    f"{folder}/features", "--threads", THREADS, "--quiet"]
@@ -94,8 +95,11 @@ def first_features(weights, pixels, measure="first_features_per_s"):
             raise SystemExit(f"mimbench features ended with {status}")
         ours = {"first_features_per_s": 1 / (time.perf_counter() - start),
                 "peak_memory": usage.ru_maxrss * 1024}
+    start = time.perf_counter()
+    theirs = peer("load", weights, pixels, THREADS)
+    theirs["first_features_per_s"] = 1 / (time.perf_counter() - start)
     scale = {"first_features_per_s": 1, "peak_memory": 2**20}[measure]
-    return ours[measure] / scale, peer("load", weights, pixels, THREADS)[measure] / scale
+    return ours[measure] / scale, theirs[measure] / scale
 
 
 def untrained(*arguments):
@@ -139,7 +143,7 @@ def main():
                 model("train-step", base, 8, "peak_memory"),
             "whole kNN, ViT-S/16, runs a minute": lambda: whole_knn(photos, weights),
             "repeated run over first run, runs/s": lambda: repeated_run(photos),
-            "ViT-B/16 from file to first features, 1/s": lambda: first_features(base_file, pixels),
+            "ViT-B/16 from file to first features, whole processes, 1/s": lambda: first_features(base_file, pixels),
             "ViT-B/16 from file to first features, peak MiB (less is better)":
                 lambda: first_features(base_file, pixels, "peak_memory"),
         }

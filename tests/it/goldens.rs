@@ -14,9 +14,6 @@ use mimbench::vit::{FinalNorm, Vit, VitEncoder};
 
 use crate::support::{Bench, assert_close, fixture, shared, tensor};
 
-/// `max|a-b| <= 2e-5 max(1, max|b|)`.
-const TOLERANCE: f64 = 2e-5;
-
 /// Folders of `goldens` with the dialect each is recognised as. Those without a `config.json` have
 /// what the weights cannot tell in [`told`].
 pub const GOLDENS: &[(&str, Dialect)] = &[
@@ -217,21 +214,7 @@ fn compare(
     for ((key, _), found) in wanted.iter().zip(found) {
         let expected = tensor(expected, key);
         let what = format!("{}: {key}", checkpoint.path.display());
-        assert_eq!(found.shape, expected.shape, "{what}");
-        let largest = expected
-            .data
-            .iter()
-            .fold(1f64, |m, x| m.max(x.abs().into()));
-        let error = found
-            .data
-            .iter()
-            .zip(&expected.data)
-            .fold(0f64, |m, (a, b)| {
-                m.max((f64::from(*a) - f64::from(*b)).abs())
-            })
-            / largest;
-        assert!(error <= TOLERANCE, "{what}: differs by {error:.1e}");
-        assert!(found.data.iter().all(|x| x.is_finite()), "{what}");
+        let error = assert_close(&what, &found, &expected);
         worst = worst.max(error);
     }
     (wanted.len(), worst)

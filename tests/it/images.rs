@@ -9,6 +9,8 @@ use mimbench::data::{
 };
 use safetensors::SafeTensors;
 
+use crate::mutation::{Random, mend_png};
+
 fn goldens(folder: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/goldens")
@@ -182,19 +184,6 @@ fn preprocesses_like_torchvision() {
     assert_eq!(seen, 51);
 }
 
-/// A small deterministic generator (Knuth's MMIX constants), so that a failure can be repeated.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        ((self.0 >> 33) as usize) % bound
-    }
-}
-
 fn mutate(bytes: &[u8], random: &mut Random) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     for _ in 0..=random.below(4) {
@@ -227,7 +216,7 @@ fn mutate(bytes: &[u8], random: &mut Random) -> Vec<u8> {
 
 #[test]
 fn damaged_files_never_panic() {
-    let mut random = Random(20_240_229);
+    let mut random = Random::new(20_240_229);
     let limits = Limits {
         max_pixels: 1 << 16,
     };
@@ -236,7 +225,7 @@ fn damaged_files_never_panic() {
         for round in 0..rounds {
             let mut damaged = mutate(bytes, &mut random);
             if name.ends_with(".png") && round % 4 != 0 {
-                crate::mutation::mend_png(&mut damaged);
+                mend_png(&mut damaged);
             }
             match decode(&damaged, Colour::Rgb, &limits) {
                 Ok(Pixels {
@@ -299,7 +288,7 @@ fn decompression_bombs_are_refused_by_their_header() {
     jpeg[frame + 5..frame + 9].copy_from_slice(&[0x80, 0, 0x80, 0]);
     let mut png = fixtures("images")["png_rgb16.png"].clone();
     png[16..24].copy_from_slice(&[0, 0, 0x80, 0, 0, 0, 0x80, 0]);
-    crate::mutation::mend_png(&mut png);
+    mend_png(&mut png);
     let mut webp = fixtures("images")["webp_animated_lossy.webp"].clone();
     webp[24..30].copy_from_slice(&[0xff, 0x7f, 0, 0xff, 0x7f, 0]);
     for bomb in [jpeg, png, webp] {

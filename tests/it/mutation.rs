@@ -20,10 +20,14 @@ pub enum Grammar {
 }
 
 /// A small deterministic generator (Knuth's MMIX constants), so that a failure can be repeated.
-struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
-    fn below(&mut self, bound: usize) -> usize {
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub fn below(&mut self, bound: usize) -> usize {
         self.0 = self
             .0
             .wrapping_mul(6_364_136_223_846_793_005)

@@ -10,7 +10,7 @@ use mimbench::engine::HostTensor;
 use mimbench::vit::relative_index;
 use proptest::prelude::*;
 
-use crate::support::{assert_close, fixture, shared, tensor};
+use crate::support::{assert_close, fixture, relative_error, shared, tensor};
 
 const ABSOLUTE: [AbsoluteResize; 3] = [
     AbsoluteResize::BicubicAntialias,
@@ -31,14 +31,6 @@ fn grid(text: &str) -> [usize; 2] {
     [rows, columns].map(|side| side.parse().unwrap())
 }
 
-/// Largest difference, in units of the largest value if that is above one.
-fn error(found: &HostTensor, expected: &HostTensor) -> f32 {
-    assert_eq!(found.shape, expected.shape);
-    let largest = expected.data.iter().fold(1f32, |m, x| m.max(x.abs()));
-    let pairs = found.data.iter().zip(&expected.data);
-    pairs.fold(0f32, |m, (a, b)| m.max((a - b).abs())) / largest
-}
-
 #[test]
 fn tables_are_what_pytorch_timm_and_scipy_make() {
     let source = TensorSource::open(&fixture("goldens/position/tables.safetensors")).unwrap();
@@ -52,7 +44,7 @@ fn tables_are_what_pytorch_timm_and_scipy_make() {
             };
             let table = tensor(&source, &format!("{kind}/{from}"));
             let found = resize(&table, grid(from), grid(to));
-            let error = error(&found, &tensor(&source, key));
+            let error = relative_error("table", &found, &tensor(&source, key));
             assert!(error <= 1e-6, "{key}: {error}");
             if error >= worst.0 {
                 worst = (error, key.clone());
@@ -114,7 +106,7 @@ fn images_are_resized_as_by_pytorch() {
             [&format!("{name}/in"), key].map(|key| channels_last(&tensor(&source, key)));
         let [from, to] = [&image, &expected].map(|(_, size)| *size);
         let found = resize_absolute(&image.0, 0, from, to, method).unwrap();
-        let error = error(&found, &expected.0);
+        let error = relative_error("table", &found, &expected.0);
         assert!(error <= 1e-6, "{key}: {error}");
     }
 }
@@ -156,7 +148,7 @@ fn original_relative_tables() {
             };
             let table = tensor(&model, named(&model, name));
             let found = resize_table(&table, [4, 4], [5, 5], TableResize::GeometricCubic).unwrap();
-            let error = error(&found, &tensor(&expected, key));
+            let error = relative_error("table", &found, &tensor(&expected, key));
             assert!(error <= 1e-6, "{folder}: {key}: {error}");
             compared += 1;
         }
@@ -403,7 +395,7 @@ proptest! {
     fn constant_tables_stay_constant(method in Method::all(), from in grids(), to in grids()) {
         let found = method.resize(&method.table(from, |_, _, _| 0.7), from, to);
         let expected = method.table(to, |_, _, _| 0.7);
-        prop_assert!(error(&found, &expected) <= 1e-6);
+        prop_assert!(relative_error("table", &found, &expected) <= 1e-6);
     }
 
     #[test]
@@ -434,7 +426,7 @@ proptest! {
         let back = method.table(to, |row, column, channel| {
             transposed.data[(before + column * columns + row) * WIDTH + channel]
         });
-        prop_assert!(error(&found, &back) <= 1e-6);
+        prop_assert!(relative_error("table", &found, &back) <= 1e-6);
     }
 
     /// The offset shifts every coordinate, so that its results are not symmetric. The others'
@@ -456,6 +448,6 @@ proptest! {
         let back = method.table(to, |row, column, channel| {
             mirrored.data[(before + row * new + new - 1 - column) * WIDTH + channel]
         });
-        prop_assert!(error(&found, &back) <= 12e-6);
+        prop_assert!(relative_error("table", &found, &back) <= 12e-6);
     }
 }

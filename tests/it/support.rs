@@ -40,21 +40,23 @@ pub fn tensor(source: &TensorSource, key: &str) -> HostTensor {
         .unwrap()
 }
 
-/// `max|a-b| <= 2e-5 max(1, max|b|)`, the tolerance of every golden.
+/// `max|a-b| / max(1, max|b|)` of tensors of one shape.
 #[track_caller]
-pub fn assert_close(what: &str, found: &HostTensor, expected: &HostTensor) {
+pub fn relative_error(what: &str, found: &HostTensor, expected: &HostTensor) -> f64 {
     assert_eq!(found.shape, expected.shape, "{what}");
-    let largest = expected.data.iter().fold(1f32, |m, x| m.max(x.abs()));
-    let difference = found
-        .data
-        .iter()
-        .zip(&expected.data)
-        .fold(0f32, |m, (a, b)| m.max((a - b).abs()));
-    assert!(
-        difference <= 2e-5 * largest,
-        "{what}: differs by {difference}, largest {largest}"
-    );
+    let expected = || expected.data.iter().map(|x| f64::from(*x));
+    let largest = expected().fold(1f64, |m, x| m.max(x.abs()));
+    let pairs = found.data.iter().zip(expected());
+    pairs.fold(0f64, |m, (a, b)| m.max((f64::from(*a) - b).abs())) / largest
+}
+
+/// A [`relative_error`] of at most 2e-5, the tolerance of every golden; it is returned.
+#[track_caller]
+pub fn assert_close(what: &str, found: &HostTensor, expected: &HostTensor) -> f64 {
+    let error = relative_error(what, found, expected);
+    assert!(error <= 2e-5, "{what}: differs by {error:.1e}");
     assert!(found.data.iter().all(|x| x.is_finite()), "{what}");
+    error
 }
 
 /// How a run of the program ended.

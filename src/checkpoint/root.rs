@@ -135,6 +135,11 @@ impl Root {
         }
     }
 
+    /// Whether one of its parts between dots is `part`.
+    pub(super) fn has(&self, part: &str) -> bool {
+        has(&self.prefix, part)
+    }
+
     /// Why a key is not looked at, where it is not.
     pub(super) fn drops(&self, key: &str) -> Option<&'static str> {
         let other = self.others.iter().find(|(part, _)| key.starts_with(part));

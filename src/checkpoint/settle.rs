@@ -232,12 +232,11 @@ impl<'a> Settle<'a> {
             default,
             "--activation",
         );
-        let resize = match self.options.position_resize {
-            Some(resize) => resize,
-            None => model
-                .and_then(|model| model.position_resize)
-                .unwrap_or(family.resize),
-        };
+        let resize = self
+            .options
+            .position_resize
+            .or(model.and_then(|model| model.position_resize))
+            .unwrap_or(family.resize);
         let config = VitConfig {
             patch_size: facts.patch_size,
             patch_bias: facts.patch_bias,

@@ -55,10 +55,7 @@ impl<E: Engine> Mae<E> {
         self.fits(engine, images, mask)?;
         let tokens = self.encoder.embed(engine, images)?;
         let tokens = select_tokens(engine, &tokens, config.prefix(), &mask.seen())?;
-        let nothing = &mut |_, _: &E::Tensor| Ok(());
-        let tokens = self
-            .encoder
-            .blocks(engine, &tokens, config.depth, &|_| false, nothing)?;
+        let tokens = self.encoder.blocks().all(engine, &tokens)?;
         self.encoder.normalise(engine, &tokens)
     }
 

@@ -26,8 +26,12 @@ pub struct Inspection {
 
 /// Reads the file and builds the model once; fails only where there are no keys to show.
 pub fn inspect(path: &Path, options: &LoadOptions) -> Result<Inspection, CheckpointError> {
-    let (weights, audit) = audit_file(path, options)?;
-    let checkpoint = Checkpoint::open(path, options).and_then(|checkpoint| {
+    let opened = Checkpoint::open(path, options);
+    let (weights, audit) = match &opened {
+        Ok(checkpoint) => (checkpoint.path.clone(), checkpoint.audit.clone()),
+        Err(_) => audit_file(path, options)?,
+    };
+    let checkpoint = opened.and_then(|checkpoint| {
         dispatch::check(&checkpoint)?;
         Ok(checkpoint)
     });

@@ -65,24 +65,14 @@ impl<E: Engine> Vit<E> {
         self.embeddings.forward(engine, &self.config, images)
     }
 
-    /// Runs blocks `0..depth` over embedded tokens and shows every wanted site, in order, to
-    /// `visit`. Without relative biases and rotary positions the tokens may be any subset of the
-    /// embedded ones.
-    ///
-    /// tokens: `[B, N, D]`; attention weights are formed only where `wants` says so -> the last
-    /// block's output, before any final normalisation: `[B, N, D]`
-    pub fn blocks(
-        &self,
-        engine: &E,
-        tokens: &E::Tensor,
-        depth: usize,
-        wants: &dyn Fn(Site) -> bool,
-        visit: &mut dyn FnMut(Site, &E::Tensor) -> Result<()>,
-    ) -> Result<E::Tensor> {
-        self.blocks.forward(engine, tokens, depth, wants, visit)
+    /// The stack of blocks; without relative biases and rotary positions it runs over any subset of
+    /// the embedded tokens.
+    pub fn blocks(&self) -> &Blocks<E> {
+        &self.blocks
     }
 
-    /// [`Vit::embed`] and [`Vit::blocks`].
+    /// [`Vit::embed`], and the blocks `0..depth` ([`Blocks::forward`]) -> the last block's output,
+    /// before any final normalisation: `[B, N, D]`
     pub fn forward(
         &self,
         engine: &E,
@@ -95,7 +85,7 @@ impl<E: Engine> Vit<E> {
         if wants(Site::Embed) {
             visit(Site::Embed, &tokens)?;
         }
-        self.blocks(engine, &tokens, depth, wants, visit)
+        self.blocks.forward(engine, &tokens, depth, wants, visit)
     }
 
     /// The final normalisation where it is over tokens, else the tokens as they are:

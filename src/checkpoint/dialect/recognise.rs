@@ -180,17 +180,16 @@ fn beit<'k>(
     json: &ConfigJson,
     table: Option<&'k str>,
 ) -> (Dialect, &'k str) {
-    let inside = |part: &str| root.prefix.split('.').any(|name| name == part);
     if let Some(key) = keys.with("decode_blocks") {
         return (Dialect::Bootmae, key);
     }
     if let Some(key) = keys.with("alignment_encoder.").or(keys.with("regresser.")) {
         return (Dialect::Cae, key);
     }
-    if let Some(key) = keys.with("distill_head").filter(|_| inside("student")) {
+    if let Some(key) = keys.with("distill_head").filter(|_| root.has("student")) {
         return (Dialect::Maskdistill, key);
     }
-    if let Some(key) = keys.with("decoder.0.").filter(|_| inside("encoder")) {
+    if let Some(key) = keys.with("decoder.0.").filter(|_| root.has("encoder")) {
         return (Dialect::Simmim, key);
     }
     let eva = json
@@ -209,8 +208,7 @@ fn beit<'k>(
 }
 
 fn vit<'k>(keys: &'k Keys, root: &Root, timm: bool) -> (Dialect, &'k str) {
-    let inside = |part: &str| root.prefix.split('.').any(|name| name == part);
-    let wrapped = inside("teacher") || inside("student");
+    let wrapped = root.has("teacher") || root.has("student");
     let own = keys.has("head.weight");
     if let Some(key) = keys
         .with("decoder_blocks.0.attn.kv")
@@ -221,7 +219,7 @@ fn vit<'k>(keys: &'k Keys, root: &Root, timm: bool) -> (Dialect, &'k str) {
     if let Some(key) = keys.with("distill_weights").or(keys.with("distill_heads")) {
         return (Dialect::Maskalign, key);
     }
-    if inside("base_encoder") {
+    if root.has("base_encoder") {
         return (Dialect::Moco, "base_encoder");
     }
     if let Some(key) = keys.with("masked_embed") {
@@ -236,7 +234,7 @@ fn vit<'k>(keys: &'k Keys, root: &Root, timm: bool) -> (Dialect, &'k str) {
     {
         return (Dialect::Mae, key);
     }
-    if !timm && (wrapped || inside("backbone")) && !own {
+    if !timm && (wrapped || root.has("backbone")) && !own {
         return (Dialect::Dino, "backbone");
     }
     (

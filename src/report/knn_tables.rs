@@ -97,7 +97,7 @@ pub fn headline_table(records: &[Record]) -> Table {
                         && measured.measure.name == name
                 })
             };
-            headline = headline.or(find("top1").map(|measured| measured.k));
+            headline = headline.or(find("top1").and_then(|measured| measured.k));
             rows.push(vec![
                 Cell::Text(record.subject.name.clone()),
                 Cell::Text(feature.to_owned()),
@@ -143,14 +143,16 @@ pub fn full_table(records: &[Record]) -> Table {
             let of_feature = |measured: &&Measured| measured.feature == feature;
             let mut ks: Vec<usize> = Vec::new();
             for measured in record.measures.iter().filter(of_feature) {
-                if !ks.contains(&measured.k) {
-                    ks.push(measured.k);
+                if let Some(k) = measured.k
+                    && !ks.contains(&k)
+                {
+                    ks.push(k);
                 }
             }
             for k in ks {
                 let find = |name: &str| {
                     let mut measures = record.measures.iter().filter(of_feature);
-                    measures.find(|measured| measured.k == k && measured.measure.name == name)
+                    measures.find(|measured| measured.k == Some(k) && measured.measure.name == name)
                 };
                 let text = |text: &str| Cell::Text(text.to_owned());
                 rows.push(vec![
@@ -166,7 +168,13 @@ pub fn full_table(records: &[Record]) -> Table {
                     Cell::Count(record.protocol.version.into()),
                     text(&record.protocol.hash),
                     text(&record.data.root.to_string_lossy()),
-                    text(&record.data.train.fingerprint),
+                    text(
+                        record
+                            .data
+                            .train
+                            .as_ref()
+                            .map_or("", |split| &split.fingerprint),
+                    ),
                     text(&record.data.val.fingerprint),
                     Cell::Count(record.cell.seed),
                     text(&record.cell.key),
@@ -206,8 +214,10 @@ pub fn full_table(records: &[Record]) -> Table {
 pub fn curve_table(records: &[Record]) -> Table {
     let mut ks: Vec<usize> = Vec::new();
     for measured in records.iter().flat_map(|record| &record.measures) {
-        if !ks.contains(&measured.k) {
-            ks.push(measured.k);
+        if let Some(k) = measured.k
+            && !ks.contains(&k)
+        {
+            ks.push(k);
         }
     }
     let mut rows = Vec::new();
@@ -219,7 +229,7 @@ pub fn curve_table(records: &[Record]) -> Table {
             ];
             row.extend(ks.iter().map(|&k| {
                 let top1 = record.measures.iter().find(|measured| {
-                    measured.k == k
+                    measured.k == Some(k)
                         && measured.feature == feature
                         && measured.measure.name == "top1"
                 });

@@ -7,6 +7,7 @@ fn column(name: &str, unit: Option<&str>, align: Align) -> Column {
         name: name.to_owned(),
         unit: unit.map(str::to_owned),
         align,
+        better: None,
     }
 }
 
@@ -24,6 +25,7 @@ fn value(measured: Option<&Measured>, record: &Record, interval: bool) -> Cell {
             interval: measure.interval.filter(|_| interval),
             decimals: 1,
             marks: marks(record),
+            source: None,
         },
         None => Cell::Missing("not part of this record".to_owned()),
     }

@@ -115,7 +115,11 @@ fn escaped(text: &str) -> String {
             '<' => escaped += "\\textless{}",
             '>' => escaped += "\\textgreater{}",
             '|' => escaped += "\\textbar{}",
-            '"' => escaped += "\\textquotedbl{}",
+            '`' => escaped += "\\textasciigrave{}",
+            // The double quote proper is missing from the fonts of old.
+            '"' => escaped += "''",
+            // Two hyphens in a row, as of an option, would become a dash.
+            '-' if escaped.ends_with('-') => escaped += "{}-",
             '[' | ']' => escaped += &format!("{{{c}}}"),
             '%' | '&' | '#' | '_' | '{' | '}' | '$' => {
                 escaped.push('\\');

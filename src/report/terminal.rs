@@ -282,7 +282,9 @@ k = 20, cosine
         assert!(plain.contains("a\\u{1b}[31m\\nb") && !plain.contains('\u{1b}'));
         let bold = render(&knn(), None, Colour::Always).unwrap();
         assert!(bold.starts_with("\u{1b}[1mk-NN on ImageNet-1K\u{1b}[22m\n"));
-        let codes = ["\u{1b}[1m", "\u{1b}[22m"];
+        assert!(bold.contains(" \u{1b}[1m71.4 [71.0, 71.8]\u{1b}[22m "));
+        assert!(bold.contains(" \u{1b}[4m46.2*† [43.1, 49.4]\u{1b}[24m "));
+        let codes = ["\u{1b}[1m", "\u{1b}[22m", "\u{1b}[4m", "\u{1b}[24m"];
         let stripped = codes.iter().fold(bold, |text, code| text.replace(code, ""));
         let plain = render(&knn(), None, Colour::Never).unwrap();
         assert_eq!(stripped, plain);

@@ -8,7 +8,7 @@ use crate::features::{EncoderError, ExtractError};
 use crate::hub::HubError;
 use crate::nn::ModelError;
 use crate::protocol::knn::KnnError;
-use crate::report::TableError;
+use crate::report::{RecordError, TableError};
 use crate::spec::SpecError;
 use crate::store::StoreError;
 use crate::vit::UnknownArchitecture;
@@ -58,6 +58,9 @@ pub enum Error {
     /// A model that is built or trained.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// A record.
+    #[error(transparent)]
+    Record(#[from] RecordError),
     /// A table.
     #[error(transparent)]
     Table(#[from] TableError),
@@ -89,6 +92,7 @@ impl Error {
             Self::Store(error) => error.hint(),
             Self::Architecture(error) => error.hint(),
             Self::Model(error) => error.hint(),
+            Self::Record(error) => error.hint(),
             Self::Table(error) => error.hint(),
             Self::Usage { hint, .. } => Some(hint.clone()),
         }

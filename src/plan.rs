@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::checkpoint::{Checkpoint, Statistics};
+use crate::data::check::complete_copy;
 use crate::data::{
     Dataset, InputSpec, Interpolation, Limits, OpenOptions, Preprocessor, Resize, Split,
 };
@@ -91,6 +92,8 @@ pub struct KnnPlan {
     pub protocol: Protocol<KnnProtocol>,
     /// The images.
     pub dataset: Dataset,
+    /// The public dataset that they are, where they are all of it.
+    pub dataset_name: Option<String>,
     /// Class-stratified limit a split.
     pub limit: Option<usize>,
     /// Hash of paths, sizes and labels of both splits.
@@ -156,6 +159,7 @@ impl KnnPlan {
             val_labels: data.val_labels.clone(),
         };
         let mut dataset = Dataset::open(&root, &options)?;
+        let dataset_name = complete_copy(&dataset);
         // A limit that leaves every image in is none.
         let largest = dataset.train.samples.len().max(dataset.val.samples.len());
         let limit = data.limit.filter(|&limit| limit < largest);
@@ -174,6 +178,7 @@ impl KnnPlan {
         let mut plan = Self {
             protocol,
             dataset,
+            dataset_name,
             limit,
             data_key,
             cells: Vec::new(),

@@ -9,15 +9,17 @@ pub mod latex;
 pub mod markdown;
 mod outcomes;
 mod record;
+mod record_error;
 mod table;
 mod table_error;
 pub mod terminal;
 
 pub use knn_tables::{curve_table, full_table, headline_table};
-pub use outcomes::{ImageOutcomes, Outcomes};
+pub use outcomes::{ImageOutcomes, ImageValues, Outcomes};
 pub use record::{
     CellKey, ComputeRecord, DataRecord, Measured, ProtocolRecord, Record, SCHEMA, Selection,
     SplitRecord, SubjectRecord,
 };
+pub use record_error::RecordError;
 pub use table::{Align, Better, Cell, Column, Mark, Rank, Source, Table};
 pub use table_error::TableError;

@@ -171,6 +171,7 @@ fn run_cell(
         contents: images().map(|image| contents[image]).collect(),
         labels: labels(&plan.dataset.val, &val),
         predictions: outcome.outcomes,
+        values: Vec::new(),
     };
     outcomes.write(results, &cell.key)?;
     record.write(results)?;
@@ -180,7 +181,8 @@ fn run_cell(
 /// The cell's record, if nothing it depends on has changed since.
 fn up_to_date(plan: &KnnPlan, cell: &KnnCell, stamps: &str) -> Option<Record> {
     let results = &plan.run.results;
-    Record::read(results, &cell.key).filter(|record| {
+    let record = Record::load(&Record::path(results, &cell.key)).ok();
+    record.filter(|record| {
         // Images skipped on request must not appear in a row that was asked to have none.
         let complete = record.skipped() == 0 || plan.run.pass.skip_bad_images;
         !plan.run.recompute
@@ -255,6 +257,7 @@ fn vote(
         let outcome = evaluate(
             &KnnData {
                 feature: &tap.to_string(),
+                layer: tap.layer(),
                 train,
                 train_labels: &train_labels,
                 val,

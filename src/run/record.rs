@@ -12,6 +12,7 @@ use crate::report::{
     CellKey, ComputeRecord, DataRecord, Measured, ProtocolRecord, Record, SCHEMA, Selection,
     SplitRecord, SubjectRecord,
 };
+use crate::spec::Kind;
 
 /// What a cell was evaluated on.
 pub(super) struct Evaluated<'a> {
@@ -35,13 +36,15 @@ pub(super) fn new(
 ) -> Result<Record, Error> {
     let data = DataRecord {
         root: plan.dataset.root.clone(),
+        dataset: plan.dataset_name.clone(),
         classes: plan.dataset.classes.len(),
         limit: plan.limit,
-        train: split_record(&plan.dataset.train, evaluated.train)?,
+        train: Some(split_record(&plan.dataset.train, evaluated.train)?),
         val: split_record(&plan.dataset.val, evaluated.val)?,
         stamps: evaluated.stamps.to_owned(),
     };
-    for (split, record) in [("train", &data.train), ("val", &data.val)] {
+    let train = data.train.iter().map(|record| ("train", record));
+    for (split, record) in train.chain([("val", &data.val)]) {
         if record.skipped > 0 {
             notes.push(format!(
                 "{} of {} {split} images could not be decoded and are left out",
@@ -66,7 +69,9 @@ pub(super) fn new(
         selection: Selection::None,
         measures,
         notes,
-    })
+        seal: String::new(),
+    }
+    .sealed())
 }
 
 /// A record that is up to date, with the names and settings of this run: the cell's key covers
@@ -82,6 +87,7 @@ pub(super) fn reused(plan: &KnnPlan, cell: &KnnCell, known: Record) -> Record {
         },
         ..known
     }
+    .sealed()
 }
 
 fn split_record(split: &Split, extraction: &Extraction) -> Result<SplitRecord, Error> {
@@ -98,6 +104,7 @@ fn subject(subject: &Subject) -> SubjectRecord {
         Subject::Checkpoint(checkpoint) => SubjectRecord {
             name: checkpoint.name.clone(),
             path: Some(checkpoint.path.clone()),
+            card: checkpoint.card.clone(),
             blake3: Some(checkpoint.blake3.clone()),
             dialect: Some(checkpoint.dialect.name().to_owned()),
             architecture: json(&checkpoint.config),
@@ -107,6 +114,7 @@ fn subject(subject: &Subject) -> SubjectRecord {
         Subject::Pixels(_) => SubjectRecord {
             name: subject.name().to_owned(),
             path: None,
+            card: None,
             blake3: None,
             dialect: None,
             architecture: serde_json::Value::Null,
@@ -118,6 +126,7 @@ fn subject(subject: &Subject) -> SubjectRecord {
 
 fn protocol(plan: &KnnPlan) -> ProtocolRecord {
     ProtocolRecord {
+        kind: Kind::Knn,
         name: plan.protocol.spec.name.clone(),
         version: plan.protocol.spec.version,
         hash: plan.protocol.hash.clone(),

@@ -1,13 +1,10 @@
 //! kNN records as tables.
 
-use super::{Align, Cell, Column, Mark, Measured, Record, Table};
+use super::{Better, Cell, Column, Mark, Measured, Record, Source, Table};
 
-fn column(name: &str, unit: Option<&str>, align: Align) -> Column {
-    Column {
-        name: name.to_owned(),
-        unit: unit.map(str::to_owned),
-        align,
-    }
+/// Accuracies, of which tables show the best.
+fn percent(name: &str) -> Column {
+    Column::numbers(name, Some("%")).ranked(Better::Higher)
 }
 
 /// Signs that a reader of the row must see.
@@ -18,12 +15,20 @@ fn marks(record: &Record) -> Vec<Mark> {
 }
 
 fn value(measured: Option<&Measured>, record: &Record, interval: bool) -> Cell {
+    let at = measured.and_then(|measured| {
+        let mut measures = record.measures.iter();
+        measures.position(|other| std::ptr::eq(other, measured))
+    });
     match measured {
         Some(Measured { measure, .. }) => Cell::Value {
             value: measure.value,
             interval: measure.interval.filter(|_| interval),
             decimals: 1,
             marks: marks(record),
+            source: at.map(|measure| Source::Record {
+                key: record.cell.key.clone(),
+                measure,
+            }),
         },
         None => Cell::Missing("not part of this record".to_owned()),
     }
@@ -123,12 +128,12 @@ pub fn headline_table(records: &[Record]) -> Table {
                 .to_string()),
         ),
         columns: vec![
-            column("checkpoint", None, Align::Left),
-            column("feature", None, Align::Left),
-            column("top-1", Some("%"), Align::Right),
-            column("top-5", Some("%"), Align::Right),
-            column("strict top-5", Some("%"), Align::Right),
-            column("n", None, Align::Right),
+            Column::text("checkpoint"),
+            Column::text("feature"),
+            percent("top-1"),
+            percent("top-5"),
+            percent("strict top-5"),
+            Column::numbers("n", None),
         ],
         rows,
         footnotes: footnotes(records),
@@ -182,9 +187,8 @@ pub fn full_table(records: &[Record]) -> Table {
             }
         }
     }
-    let percent = |name| column(name, Some("%"), Align::Right);
-    let text = |name| column(name, None, Align::Left);
-    let count = |name| column(name, None, Align::Right);
+    let text = Column::text;
+    let count = |name| Column::numbers(name, None);
     Table {
         title: protocol(records),
         columns: vec![
@@ -238,14 +242,8 @@ pub fn curve_table(records: &[Record]) -> Table {
             rows.push(row);
         }
     }
-    let mut columns = vec![
-        column("checkpoint", None, Align::Left),
-        column("feature", None, Align::Left),
-    ];
-    columns.extend(
-        ks.iter()
-            .map(|k| column(&format!("k={k}"), Some("%"), Align::Right)),
-    );
+    let mut columns = vec![Column::text("checkpoint"), Column::text("feature")];
+    columns.extend(ks.iter().map(|k| percent(&format!("k={k}"))));
     Table {
         title: format!("{}, top-1 over k", protocol(records)),
         columns,

@@ -1,7 +1,12 @@
 //! Records, tables and the formats they are written in. A table is a pure function of records.
 
+mod cell_text;
 pub mod csv;
+pub mod html;
+pub mod json;
 mod knn_tables;
+pub mod latex;
+pub mod markdown;
 mod outcomes;
 mod record;
 mod record_error;
@@ -16,5 +21,5 @@ pub use record::{
     SplitRecord, SubjectRecord,
 };
 pub use record_error::RecordError;
-pub use table::{Align, Cell, Column, Mark, Table};
+pub use table::{Align, Better, Cell, Column, Mark, Rank, Source, Table};
 pub use table_error::TableError;

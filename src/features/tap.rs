@@ -64,9 +64,10 @@ impl Tap {
     /// The block whose output this tap reads, where it reads one.
     pub fn layer(self) -> Option<usize> {
         match self {
-            Self::Pooled { layer, .. } | Self::Block(layer) | Self::Attention(layer) | Self::AttentionStatistics(layer) => {
-                Some(layer)
-            }
+            Self::Pooled { layer, .. }
+            | Self::Block(layer)
+            | Self::Attention(layer)
+            | Self::AttentionStatistics(layer) => Some(layer),
             Self::Pixels | Self::Embed | Self::Tokens => None,
         }
     }

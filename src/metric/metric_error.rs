@@ -248,9 +248,7 @@ impl MetricError {
             MetricError::AttentionMap { .. } => {
                 "give the map of one head, queries by keys, and the grid of the same input".into()
             }
-            MetricError::Shape { .. } | MetricError::NoFeatures | MetricError::NoConvergence => {
-                return None;
-            }
+            MetricError::Shape { .. } | MetricError::NoFeatures => return None,
         })
     }
 }

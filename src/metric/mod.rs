@@ -1,10 +1,7 @@
 //! Metrics: pure functions of features and labels.
 
 mod accuracy;
-mod alignment;
 mod attention;
-mod block;
-mod cka;
 mod exact;
 mod hnsw;
 mod metric_error;
@@ -15,11 +12,9 @@ mod uniformity;
 mod vote;
 
 pub use accuracy::{Accuracy, Hits, accuracy};
-pub use alignment::alignment;
 pub use attention::{
     AttentionStatistic, DISTANCE_EPSILON, NMI_EPSILON, PatchGrid, attention_statistics,
 };
-pub use cka::{CkaMatrix, cka_matrix, linear_cka};
 pub use exact::{Neighbours, exact_neighbours};
 pub use hnsw::{HnswOptions, hnsw_neighbours, recall_at_k};
 pub use metric_error::{MetricError, Side};

@@ -182,6 +182,20 @@ pub enum MetricError {
         /// Neighbours whose weights are added.
         k: usize,
     },
+    /// An attention map that is not `[N, N]` over a grid's tokens, or a grid without patches.
+    #[error(
+        "an attention map of {values} values for {prefix} tokens and {} x {} patches",
+        grid[0],
+        grid[1]
+    )]
+    AttentionMap {
+        /// Number of values given.
+        values: usize,
+        /// Tokens before the patches.
+        prefix: usize,
+        /// Rows and columns of patches.
+        grid: [usize; 2],
+    },
 }
 
 impl MetricError {
@@ -230,6 +244,9 @@ impl MetricError {
             }
             MetricError::Temperature { .. } => {
                 "use a temperature of 0.02 or more; DINO's is 0.07".into()
+            }
+            MetricError::AttentionMap { .. } => {
+                "give the map of one head, queries by keys, and the grid of the same input".into()
             }
             MetricError::Shape { .. } | MetricError::NoFeatures | MetricError::NoConvergence => {
                 return None;

@@ -8,6 +8,8 @@ mod knn_tables;
 pub mod latex;
 pub mod markdown;
 mod outcomes;
+mod page;
+pub mod plot;
 mod record;
 mod record_error;
 mod table;
@@ -16,6 +18,7 @@ pub mod terminal;
 
 pub use knn_tables::{curve_table, full_table, headline_table};
 pub use outcomes::{ImageOutcomes, ImageValues, Outcomes};
+pub use page::{PaperTable, Report, Sheet};
 pub use record::{
     CellKey, ComputeRecord, DataRecord, Measured, ProtocolRecord, Record, SCHEMA, Selection,
     SplitRecord, SubjectRecord,

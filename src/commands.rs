@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use mimbench::checkpoint::{Checkpoint, LoadOptions};
 use mimbench::cli::{
-    AllArgs, AttentionArgs, BenchArgs, BenchWork, ComputeArgs, ConvertArgs, DataArgs, DataCommand, DemoArgs, Engine,
-    EngineArgs, FeaturesArgs, ForwardPrecision, InspectArgs, KnnArgs, LoadArgs, MlpActivation,
-    OnBadImage, StoreArgs, StoreType, TensorNames,
+    AllArgs, AttentionArgs, BenchArgs, BenchWork, ComputeArgs, ConvertArgs, DataArgs, DataCommand,
+    DemoArgs, Engine, EngineArgs, FeaturesArgs, ForwardPrecision, InspectArgs, KnnArgs, LoadArgs,
+    MlpActivation, OnBadImage, ReportArgs, StoreArgs, StoreType, TensorNames,
 };
 use mimbench::data::OpenOptions;
 use mimbench::engine::{Activation, Compute, EngineKind, Precision};
@@ -26,10 +26,10 @@ use mimbench::plan::{
 };
 use mimbench::report::{Record, csv, curve_table, full_table, headline_table, terminal};
 use mimbench::run::bench::{BenchOptions, Work};
+use mimbench::run::cells::Finished;
 use mimbench::run::convert::Converted;
 use mimbench::run::features::{PixelSource, Wanted};
 use mimbench::run::{self, Terminal};
-use mimbench::run::cells::Finished;
 use mimbench::spec::{InputSection, Kind, Protocol, Setting};
 use mimbench::store::RowType;
 use mimbench::vit::Architecture;
@@ -92,6 +92,16 @@ pub fn demo(args: DemoArgs) -> Outcome {
             evaluate(&plan, &args.store, terminal)
         },
     )
+}
+
+pub fn report(args: &ReportArgs) -> Outcome {
+    let written = run::report::run(&args.results, &args.out, args.plots.as_deref())?;
+    let mut text = String::new();
+    for file in &written.files {
+        text.push_str(&format!("{}\n", file.display()));
+    }
+    print(&text)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 pub fn features(args: FeaturesArgs) -> Outcome {

@@ -14,6 +14,7 @@ mod knn;
 mod machine;
 mod progress;
 mod record;
+pub mod report;
 mod subjects;
 
 pub use dispatch::check_engine;

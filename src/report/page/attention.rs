@@ -185,7 +185,7 @@ fn alike(group: &Group, place: usize, record: &Record, slot: usize) -> Option<Pl
 }
 
 /// The headline measures: one row a record and feature, a column a measure.
-pub(super) fn tables(group: &Group) -> Option<Table> {
+pub(super) fn table(group: &Group) -> Option<Table> {
     let shown = |measured: &&Measured| measured.headline && measured.head.is_none();
     let mut names: Vec<(&str, Unit)> = Vec::new();
     let mut rows: Vec<(&Record, &str)> = Vec::new();

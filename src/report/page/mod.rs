@@ -85,7 +85,7 @@ impl Report {
         match group.kind {
             Kind::Knn => content.push(provenance.table(&super::headline_table(&group.records))?),
             Kind::Attention => {
-                for table in attention::tables(group) {
+                if let Some(table) = attention::table(group) {
                     content.push(provenance.table(&table)?);
                 }
             }

@@ -248,7 +248,6 @@ impl MetricError {
             MetricError::AttentionMap { .. } => {
                 "give the map of one head, queries by keys, and the grid of the same input".into()
             }
-            MetricError::Shape { .. } | MetricError::NoFeatures => return None,
             MetricError::Shape { .. } | MetricError::NoFeatures | MetricError::NoConvergence => {
                 return None;
             }

@@ -1,8 +1,8 @@
 //! Metrics: pure functions of features and labels.
 
 mod accuracy;
-mod attention;
 mod alignment;
+mod attention;
 mod block;
 mod cka;
 mod exact;
@@ -15,10 +15,10 @@ mod uniformity;
 mod vote;
 
 pub use accuracy::{Accuracy, Hits, accuracy};
+pub use alignment::alignment;
 pub use attention::{
     AttentionStatistic, DISTANCE_EPSILON, NMI_EPSILON, PatchGrid, attention_statistics,
 };
-pub use alignment::alignment;
 pub use cka::{CkaMatrix, cka_matrix, linear_cka};
 pub use exact::{Neighbours, exact_neighbours};
 pub use hnsw::{HnswOptions, hnsw_neighbours, recall_at_k};

@@ -1,5 +1,7 @@
 //! Records, tables and the formats they are written in. A table is a pure function of records.
 
+mod attention_maps;
+mod attention_tables;
 mod cell_text;
 pub mod csv;
 pub mod html;
@@ -10,15 +12,20 @@ pub mod markdown;
 mod outcomes;
 mod page;
 pub mod plot;
+pub mod picture;
+mod protocol_tables;
 mod record;
 mod record_error;
 mod table;
 mod table_error;
 pub mod terminal;
 
+pub use attention_maps::{AttentionMaps, HeadMaps, QueryMaps};
+pub use attention_tables::{layer_table, measure_table};
 pub use knn_tables::{curve_table, full_table, headline_table};
 pub use outcomes::{ImageOutcomes, ImageValues, Outcomes};
 pub use page::{PaperTable, Report, Sheet};
+pub use protocol_tables::tables;
 pub use record::{
     CellKey, ComputeRecord, DataRecord, Measured, ProtocolRecord, Record, SCHEMA, Selection,
     SplitRecord, SubjectRecord,

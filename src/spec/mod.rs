@@ -7,6 +7,7 @@ mod kind;
 mod knn;
 mod line;
 mod overlay;
+mod pattern;
 mod protocol;
 mod section;
 

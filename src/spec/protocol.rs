@@ -56,8 +56,8 @@ struct File<T: Default> {
     name: String,
     version: u32,
     /// A protocol beside this file whose settings hold where this one is silent.
-    #[serde(default, skip_serializing)]
-    extends: Option<String>,
+    #[serde(default, skip_serializing, rename = "extends")]
+    _extends: Option<String>,
     #[serde(default)]
     data: DataSection,
     #[serde(default)]

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
-use crate::report::{Outcomes, Record, Report};
+use crate::report::{AttentionMaps, Entry, Outcomes, Record, Report};
 use crate::store::{StoreError, write_atomic};
 
 /// What was written.
@@ -20,23 +20,31 @@ pub struct Written {
 /// # Errors
 /// No records, or the first that cannot be shown: none is left out.
 pub fn read(results: &Path) -> Result<Report, Error> {
-    let mut records = Vec::new();
+    let mut entries = Vec::new();
     for record in Record::all(results)? {
         let key = &record.cell.key;
         let outcomes = match Outcomes::path(results, key).is_file() {
             true => Some(Outcomes::read(results, key)?),
             false => None,
         };
-        records.push((record, outcomes));
+        let maps = match AttentionMaps::path(results, key).is_file() {
+            true => AttentionMaps::read_all(results, key)?,
+            false => Vec::new(),
+        };
+        entries.push(Entry {
+            record,
+            outcomes,
+            maps,
+        });
     }
-    if records.is_empty() {
+    if entries.is_empty() {
         return Err(Error::Usage {
             message: format!("no records in {}", results.join("records").display()),
             hint: "mimbench demo makes some; --results DIR says where they are".to_owned(),
         });
     }
     Ok(Report {
-        records,
+        entries,
         ..Report::default()
     })
 }
@@ -62,7 +70,7 @@ pub fn run(results: &Path, out: &Path, plots: Option<&Path>) -> Result<Written, 
         write_atomic(path, text.as_bytes())?;
     }
     Ok(Written {
-        records: report.records.len(),
+        records: report.entries.len(),
         files: files.into_iter().map(|(path, _)| path).collect(),
     })
 }

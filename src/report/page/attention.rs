@@ -1,12 +1,11 @@
 //! Statistics of attention and diagnostics of layers, in the layout of figures 1, 2 and 5 of Hybrid
 //! Distillation: one line a model over the blocks; one panel a model with a dot for every head.
 
-use super::figure::{decimals, point, said};
+use super::figure::{point, said};
 use super::group::Group;
 use crate::report::plot::{Axis, Chart, HeatMap, Plot, Series, Shape, Square};
-use crate::report::table::{Cell, Column, Source, Table};
+use crate::report::table::Source;
 use crate::report::{Measured, Record};
-use crate::stats::Unit;
 
 /// A measure that is drawn over the blocks.
 struct Statistic {
@@ -174,6 +173,14 @@ fn alike(group: &Group, place: usize, record: &Record, slot: usize) -> Option<Pl
         }
     }
     let last = squares.iter().map(|square| square.at[0]).max()?;
+    let known = |layer: &usize| squares.iter().any(|square| square.at[0] == *layer);
+    let itself: Vec<usize> = (0..=last).filter(known).collect();
+    squares.extend(itself.into_iter().map(|layer| Square {
+        at: [layer; 2],
+        value: 1.0,
+        said: format!("block {layer} is like itself"),
+        source: None,
+    }));
     Some(Plot::HeatMap(HeatMap {
         id: format!("{}-cka-{}", group.id, place + 1),
         title: format!("Linear CKA of the blocks: {}", record.subject.name),
@@ -182,67 +189,4 @@ fn alike(group: &Group, place: usize, record: &Record, slot: usize) -> Option<Pl
         slot,
         squares,
     }))
-}
-
-/// The headline measures: one row a record and feature, a column a measure.
-pub(super) fn table(group: &Group) -> Option<Table> {
-    let shown = |measured: &&Measured| measured.headline && measured.head.is_none();
-    let mut names: Vec<(&str, Unit)> = Vec::new();
-    let mut rows: Vec<(&Record, &str)> = Vec::new();
-    for record in &group.records {
-        for measured in record.measures.iter().filter(shown) {
-            let name = (measured.measure.name.as_str(), measured.measure.unit);
-            if !names.contains(&name) {
-                names.push(name);
-            }
-            let row = (record, measured.feature.as_str());
-            if !rows.contains(&row) {
-                rows.push(row);
-            }
-        }
-    }
-    let mut columns = vec![Column::text("checkpoint"), Column::text("of")];
-    columns.extend(names.iter().map(|(name, unit)| {
-        let unit = match unit {
-            Unit::Percent => Some("%"),
-            Unit::Pixels => Some("px"),
-            Unit::Unitless => None,
-        };
-        Column::numbers(*name, unit)
-    }));
-    columns.push(Column::numbers("n", None));
-    let cell = |record: &Record, feature: &str, name: &str| {
-        let mut measures = record.measures.iter().enumerate();
-        let found =
-            measures.find(|(_, m)| shown(m) && m.feature == feature && m.measure.name == name);
-        match found {
-            Some((measure, measured)) => Cell::Value {
-                value: measured.measure.value,
-                interval: measured.measure.interval,
-                decimals: decimals(measured),
-                marks: Vec::new(),
-                source: Some(Source::Record {
-                    key: record.cell.key.clone(),
-                    measure,
-                }),
-            },
-            None => Cell::Missing("not part of this record".to_owned()),
-        }
-    };
-    let table_rows = rows.iter().map(|(record, feature)| {
-        let mut row = vec![
-            Cell::Text(record.subject.name.clone()),
-            Cell::Text((*feature).to_owned()),
-        ];
-        row.extend(names.iter().map(|(name, _)| cell(record, feature, name)));
-        row.push(Cell::Count(record.data.val.images as u64));
-        row
-    });
-    let table = Table {
-        title: group.title.clone(),
-        columns,
-        rows: table_rows.collect(),
-        footnotes: Vec::new(),
-    };
-    (!rows.is_empty()).then_some(table)
 }

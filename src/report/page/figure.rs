@@ -4,7 +4,6 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use maud::{Markup, html};
 
-use super::Sheet;
 use super::provenance::Provenance;
 use crate::report::cell_text::{printable, rounded};
 use crate::report::plot::{Plot, Point, Shape};
@@ -13,19 +12,20 @@ use crate::report::table_error::TableError;
 use crate::report::{Measured, Record};
 use crate::stats::Unit;
 
-/// Digits after the point: of percentages and pixels one, of numbers from 0 to 1 three.
-pub(super) fn decimals(measured: &Measured) -> u8 {
+/// Digits after the point: as in the tables, rather one more.
+fn decimals(measured: &Measured) -> u8 {
     match measured.measure.unit {
         Unit::Percent | Unit::Pixels => 1,
-        Unit::Unitless => 3,
+        Unit::Nats | Unit::Unitless => 3,
     }
 }
 
 /// The sign of a unit, after a space.
-pub(super) fn unit(unit: Unit) -> &'static str {
+fn unit(unit: Unit) -> &'static str {
     match unit {
         Unit::Percent => " %",
         Unit::Pixels => " px",
+        Unit::Nats => " nat",
         Unit::Unitless => "",
     }
 }
@@ -132,14 +132,11 @@ fn numbers(plot: &Plot) -> Option<Table> {
 }
 
 /// A picture with its file in it.
-pub(super) fn sheet(sheet: &Sheet) -> Markup {
+pub(super) fn picture(title: &str, description: &str, png: &[u8]) -> Markup {
     html! {
         figure class="sheet" {
-            figcaption { (printable(&sheet.title)) }
-            div class="wide" {
-                img alt=(printable(&sheet.description))
-                    src=(format!("data:image/png;base64,{}", STANDARD.encode(&sheet.png)));
-            }
+            figcaption { (printable(title)) }
+            img alt=(printable(description)) src=(format!("data:image/png;base64,{}", STANDARD.encode(png)));
         }
     }
 }

@@ -6,14 +6,16 @@ mod figure;
 mod group;
 mod knn;
 mod layout;
+mod maps;
 mod provenance;
 
 use maud::{Markup, PreEscaped, html};
 
+use super::picture::PictureError;
 use super::plot::Plot;
 use super::table::Table;
 use super::table_error::TableError;
-use super::{Outcomes, Record};
+use super::{AttentionMaps, Outcomes, Record};
 use crate::spec::Kind;
 use group::Group;
 use layout::Section;
@@ -22,15 +24,12 @@ use provenance::Provenance;
 /// What a report shows.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// Measured, in the order of the tables, each with what happened to its images where that is
-    /// known.
-    pub records: Vec<(Record, Option<Outcomes>)>,
+    /// What was measured, in the order of the tables.
+    pub entries: Vec<Entry>,
     /// Of the papers, with measured values joined.
     pub papers: Vec<PaperTable>,
     /// Comparisons of checkpoints on the same images.
     pub comparisons: Vec<Table>,
-    /// Attention maps.
-    pub sheets: Vec<Sheet>,
 }
 
 /// A table of a paper.
@@ -42,29 +41,50 @@ pub struct PaperTable {
     pub table: Table,
 }
 
-/// A picture.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sheet {
-    /// One line above it.
-    pub title: String,
-    /// What it shows, for who cannot see it.
-    pub description: String,
-    /// The file, PNG.
-    pub png: Vec<u8>,
+/// A record and what lies beside it.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The record.
+    pub record: Record,
+    /// What happened to its images, where that is known.
+    pub outcomes: Option<Outcomes>,
+    /// Attention maps of some of its images.
+    pub maps: Vec<AttentionMaps>,
+}
+
+/// Why a page cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PageError {
+    /// A table.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// Attention maps.
+    #[error("attention maps: {0}")]
+    Picture(#[from] PictureError),
+}
+
+impl PageError {
+    /// What to do next.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Table(error) => error.hint(),
+            Self::Picture(error) => error.hint(),
+        }
+    }
 }
 
 impl Report {
     /// The page.
     ///
     /// # Errors
-    /// A table that cannot be shown.
-    pub fn page(&self) -> Result<String, TableError> {
-        let provenance = Provenance::new(self.records.iter().map(|(record, _)| record));
+    /// A table or a map that cannot be shown.
+    pub fn page(&self) -> Result<String, PageError> {
+        let provenance = Provenance::new(self.records());
         let mut sections = Vec::new();
         for group in self.groups() {
             sections.push(self.section(&group, &provenance)?);
         }
-        sections.extend(self.sheets_section());
         sections.extend(self.comparisons_section(&provenance)?);
         sections.extend(self.papers_section(&provenance)?);
         sections.push(provenance.section());
@@ -76,42 +96,40 @@ impl Report {
         self.groups().iter().flat_map(plots).collect()
     }
 
-    fn groups(&self) -> Vec<Group> {
-        group::groups(self.records.iter().map(|(record, _)| record))
+    fn records(&self) -> impl Iterator<Item = &Record> {
+        self.entries.iter().map(|entry| &entry.record)
     }
 
-    fn section(&self, group: &Group, provenance: &Provenance<'_>) -> Result<Section, TableError> {
+    fn groups(&self) -> Vec<Group> {
+        group::groups(self.records())
+    }
+
+    fn section(&self, group: &Group, provenance: &Provenance<'_>) -> Result<Section, PageError> {
         let mut content = Vec::new();
         match group.kind {
             Kind::Knn => content.push(provenance.table(&super::headline_table(&group.records))?),
-            Kind::Attention => {
-                if let Some(table) = attention::table(group) {
-                    content.push(provenance.table(&table)?);
-                }
-            }
+            Kind::Attention => content.push(provenance.table(&super::layer_table(&group.records))?),
         }
         content.push(figure::plots(&plots(group), provenance)?);
-        let outcomes = |record: &Record| {
-            let mut all = self.records.iter();
-            let found = all.find(|(other, _)| other.cell.key == record.cell.key);
-            found.and_then(|(_, outcomes)| outcomes.as_ref())
+        let entry = |record: &Record| {
+            let mut entries = self.entries.iter();
+            entries.find(|entry| entry.record.cell.key == record.cell.key)
         };
+        let mut maps = Vec::new();
         for record in &group.records {
-            if let Some(outcomes) = outcomes(record) {
+            let Some(entry) = entry(record) else { continue };
+            if let Some(outcomes) = &entry.outcomes {
                 content.extend(classes::results(record, outcomes, provenance)?);
             }
+            maps.push((record.subject.name.as_str(), entry.maps.as_slice()));
         }
+        content.extend(maps::sheets(&maps)?);
         Ok(Section {
             id: group.id.clone(),
             name: group.name.clone(),
             title: group.title.clone(),
             content: html! { @for part in content { (part) } },
         })
-    }
-
-    fn sheets_section(&self) -> Option<Section> {
-        let content = html! { @for sheet in &self.sheets { (figure::sheet(sheet)) } };
-        Section::unless(self.sheets.is_empty(), "maps", "Attention maps", content)
     }
 
     fn comparisons_section(
@@ -151,18 +169,16 @@ impl Report {
             number => format!("{number} {many}"),
         };
         let mut subjects: Vec<&str> = Vec::new();
-        for (record, _) in &self.records {
+        for record in self.records() {
             if !subjects.contains(&record.cell.subject.as_str()) {
                 subjects.push(&record.cell.subject);
             }
         }
-        let records = self.records.iter();
-        let newest = records
-            .map(|(record, _)| record.compute.created.as_str())
-            .max();
+        let created = self.records().map(|record| record.compute.created.as_str());
+        let newest = created.max();
         html! {
             (count(subjects.len(), "checkpoint", "checkpoints")) ", "
-            (count(self.records.len(), "record", "records"))
+            (count(self.entries.len(), "record", "records"))
             @if let Some(newest) = newest {
                 ", the newest of " time datetime=(newest) { (newest) }
             }

@@ -10,7 +10,7 @@ use crate::nn::ModelError;
 use crate::protocol::attention::AttentionError;
 use crate::protocol::knn::KnnError;
 use crate::report::picture::PictureError;
-use crate::report::{RecordError, TableError};
+use crate::report::{PageError, RecordError, TableError};
 use crate::spec::SpecError;
 use crate::store::StoreError;
 use crate::vit::UnknownArchitecture;
@@ -72,6 +72,9 @@ pub enum Error {
     /// A table.
     #[error(transparent)]
     Table(#[from] TableError),
+    /// The report.
+    #[error(transparent)]
+    Page(#[from] PageError),
     /// The command line asks for what cannot be.
     #[error("{message}")]
     Usage {
@@ -104,6 +107,7 @@ impl Error {
             Self::Record(error) => error.hint(),
             Self::Picture(error) => error.hint(),
             Self::Table(error) => error.hint(),
+            Self::Page(error) => error.hint(),
             Self::Usage { hint, .. } => Some(hint.clone()),
         }
     }

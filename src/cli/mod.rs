@@ -15,6 +15,7 @@ mod demo;
 mod features;
 mod inspect;
 mod knn;
+mod report;
 
 pub use all::AllArgs;
 pub use attention::AttentionArgs;
@@ -29,6 +30,7 @@ pub use demo::DemoArgs;
 pub use features::FeaturesArgs;
 pub use inspect::InspectArgs;
 pub use knn::KnnArgs;
+pub use report::ReportArgs;
 
 use clap::{Parser, Subcommand};
 
@@ -58,6 +60,8 @@ pub enum Command {
     Convert(ConvertArgs),
     /// Look at a dataset before trusting a number on it
     Data(DataArgs),
+    /// Show all records in one HTML file: tables, plots, and where every number comes from
+    Report(ReportArgs),
     /// A whole small run on made-up scenes; nothing to download
     Demo(DemoArgs),
     /// Time an architecture with random weights on an engine

@@ -10,7 +10,9 @@ mod knn_tables;
 pub mod latex;
 pub mod markdown;
 mod outcomes;
+mod page;
 pub mod picture;
+pub mod plot;
 mod protocol_tables;
 mod record;
 mod record_error;
@@ -22,6 +24,7 @@ pub use attention_maps::{AttentionMaps, HeadMaps, QueryMaps};
 pub use attention_tables::{layer_table, measure_table};
 pub use knn_tables::{curve_table, full_table, headline_table};
 pub use outcomes::{ImageOutcomes, ImageValues, Outcomes};
+pub use page::{Entry, PageError, PaperTable, Report};
 pub use protocol_tables::tables;
 pub use record::{
     CellKey, ComputeRecord, DataRecord, Measured, ProtocolRecord, Record, SCHEMA, Selection,

@@ -27,6 +27,7 @@ mod mae;
 mod mutation;
 mod positions;
 mod protocol;
+mod report;
 mod saving;
 mod scenes;
 mod sources;

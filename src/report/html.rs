@@ -133,13 +133,128 @@ mod tests {
     fn numbers_carry_their_full_precision() {
         let text = lines(&knn());
         println!("{text}");
-        assert_eq!(text, "GOLD");
+        assert_eq!(
+            text,
+            r#"<figure>
+<figcaption>k-NN on ImageNet-1K</figcaption>
+<table>
+<thead>
+<tr>
+<th scope="col">checkpoint</th>
+<th scope="col" class="number">n</th>
+<th scope="col" class="number">top-1 (%)</th>
+<th scope="col" class="number">published (%)</th>
+</tr>
+</thead>
+<tbody>
+<tr>
+<td>MEDiC ViT-B/16, 300 epochs</td>
+<td class="number">50000</td>
+<td class="number">
+<strong>
+<data value="71.4375">71.4</data>
+</strong> <span class="interval">[71.0, 71.8]</span>
+</td>
+<td class="number">
+<data value="71.4">71.4</data>
+<sup title="selected on the validation set">†</sup>
+</td>
+</tr>
+<tr>
+<td>MAE, &quot;official&quot;</td>
+<td class="number">1000</td>
+<td class="number">
+<u>
+<data value="46.25">46.2</data>
+</u>
+<sup title="not the protocol as it stands, see below">*</sup>
+<sup title="selected on the validation set">†</sup> <span class="interval">[43.1, 49.4]</span>
+</td>
+<td class="number">
+<span class="missing" title="not in the paper">– (1)</span>
+</td>
+</tr>
+<tr>
+<td>FD</td>
+<td class="number">
+<span class="missing" title="not run">– (2)</span>
+</td>
+<td class="number">
+<span class="missing" title="not run">– (2)</span>
+</td>
+<td class="number">
+<span class="missing" title="not in the paper">– (1)</span>
+</td>
+</tr>
+</tbody>
+</table>
+<ul class="notes">
+<li>
+<sup>*</sup> not the protocol as it stands, see below</li>
+<li>
+<sup>†</sup> selected on the validation set</li>
+<li>(1) not in the paper</li>
+<li>(2) not run</li>
+<li>k = 20, cosine</li>
+</ul>
+</figure>
+"#
+        );
     }
 
     #[test]
     fn nothing_in_a_name_is_markup_and_values_say_where_they_stand() {
         let text = lines(&hostile());
         println!("{text}");
-        assert_eq!(text, "GOLD");
+        assert_eq!(
+            text,
+            r#"<figure>
+<figcaption>50 % of &lt;b&gt;R&amp;D&lt;/b&gt; | $x_1^2$</figcaption>
+<table>
+<thead>
+<tr>
+<th scope="col">a|b</th>
+<th scope="col" class="number">loss</th>
+</tr>
+</thead>
+<tbody>
+<tr>
+<td>[a]\{b}~#\n`c`</td>
+<td class="number">
+<strong>
+<data value="-0.25" data-record="ab12" data-measure="3">-0.2</data>
+</strong>
+</td>
+</tr>
+<tr>
+<td>1. *x* – α \u{1b}</td>
+<td class="number">
+<u>
+<data value="0.5" data-paper="&quot;A&amp;B&quot;, table 1" title="&quot;A&amp;B&quot;, table 1">0.5</data>
+</u>
+</td>
+</tr>
+<tr>
+<td>- MAE</td>
+<td class="number">
+<strong>
+<data value="-0.24">-0.2</data>
+</strong>
+<sup title="the protocol differs from the paper's, see below">§</sup>
+<sup title="another protocol hash than the rest of the column, see below">¶</sup>
+</td>
+</tr>
+</tbody>
+</table>
+<ul class="notes">
+<li>
+<sup>§</sup> the protocol differs from the paper's, see below</li>
+<li>
+<sup>¶</sup> another protocol hash than the rest of the column, see below</li>
+<li>1. a_b &gt; c</li>
+</ul>
+</figure>
+"#
+        );
     }
 }

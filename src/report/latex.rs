@@ -157,13 +157,65 @@ mod tests {
     fn booktabs_with_the_notes_below() {
         let text = render(&knn()).unwrap();
         println!("{text}");
-        assert_eq!(text, "GOLD");
+        assert_eq!(
+            text,
+            r#"% \usepackage{booktabs}
+\begin{table}
+  \centering
+  \caption{k-NN on ImageNet-1K}
+  \begin{tabular}{lrrr}
+    \toprule
+    checkpoint & n & top-1 (\%) & published (\%) \\
+    \midrule
+    MEDiC ViT-B/16, 300 epochs & 50000 & \textbf{71.4} [71.0, 71.8] & 71.4\textsuperscript{\dag} \\
+    MAE, ''official'' & 1000 & \underline{46.2}\textsuperscript{*}\textsuperscript{\dag} [43.1, 49.4] & -- (1) \\
+    FD & -- (2) & -- (2) & -- (1) \\
+    \bottomrule
+  \end{tabular}
+
+  \medskip
+  \begin{minipage}{\linewidth}
+    \footnotesize\raggedright
+    \textsuperscript{*} not the protocol as it stands, see below \\
+    \textsuperscript{\dag} selected on the validation set \\
+    (1) not in the paper \\
+    (2) not run \\
+    k = 20, cosine
+  \end{minipage}
+\end{table}
+"#
+        );
     }
 
     #[test]
     fn nothing_in_a_name_is_a_command() {
         let text = render(&hostile()).unwrap();
         println!("{text}");
-        assert_eq!(text, "GOLD");
+        assert_eq!(
+            text,
+            r#"% \usepackage{booktabs}
+\begin{table}
+  \centering
+  \caption{50 \% of \textless{}b\textgreater{}R\&D\textless{}/b\textgreater{} \textbar{} \$x\_1\textasciicircum{}2\$}
+  \begin{tabular}{lr}
+    \toprule
+    a\textbar{}b & loss \\
+    \midrule
+    {[}a{]}\textbackslash{}\{b\}\textasciitilde{}\#\textbackslash{}n\textasciigrave{}c\textasciigrave{} & \textbf{$-$0.2} \\
+    1. *x* -- $\alpha$ \textbackslash{}u\{1b\} & \underline{0.5} \\
+    - MAE & \textbf{$-$0.2}\textsuperscript{\S}\textsuperscript{\P} \\
+    \bottomrule
+  \end{tabular}
+
+  \medskip
+  \begin{minipage}{\linewidth}
+    \footnotesize\raggedright
+    \textsuperscript{\S} the protocol differs from the paper's, see below \\
+    \textsuperscript{\P} another protocol hash than the rest of the column, see below \\
+    1. a\_b \textgreater{} c
+  \end{minipage}
+\end{table}
+"#
+        );
     }
 }

@@ -118,13 +118,43 @@ mod tests {
     fn a_table_and_a_list_of_its_notes() {
         let text = render(&knn()).unwrap();
         println!("{text}");
-        assert_eq!(text, "GOLD");
+        assert_eq!(
+            text,
+            r#"**k-NN on ImageNet-1K**
+
+| checkpoint | n | top-1 (%) | published (%) |
+| :--- | ---: | ---: | ---: |
+| MEDiC ViT-B/16, 300 epochs | 50000 | **71.4** [71.0, 71.8] | 71.4† |
+| MAE, "official" | 1000 | <u>46.2</u>\*† [43.1, 49.4] | – (1) |
+| FD | – (2) | – (2) | – (1) |
+
+- \* not the protocol as it stands, see below
+- † selected on the validation set
+- (1) not in the paper
+- (2) not run
+- k = 20, cosine
+"#
+        );
     }
 
     #[test]
     fn nothing_in_a_name_is_markup() {
         let text = render(&hostile()).unwrap();
         println!("{text}");
-        assert_eq!(text, "GOLD");
+        assert_eq!(
+            text,
+            r#"**50 % of \<b\>R\&D\</b\> \| \$x\_1^2\$**
+
+| a\|b | loss |
+| :--- | ---: |
+| \[a\]\\\{b\}\~\#\\n\`c\` | **-0.2** |
+| 1\. \*x\* – α \\u\{1b\} | <u>0.5</u> |
+| \- MAE | **-0.2**§¶ |
+
+- § the protocol differs from the paper's, see below
+- ¶ another protocol hash than the rest of the column, see below
+- 1\. a\_b \> c
+"#
+        );
     }
 }

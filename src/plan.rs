@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::checkpoint::{Checkpoint, Statistics};
+use crate::checkpoint::Checkpoint;
 use crate::data::check::complete_copy;
 use crate::data::{
-    Dataset, InputSpec, Interpolation, Limits, OpenOptions, Preprocessor, Resize, Split,
+    Dataset, InputSpec, Interpolation, Limits, OpenOptions, Preprocessor, Resize, Split, Statistics,
 };
 use crate::engine::{Compute, NUMERICS_VERSION};
 use crate::error::Error;

@@ -214,6 +214,21 @@ mod builtin {
     }
 
     tables! {
+        "medic-1"
+        "medic-2"
+        "medic-3"
+        "medic-4"
+        "medic-5"
+        "medic-6"
+        "medic-12"
+        "medic-13"
+        "maskalign-1"
+        "maskalign-2"
+        "maskalign-3"
+        "maskalign-4"
+        "maskalign-5"
+        "maskalign-6"
+        "maskalign-7"
         "hybrid-distillation-1"
         "hybrid-distillation-2"
         "hybrid-distillation-3"
@@ -229,7 +244,7 @@ mod builtin {
         "mim-hd-figure-6"
     }
 
-    conflicts! { "hybrid-distillation" "mim-hd" }
+    conflicts! { "medic" "maskalign" "hybrid-distillation" "mim-hd" }
 
     /// Stems of `checkpoints/*.toml`.
     pub(super) const CARDS: &[&str] = &[

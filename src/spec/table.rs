@@ -205,12 +205,13 @@ impl MeasuredBy {
         }
     }
 
-    /// The resolved protocol that is used when no file is given, where there is one.
-    fn builtin(self) -> Option<&'static str> {
-        match self {
-            Self::Knn => Some(KnnProtocol::BUILTIN),
-            Self::Attention | Self::Linear | Self::Finetune | Self::Segment => None,
-        }
+    /// The settings that count when no file is given, where there is such a protocol.
+    pub fn usual(self) -> Option<toml::Table> {
+        let text = match self {
+            Self::Knn => KnnProtocol::BUILTIN,
+            Self::Attention | Self::Linear | Self::Finetune | Self::Segment => return None,
+        };
+        toml::from_str(text).ok()
     }
 }
 
@@ -375,8 +376,7 @@ impl ColumnDefinition {
             (MeasuredBy::Knn, Some(_)) | (_, None) => {}
             (_, Some(_)) => return wrong("measured.k", "is for knn".to_owned()),
         }
-        let known = measured.protocol.builtin().map(toml::from_str);
-        let Some(Ok(known)) = known else {
+        let Some(known) = measured.protocol.usual() else {
             return Ok(());
         };
         for (path, value) in &self.paper_settings {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use mimbench::checkpoint::{Checkpoint, LoadOptions};
 use mimbench::cli::{
-    BenchArgs, BenchWork, ComputeArgs, ConvertArgs, DataArgs, DataCommand, DemoArgs, Engine,
+    AllArgs, AttentionArgs, BenchArgs, BenchWork, ComputeArgs, ConvertArgs, DataArgs, DataCommand, DemoArgs, Engine,
     EngineArgs, FeaturesArgs, ForwardPrecision, InspectArgs, KnnArgs, LoadArgs, MlpActivation,
     OnBadImage, StoreArgs, StoreType, TensorNames,
 };
@@ -21,47 +21,64 @@ use mimbench::hub::HubError;
 use mimbench::hub::HubReference;
 #[cfg(feature = "hub")]
 use mimbench::hub::{self, HubSettings};
-use mimbench::plan::{DataRequest, KnnPlan, RunOptions, default_store, input_spec};
+use mimbench::plan::{
+    DataRequest, EvaluationSet, Plan, RunOptions, Subject, default_store, input_spec,
+};
 use mimbench::report::{Record, csv, curve_table, full_table, headline_table, terminal};
 use mimbench::run::bench::{BenchOptions, Work};
 use mimbench::run::convert::Converted;
 use mimbench::run::features::{PixelSource, Wanted};
 use mimbench::run::{self, Terminal};
-use mimbench::spec::{InputSection, KnnProtocol, Protocol, Setting};
+use mimbench::run::cells::Finished;
+use mimbench::spec::{InputSection, Kind, Protocol, Setting};
 use mimbench::store::RowType;
 use mimbench::vit::Architecture;
 
 type Outcome = Result<ExitCode, Error>;
 
 pub fn knn(args: KnnArgs) -> Outcome {
-    let settings: Vec<_> = args.set.into_iter().map(Setting).collect();
-    let path = args.protocol.as_deref();
-    let protocol = Protocol::read(path, KnnProtocol::BUILTIN, "knn", &settings)?;
+    let protocol = protocol(args.protocol.as_deref(), Kind::Knn, args.set)?;
     let load = load_options(args.load);
-    let data = DataRequest {
-        folder: args.data,
-        collection: std::env::var_os("MIMBENCH_DATA").map(PathBuf::from),
-        val_labels: args.val_labels,
-        limit: args.limit.map(|limit| limit as usize),
-    };
+    let data = data_request(args.data, args.val_labels, args.limit);
     in_pool(
         &args.compute.engine,
         args.compute.quiet,
         |compute, terminal| {
             let options = run_options(compute, &args.compute, &args.store);
-            let mut ckpts = Vec::new();
-            for ckpt in &args.ckpt {
-                ckpts.push(fetched(ckpt, terminal)?);
-            }
-            let subjects = run::knn::open(&ckpts, &load)?;
-            let plan = KnnPlan::new(protocol, &data, subjects, options)?;
+            let subjects = subjects(&args.ckpt, &load, terminal)?;
+            let root = data.root(&protocol.data.dataset)?;
+            let set = EvaluationSet::open(&root, &data, options.seed)?;
+            let plan = Plan::new(subjects, vec![protocol], set, options)?;
+            evaluate(&plan, &args.store, terminal)
+        },
+    )
+}
+
+pub fn attention(args: AttentionArgs) -> Outcome {
+    let protocol = protocol(args.protocol.as_deref(), Kind::Attention, args.set)?;
+    let load = load_options(args.load);
+    let data = data_request(args.data, args.val_labels, args.limit);
+    in_pool(
+        &args.compute.engine,
+        args.compute.quiet,
+        |compute, terminal| {
+            let options = run_options(compute, &args.compute, &args.store);
+            let subjects = subjects(&args.ckpt, &load, terminal)?;
+            let set = match &args.images {
+                Some(folder) => EvaluationSet::images(folder, data.limit, options.seed)?,
+                None => {
+                    let root = data.root(&protocol.data.dataset)?;
+                    EvaluationSet::open(&root, &data, options.seed)?
+                }
+            };
+            let plan = Plan::new(subjects, vec![protocol], set, options)?;
             evaluate(&plan, &args.store, terminal)
         },
     )
 }
 
 pub fn demo(args: DemoArgs) -> Outcome {
-    let protocol = Protocol::read(None, KnnProtocol::BUILTIN, "knn", &[])?;
+    let protocol = Protocol::builtin(Kind::Knn, &[])?;
     in_pool(
         &args.compute.engine,
         args.compute.quiet,
@@ -69,13 +86,9 @@ pub fn demo(args: DemoArgs) -> Outcome {
             let options = run_options(compute, &args.compute, &args.store);
             let per_class = [args.train_per_class, args.val_per_class].map(|n| n as usize);
             let (folder, subjects) = run::demo::prepare(per_class, &options, terminal)?;
-            let data = DataRequest {
-                folder: Some(folder),
-                collection: None,
-                val_labels: None,
-                limit: None,
-            };
-            let plan = KnnPlan::new(protocol, &data, subjects, options)?;
+            let data = DataRequest::default();
+            let set = EvaluationSet::open(&folder, &data, options.seed)?;
+            let plan = Plan::new(subjects, vec![protocol], set, options)?;
             evaluate(&plan, &args.store, terminal)
         },
     )
@@ -209,6 +222,41 @@ pub fn bench(args: BenchArgs) -> Outcome {
     })
 }
 
+/// The protocol in a file or the built-in one, under `--set`.
+fn protocol(path: Option<&Path>, kind: Kind, set: Vec<String>) -> Result<Protocol, Error> {
+    let settings: Vec<_> = set.into_iter().map(Setting).collect();
+    Ok(match path {
+        Some(path) => Protocol::read(path, Some(kind), &settings)?,
+        None => Protocol::builtin(kind, &settings)?,
+    })
+}
+
+fn data_request(
+    folder: Option<PathBuf>,
+    val_labels: Option<PathBuf>,
+    limit: Option<u32>,
+) -> DataRequest {
+    DataRequest {
+        folder,
+        collection: std::env::var_os("MIMBENCH_DATA").map(PathBuf::from),
+        val_labels,
+        limit: limit.map(|limit| limit as usize),
+    }
+}
+
+/// The checkpoints, brought to this machine where they are elsewhere, and opened.
+fn subjects(
+    ckpts: &[PathBuf],
+    load: &LoadOptions,
+    terminal: &mut Terminal,
+) -> Result<Vec<Subject>, Error> {
+    let mut paths = Vec::new();
+    for ckpt in ckpts {
+        paths.push(fetched(ckpt, terminal)?);
+    }
+    run::open_subjects(&paths, load)
+}
+
 /// Where a checkpoint is on this machine: `hf://...` is brought to the hub's cache.
 fn fetched(ckpt: &Path, terminal: &mut Terminal) -> Result<PathBuf, Error> {
     let hub = |text: &&str| text.starts_with(HubReference::SCHEME);
@@ -323,16 +371,20 @@ fn in_pool(
 }
 
 /// Prints the rows there are; then the errors of the others, the last as the command's own.
-fn evaluate(plan: &KnnPlan, args: &StoreArgs, terminal: &mut Terminal) -> Outcome {
-    let (records, mut errors) = run::knn::run(plan, terminal)?;
-    let last = errors.pop();
+fn evaluate(plan: &Plan, args: &StoreArgs, terminal: &mut Terminal) -> Outcome {
+    run::cells::announce(plan, terminal);
+    let Finished {
+        records,
+        mut failures,
+    } = run::cells::run(plan, terminal);
+    let last = failures.pop();
     if !records.is_empty() {
         print_records(&records, args)?;
     }
-    for error in &errors {
-        crate::report_error(error);
+    for failure in &failures {
+        crate::report_error(&failure.error);
     }
-    last.map_or(Ok(ExitCode::SUCCESS), Err)
+    last.map_or(Ok(ExitCode::SUCCESS), |failure| Err(failure.error))
 }
 
 fn print_records(records: &[Record], args: &StoreArgs) -> Result<(), Error> {

@@ -7,6 +7,7 @@ use crate::engine::EngineUnavailable;
 use crate::features::{EncoderError, ExtractError};
 use crate::hub::HubError;
 use crate::nn::ModelError;
+use crate::protocol::attention::AttentionError;
 use crate::protocol::knn::KnnError;
 use crate::report::{RecordError, TableError};
 use crate::spec::SpecError;
@@ -49,6 +50,9 @@ pub enum Error {
     /// The kNN evaluation.
     #[error(transparent)]
     Knn(#[from] KnnError),
+    /// The attention analysis.
+    #[error(transparent)]
+    Attention(#[from] AttentionError),
     /// The results or the store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -89,6 +93,7 @@ impl Error {
             Self::Encoder(error) => error.hint(),
             Self::Extract(error) => error.hint(),
             Self::Knn(error) => error.hint(),
+            Self::Attention(error) => error.hint(),
             Self::Store(error) => error.hint(),
             Self::Architecture(error) => error.hint(),
             Self::Model(error) => error.hint(),

@@ -14,6 +14,8 @@ fn main() -> ExitCode {
     allocator::keep_memory();
     let outcome = match Cli::parse().command {
         Command::Knn(args) => commands::knn(args),
+        Command::Attention(args) => commands::attention(args),
+        Command::All(args) => commands::all(args),
         Command::Features(args) => commands::features(args),
         Command::Inspect(args) => commands::inspect(args),
         Command::Convert(args) => commands::convert(args),

@@ -5,6 +5,8 @@
     reason = "these comments are the help texts"
 )]
 
+mod all;
+mod attention;
 mod bench;
 mod common;
 mod convert;
@@ -14,6 +16,8 @@ mod features;
 mod inspect;
 mod knn;
 
+pub use all::AllArgs;
+pub use attention::AttentionArgs;
 pub use bench::{BenchArgs, BenchWork};
 pub use common::{
     ComputeArgs, Engine, EngineArgs, ForwardPrecision, LoadArgs, MlpActivation, OnBadImage,
@@ -42,6 +46,10 @@ pub struct Cli {
 pub enum Command {
     /// kNN classification of frozen features, as DINO's eval_knn.py does it
     Knn(KnnArgs),
+    /// Where the attention of every head looks, and what the features of every block are worth
+    Attention(AttentionArgs),
+    /// Checkpoints under several protocols: the plan, then every cell that is missing
+    All(AllArgs),
     /// Write embeddings of images or pixels for your own use
     Features(FeaturesArgs),
     /// Say what a checkpoint is and what became of every key

@@ -53,6 +53,8 @@ pub enum Tap {
     Block(usize),
     /// Attention weights of a block: `[B, H, N, N]`.
     Attention(usize),
+    /// Statistics of a block's attention, one row a head: `[B, H, 4]`.
+    AttentionStatistics(usize),
     /// Tokens after the final normalisation where it is over tokens, else the last block's
     /// output: `[B, N, D]`.
     Tokens,
@@ -62,7 +64,9 @@ impl Tap {
     /// The block whose output this tap reads, where it reads one.
     pub fn layer(self) -> Option<usize> {
         match self {
-            Self::Pooled { layer, .. } | Self::Block(layer) | Self::Attention(layer) => Some(layer),
+            Self::Pooled { layer, .. } | Self::Block(layer) | Self::Attention(layer) | Self::AttentionStatistics(layer) => {
+                Some(layer)
+            }
             Self::Pixels | Self::Embed | Self::Tokens => None,
         }
     }
@@ -79,6 +83,7 @@ impl fmt::Display for Tap {
             Self::Embed => write!(f, "embed"),
             Self::Block(layer) => write!(f, "block.{layer}"),
             Self::Attention(layer) => write!(f, "attn.{layer}"),
+            Self::AttentionStatistics(layer) => write!(f, "attention statistics {layer}"),
             Self::Tokens => write!(f, "tokens"),
         }
     }

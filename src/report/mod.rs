@@ -8,6 +8,10 @@ mod knn_tables;
 pub mod latex;
 pub mod markdown;
 mod outcomes;
+mod paper_notes;
+mod paper_runs;
+mod paper_settings;
+mod paper_table;
 mod record;
 mod record_error;
 mod table;
@@ -16,6 +20,7 @@ pub mod terminal;
 
 pub use knn_tables::{curve_table, full_table, headline_table};
 pub use outcomes::{ImageOutcomes, ImageValues, Outcomes};
+pub use paper_table::{paper_table, published_table};
 pub use record::{
     CellKey, ComputeRecord, DataRecord, Measured, ProtocolRecord, Record, SCHEMA, Selection,
     SplitRecord, SubjectRecord,

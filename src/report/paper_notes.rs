@@ -1,7 +1,5 @@
 //! Footnotes of a paper's table: what is known of published values.
 
-use std::collections::BTreeMap;
-
 use crate::spec::{
     Claim, Conflict, Content, PaperTable, PublishedCell, PublishedMark, PublishedRow, Select,
 };

@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 use super::paper_settings::differences;
 use super::{Cell, Mark, Measured, Record, Source};
 use crate::spec::{ColumnDefinition, Measurement, PaperTable};
-use crate::stats::{Measure, Noise, SampleError, Seeds};
+use crate::stats::{Measure, Noise, Seeds};
 
 /// Everything that was measured for one column.
 pub(super) struct Measurements<'a> {
@@ -53,6 +53,14 @@ pub(super) struct Identity<'a> {
 }
 
 impl<'a> Subject<'a> {
+    /// What tables call it.
+    pub(super) fn name(&self, record: &'a Record) -> &'a str {
+        match self {
+            Self::Card(_) => &record.subject.name,
+            Self::Other(name, _) => name,
+        }
+    }
+
     fn of(record: &'a Record) -> Self {
         match &record.subject.card {
             Some(card) => Self::Card(card),
@@ -143,7 +151,7 @@ pub(super) fn fits(measurement: &Measurement, record: &Record) -> bool {
         Some(found) => found == dataset,
         None => folder().is_some_and(|folder| folder.eq_ignore_ascii_case(dataset)),
     };
-    record.protocol.kind.name() == measurement.protocol.name() && same
+    measurement.protocol.kind() == Some(record.protocol.kind) && same
 }
 
 impl<'a> Identity<'a> {

@@ -324,7 +324,7 @@ impl Notes {
         label: &str,
     ) {
         let name = &column.definition.name;
-        let mut add = |spots: &mut Spots, words: String| spots.add(words, label, name);
+        let add = |spots: &mut Spots, words: String| spots.add(words, label, name);
         if !found.differences.is_empty() {
             add(&mut self.differs, found.differences.join("; "));
         }
@@ -410,8 +410,8 @@ fn elsewhere_note(table: &PaperTable, records: &[Record]) -> Option<String> {
         columns.filter_map(|column| column.measured.as_ref())
     };
     let elsewhere = records.iter().filter(|record| {
-        let kind = record.protocol.kind.name();
-        measurements().any(|wanted| wanted.protocol.name() == kind)
+        let kind = Some(record.protocol.kind);
+        measurements().any(|wanted| wanted.protocol.kind() == kind)
             && !measurements().any(|wanted| fits(wanted, record))
     });
     let mut roots = BTreeSet::new();

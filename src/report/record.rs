@@ -114,7 +114,7 @@ pub struct DataRecord {
 }
 
 /// One split.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SplitRecord {
     /// Images.
     pub images: usize,

@@ -1,16 +1,21 @@
 //! Carrying plans out: cells, cancellation, progress, and the one place that chooses an engine.
 
+mod attention;
 pub mod bench;
+pub mod cells;
 pub mod check;
 pub mod convert;
 pub mod demo;
 mod dispatch;
+mod extraction;
 pub mod features;
 pub mod inspect;
-pub mod knn;
+mod knn;
 mod machine;
 mod progress;
 mod record;
+mod subjects;
 
 pub use dispatch::check_engine;
 pub use progress::Terminal;
+pub use subjects::open as open_subjects;

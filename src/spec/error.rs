@@ -64,11 +64,13 @@ impl SpecError {
             Self::Read { .. } => {
                 "--protocol takes a TOML file such as protocols/knn.toml".to_owned()
             }
-            Self::Parse { .. } => "protocols/knn.toml shows every key with its meaning".to_owned(),
+            Self::Parse { .. } | Self::Value { .. } => {
+                "protocols/knn.toml and protocols/attention.toml show every key with its meaning"
+                    .to_owned()
+            }
             Self::Kind { found, .. } => format!("run it with: mimbench {found}"),
             Self::Chain { .. } => "one level of extends is enough for everyone".to_owned(),
             Self::Set { .. } => "as in --set task.k=[20] or --set task.vote=majority".to_owned(),
-            Self::Value { .. } => "protocols/knn.toml shows every key with its meaning".to_owned(),
         })
     }
 }

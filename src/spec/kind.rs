@@ -25,6 +25,14 @@ impl Kind {
             Self::Attention => "attention",
         }
     }
+
+    /// Text of the protocol that is used when no file is given.
+    pub fn builtin(self) -> &'static str {
+        match self {
+            Self::Knn => include_str!("../../protocols/knn.toml"),
+            Self::Attention => include_str!("../../protocols/attention.toml"),
+        }
+    }
 }
 
 impl fmt::Display for Kind {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{KnnProtocol, PaperError, line_of};
+use super::{Kind, PaperError, Protocol, line_of};
 
 /// One table of one paper (TOML).
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -205,13 +205,19 @@ impl MeasuredBy {
         }
     }
 
+    /// The kind of mimbench's own protocols, where it has one.
+    pub const fn kind(self) -> Option<Kind> {
+        match self {
+            Self::Knn => Some(Kind::Knn),
+            Self::Attention => Some(Kind::Attention),
+            Self::Linear | Self::Finetune | Self::Segment => None,
+        }
+    }
+
     /// The settings that count when no file is given, where there is such a protocol.
     pub fn usual(self) -> Option<toml::Table> {
-        let text = match self {
-            Self::Knn => KnnProtocol::BUILTIN,
-            Self::Attention | Self::Linear | Self::Finetune | Self::Segment => return None,
-        };
-        toml::from_str(text).ok()
+        let protocol = Protocol::builtin(self.kind()?, &[]).ok()?;
+        protocol.text.parse().ok()
     }
 }
 

@@ -116,9 +116,9 @@ fn layers(criterion: &mut Criterion) {
     let qkv = noise(3 * ROWS * WIDTH);
     let map = 8 * 12 * TOKENS * TOKENS * 64;
     products("attention", 2 * map, &|| {
-        black_box(kernels::attention(&qkv, sizes, None, 0.125));
+        black_box(kernels::attention(&qkv, sizes, None, 0.125, None));
     });
-    let attended = kernels::attention(&qkv, sizes, None, 0.125);
+    let attended = kernels::attention(&qkv, sizes, None, 0.125, None);
     let kept = (&attended.out[..], &attended.log_sums[..]);
     products("attention gradient", 5 * map, &|| {
         let gradient = kernels::attention_gradient(&qkv, sizes, None, 0.125, kept, &dy, false);

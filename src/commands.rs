@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use mimbench::checkpoint::{Checkpoint, LoadOptions};
 use mimbench::cli::{
-    AllArgs, AttentionArgs, BenchArgs, BenchWork, ComputeArgs, ConvertArgs, DataArgs, DataCommand, DemoArgs, Engine,
-    EngineArgs, FeaturesArgs, ForwardPrecision, InspectArgs, KnnArgs, LoadArgs, MlpActivation,
-    OnBadImage, StoreArgs, StoreType, TensorNames,
+    AllArgs, AttentionArgs, BenchArgs, BenchWork, ComputeArgs, ConvertArgs, DataArgs, DataCommand,
+    DemoArgs, Engine, EngineArgs, FeaturesArgs, ForwardPrecision, InspectArgs, KnnArgs, LoadArgs,
+    MlpActivation, OnBadImage, StoreArgs, StoreType, TensorNames,
 };
 use mimbench::data::OpenOptions;
 use mimbench::engine::{Activation, Compute, EngineKind, Precision};
@@ -24,12 +24,12 @@ use mimbench::hub::{self, HubSettings};
 use mimbench::plan::{
     DataRequest, EvaluationSet, Plan, RunOptions, Subject, default_store, input_spec,
 };
-use mimbench::report::{Record, csv, curve_table, full_table, headline_table, terminal};
+use mimbench::report::{Record, csv, full_table, measure_table, tables, terminal};
 use mimbench::run::bench::{BenchOptions, Work};
+use mimbench::run::cells::Finished;
 use mimbench::run::convert::Converted;
 use mimbench::run::features::{PixelSource, Wanted};
 use mimbench::run::{self, Terminal};
-use mimbench::run::cells::Finished;
 use mimbench::spec::{InputSection, Kind, Protocol, Setting};
 use mimbench::store::RowType;
 use mimbench::vit::Architecture;
@@ -72,7 +72,54 @@ pub fn attention(args: AttentionArgs) -> Outcome {
                 }
             };
             let plan = Plan::new(subjects, vec![protocol], set, options)?;
-            evaluate(&plan, &args.store, terminal)
+            let outcome = evaluate(&plan, &args.store, terminal);
+            let folder = args.sheets.clone();
+            let folder = folder.unwrap_or_else(|| args.store.results.join("attention"));
+            let keys: Vec<_> = plan.cells.iter().map(|cell| cell.key.clone()).collect();
+            let sheets = run::attention::draw_sheets(&keys, &args.store.results, &folder)?;
+            if !sheets.is_empty() {
+                terminal.notice(&format!("{} sheets in {}", sheets.len(), folder.display()));
+            }
+            outcome
+        },
+    )
+}
+
+pub fn all(args: AllArgs) -> Outcome {
+    let protocols = Protocol::read_all(&args.protocols)?;
+    let load = load_options(args.load);
+    let data = data_request(args.data, None, args.limit).of_collection();
+    in_pool(
+        &args.compute.engine,
+        args.compute.quiet,
+        |compute, terminal| {
+            let options = run_options(compute, &args.compute, &args.store);
+            let subjects = subjects(&args.ckpt, &load, terminal)?;
+            let (mut plan, skipped) = Plan::over(subjects, protocols, &data, options);
+            if let Some(shard) = args.shard {
+                plan.shard(shard);
+            }
+            let estimates = run::overview::estimates(&plan)?;
+            let overview = run::overview::table(&plan, &estimates, &skipped);
+            let overview = terminal::render(&overview, None, terminal::Colour::Never)?;
+            if args.plan {
+                print(&overview)?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            terminal.notice(overview.trim_end());
+            let Finished { records, failures } = run::all::run(&plan, &estimates, terminal);
+            if !records.is_empty() {
+                print_records(&records, &args.store)?;
+            }
+            for failure in &failures {
+                terminal.notice(&format!("failed: {}", failure.cell));
+                crate::report_error(&failure.error);
+            }
+            Ok(match failures.last() {
+                Some(failure) => ExitCode::from(failure.error.exit_code()),
+                None if plan.cells.is_empty() || !skipped.is_empty() => ExitCode::from(1),
+                None => ExitCode::SUCCESS,
+            })
         },
     )
 }
@@ -391,17 +438,23 @@ fn print_records(records: &[Record], args: &StoreArgs) -> Result<(), Error> {
     if args.json {
         return print_json(records);
     }
+    let all_knn = records
+        .iter()
+        .all(|record| record.protocol.kind == Kind::Knn);
     if args.csv {
-        return print(&csv::render(&full_table(records))?);
+        let table = if all_knn {
+            full_table(records)
+        } else {
+            measure_table(records)
+        };
+        return print(&csv::render(&table)?);
     }
-    let colour = colour();
-    let headline = terminal::render(&headline_table(records), None, colour)?;
-    let curve = terminal::render(&curve_table(records), None, colour)?;
-    print(&format!(
-        "{}\n\n{}\n",
-        headline.trim_end(),
-        curve.trim_end()
-    ))
+    let mut texts = Vec::new();
+    for table in tables(records) {
+        let text = terminal::render(&table, None, colour())?;
+        texts.push(text.trim_end().to_owned());
+    }
+    print(&format!("{}\n", texts.join("\n\n")))
 }
 
 /// Bold headings where a person reads them.

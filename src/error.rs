@@ -9,6 +9,7 @@ use crate::hub::HubError;
 use crate::nn::ModelError;
 use crate::protocol::attention::AttentionError;
 use crate::protocol::knn::KnnError;
+use crate::report::picture::PictureError;
 use crate::report::{RecordError, TableError};
 use crate::spec::SpecError;
 use crate::store::StoreError;
@@ -65,6 +66,9 @@ pub enum Error {
     /// A record.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// A picture.
+    #[error(transparent)]
+    Picture(#[from] PictureError),
     /// A table.
     #[error(transparent)]
     Table(#[from] TableError),
@@ -98,6 +102,7 @@ impl Error {
             Self::Architecture(error) => error.hint(),
             Self::Model(error) => error.hint(),
             Self::Record(error) => error.hint(),
+            Self::Picture(error) => error.hint(),
             Self::Table(error) => error.hint(),
             Self::Usage { hint, .. } => Some(hint.clone()),
         }

@@ -2,6 +2,7 @@
 //! and what is refused before a library sees it.
 
 use super::{Activation, AdamW, Engine, EngineError, Result, Targets, Update};
+use crate::metric::{DISTANCE_EPSILON, NMI_EPSILON, PatchGrid};
 
 /// [`Engine::mlp`] as its two layers.
 pub(super) fn mlp<E: Engine>(
@@ -39,22 +40,117 @@ pub(super) fn attention_with_weights<E: Engine>(
     scale: f64,
 ) -> Result<(E::Tensor, E::Tensor)> {
     let [batch, tokens, heads, head_dim] = packed_sizes(&engine.shape(qkv), heads)?;
+    let [q, k, v] = parts(engine, qkv, [batch, tokens, heads, head_dim])?;
+    let weights = weights(engine, [&q, &k], bias, scale)?;
+    let out = engine.permute(&engine.matmul(&weights, &v)?, &[0, 2, 1, 3])?;
+    let out = engine.reshape(&out, &[batch, tokens, heads * head_dim])?;
+    Ok((out, weights))
+}
+
+/// Queries, keys and values of packed projections, each `[B, H, N, d]`.
+fn parts<E: Engine>(
+    engine: &E,
+    qkv: &E::Tensor,
+    [batch, tokens, heads, head_dim]: [usize; 4],
+) -> Result<[E::Tensor; 3]> {
     let split = engine.reshape(qkv, &[batch, tokens, 3, heads, head_dim])?;
     let split = engine.permute(&split, &[2, 0, 3, 1, 4])?;
     let part = |i| {
         let part = engine.narrow(&split, 0, i, 1)?;
         engine.reshape(&part, &[batch, heads, tokens, head_dim])
     };
-    let (q, k, v) = (part(0)?, part(1)?, part(2)?);
-    let q = engine.affine(&q, scale, 0.0)?;
-    let mut scores = engine.matmul(&q, &engine.permute(&k, &[0, 1, 3, 2])?)?;
+    Ok([part(0)?, part(1)?, part(2)?])
+}
+
+/// `softmax(scale q kᵀ + bias)`: `[B, H, N, N]`.
+fn weights<E: Engine>(
+    engine: &E,
+    [q, k]: [&E::Tensor; 2],
+    bias: Option<&E::Tensor>,
+    scale: f64,
+) -> Result<E::Tensor> {
+    let q = engine.affine(q, scale, 0.0)?;
+    let mut scores = engine.matmul(&q, &engine.permute(k, &[0, 1, 3, 2])?)?;
     if let Some(bias) = bias {
         scores = engine.add(&scores, bias)?;
     }
-    let weights = engine.softmax(&scores)?;
-    let out = engine.permute(&engine.matmul(&weights, &v)?, &[0, 2, 1, 3])?;
-    let out = engine.reshape(&out, &[batch, tokens, heads * head_dim])?;
-    Ok((out, weights))
+    engine.softmax(&scores)
+}
+
+/// Refuses a grid that is not that of the tokens, or has no patch.
+pub(super) fn check_patches(tokens: usize, patches: &PatchGrid) -> Result<()> {
+    if patches.tokens() == tokens && patches.patches() > 0 {
+        return Ok(());
+    }
+    refuse(
+        "attention_with_statistics",
+        format!("{patches:?} for {tokens} tokens"),
+    )
+}
+
+/// [`Engine::attention_with_statistics`] by [`Engine::attention`], and the weights again.
+pub(super) fn attention_with_statistics<E: Engine>(
+    engine: &E,
+    qkv: &E::Tensor,
+    heads: usize,
+    bias: Option<&E::Tensor>,
+    scale: f64,
+    patches: &PatchGrid,
+) -> Result<(E::Tensor, E::Tensor)> {
+    let sizes = packed_sizes(&engine.shape(qkv), heads)?;
+    check_patches(sizes[1], patches)?;
+    let out = engine.attention(qkv, heads, bias, scale)?;
+    let bias = bias.map(|bias| engine.detach(bias)).transpose()?;
+    let [q, k, _] = parts(engine, &engine.detach(qkv)?, sizes)?;
+    let weights = weights(engine, [&q, &k], bias.as_ref(), scale)?;
+    Ok((out, statistics(engine, &weights, patches)?))
+}
+
+/// [`crate::metric::attention_statistics`] of maps `[B, H, N, N]` -> `[B, H, 4]`.
+fn statistics<E: Engine>(
+    engine: &E,
+    maps: &E::Tensor,
+    patches: &PatchGrid,
+) -> Result<E::Tensor> {
+    /// Added to a probability, it makes 0 log 0 the number 0 and changes no other product.
+    const SMALLEST: f64 = 1e-36;
+    let (prefix, count) = (patches.prefix, patches.patches());
+    let [batch, heads] = [0, 1].map(|axis| engine.shape(maps)[axis]);
+    let maps = engine.narrow(&engine.narrow(maps, 2, prefix, count)?, 3, prefix, count)?;
+    let renormalised = |epsilon| {
+        let raised = engine.affine(&maps, 1.0, epsilon)?;
+        let total = engine.sum(&raised, &[3])?;
+        let total = engine.reshape(&total, &[batch, heads, count, 1])?;
+        engine.mul(&raised, &engine.pow(&total, -1.0)?)
+    };
+    let entropy = |p: &E::Tensor, axis| {
+        let logarithm = engine.log(&engine.affine(p, 1.0, SMALLEST)?)?;
+        let sum = engine.sum(&engine.mul(p, &logarithm)?, &[axis])?;
+        engine.affine(&sum, -1.0, 0.0)
+    };
+    // Sums over keys, then means over queries.
+    let mean = |rows: &E::Tensor| engine.mean(rows, &[2]);
+    let for_nmi = renormalised(NMI_EPSILON)?;
+    let for_distance = renormalised(DISTANCE_EPSILON)?;
+    let spans: Vec<f64> = (0..count * count)
+        .map(|i| patches.distance(i / count, i % count))
+        .collect();
+    let spans = engine.tensor(&spans[..], &[count, count])?;
+    let distance = |p| mean(&engine.sum(&engine.mul(p, &spans)?, &[3])?);
+    let keys = entropy(&mean(&for_nmi)?, 2)?;
+    let information = engine.sub(&keys, &mean(&entropy(&for_nmi, 3)?)?)?;
+    // Of a single patch both are 0, and the root below would divide by them.
+    let both = engine.affine(&keys, (count as f64).ln(), SMALLEST)?;
+    let nmi = engine.mul(&information, &engine.pow(&both, -0.5)?)?;
+    let columns = [
+        nmi,
+        distance(&for_distance)?,
+        distance(&maps)?,
+        mean(&entropy(&for_distance, 3)?)?,
+    ]
+    .map(|column| engine.reshape(&column, &[batch, heads, 1]));
+    let [nmi, distance, distance_raw, entropy] = columns;
+    engine.cat(&[&nmi?, &distance?, &distance_raw?, &entropy?], 2)
 }
 
 /// Sizes `[B, C]` of logits that the targets fit.

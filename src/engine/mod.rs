@@ -19,6 +19,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::metric::PatchGrid;
+
 /// Version of everything that can change a bit of a feature: part of every store key, raised
 /// whenever the numerics of decoding, resizing, the engines or the model change.
 pub const NUMERICS_VERSION: u32 = 2;
@@ -312,6 +314,12 @@ pub trait Engine: Clone + Send {
     /// back: what code does that computes a part in that type.
     fn round_to_bf16(&self, x: &Self::Tensor) -> Result<Self::Tensor>;
 
+    /// Natural logarithm of every element.
+    fn log(&self, x: &Self::Tensor) -> Result<Self::Tensor>;
+
+    /// Every element to the power of `exponent`.
+    fn pow(&self, x: &Self::Tensor, exponent: f64) -> Result<Self::Tensor>;
+
     /// Element-wise activation.
     fn activation(&self, x: &Self::Tensor, activation: Activation) -> Result<Self::Tensor>;
 
@@ -366,6 +374,20 @@ pub trait Engine: Clone + Send {
         scale: f64,
     ) -> Result<(Self::Tensor, Self::Tensor)> {
         composite::attention_with_weights(self, qkv, heads, bias, scale)
+    }
+
+    /// [`Engine::attention`], bit for bit, and what every head's weights say about the patches, as
+    /// constants: (`[B, N, D]`, `[B, H, 4]`), in the order of
+    /// [`crate::metric::AttentionStatistic::ALL`].
+    fn attention_with_statistics(
+        &self,
+        qkv: &Self::Tensor,
+        heads: usize,
+        bias: Option<&Self::Tensor>,
+        scale: f64,
+        patches: &PatchGrid,
+    ) -> Result<(Self::Tensor, Self::Tensor)> {
+        composite::attention_with_statistics(self, qkv, heads, bias, scale, patches)
     }
 
     /// Mean over the batch of `-Σ_c target_c log softmax(logits)_c`.

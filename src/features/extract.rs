@@ -439,7 +439,8 @@ impl Sink for RiderSink<'_> {
                     for (rows, tap) in rows.iter_mut().zip(&outputs.taps) {
                         let width = tap.data.len() / tap.shape[0];
                         rows.shape[0] += 1;
-                        rows.data.extend_from_slice(&tap.data[row * width..][..width]);
+                        rows.data
+                            .extend_from_slice(&tap.data[row * width..][..width]);
                     }
                 }
             }
@@ -591,7 +592,11 @@ impl<'a> Extractor<'a> {
         let mut rider_sinks: Vec<(Tap, RiderSink<'_>)> = Vec::new();
         for rider in &mut *riders {
             let places = rider.places;
-            let objects = rider.extractor.stored.iter().zip(&mut rider.extractor.sinks);
+            let objects = rider
+                .extractor
+                .stored
+                .iter()
+                .zip(&mut rider.extractor.sinks);
             for (object, sink) in objects.filter(|(_, sink)| !sink.missing.is_empty()) {
                 sink.since = start;
                 rider_sinks.push((object.tap, RiderSink { sink, places }));
@@ -632,7 +637,11 @@ impl<'a> Extractor<'a> {
             other => other,
         })?;
         let seconds = start.elapsed().as_secs_f64();
-        for extractor in riders.iter_mut().map(|rider| &mut *rider.extractor).chain([self]) {
+        for extractor in riders
+            .iter_mut()
+            .map(|rider| &mut *rider.extractor)
+            .chain([self])
+        {
             extractor.seconds += seconds;
             extractor.look_again(observer)?;
         }
@@ -642,7 +651,8 @@ impl<'a> Extractor<'a> {
     /// Finds what the store holds after a pass.
     fn look_again(&mut self, observer: &mut dyn Observer) -> Result<(), ExtractError> {
         let images = self.split.samples.len();
-        for ((object, sink), parts) in self.stored.iter().zip(&mut self.sinks).zip(&mut self.parts) {
+        for ((object, sink), parts) in self.stored.iter().zip(&mut self.sinks).zip(&mut self.parts)
+        {
             if !sink.missing.is_empty() {
                 *parts = usable_parts(object, sink.dim, &mut self.contents, observer)?;
                 sink.missing = gaps(parts, images);

@@ -53,7 +53,8 @@ pub enum Tap {
     Block(usize),
     /// Attention weights of a block: `[B, H, N, N]`.
     Attention(usize),
-    /// Statistics of a block's attention, one row a head: `[B, H, 4]`.
+    /// What the attention weights of a block say about the patches: `[B, H, 4]`, in the order of
+    /// [`crate::metric::AttentionStatistic::ALL`].
     AttentionStatistics(usize),
     /// Tokens after the final normalisation where it is over tokens, else the last block's
     /// output: `[B, N, D]`.
@@ -64,9 +65,10 @@ impl Tap {
     /// The block whose output this tap reads, where it reads one.
     pub fn layer(self) -> Option<usize> {
         match self {
-            Self::Pooled { layer, .. } | Self::Block(layer) | Self::Attention(layer) | Self::AttentionStatistics(layer) => {
-                Some(layer)
-            }
+            Self::Pooled { layer, .. }
+            | Self::Block(layer)
+            | Self::Attention(layer)
+            | Self::AttentionStatistics(layer) => Some(layer),
             Self::Pixels | Self::Embed | Self::Tokens => None,
         }
     }
@@ -83,7 +85,7 @@ impl fmt::Display for Tap {
             Self::Embed => write!(f, "embed"),
             Self::Block(layer) => write!(f, "block.{layer}"),
             Self::Attention(layer) => write!(f, "attn.{layer}"),
-            Self::AttentionStatistics(layer) => write!(f, "attention statistics {layer}"),
+            Self::AttentionStatistics(layer) => write!(f, "attn.{layer} statistics"),
             Self::Tokens => write!(f, "tokens"),
         }
     }

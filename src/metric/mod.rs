@@ -1,7 +1,6 @@
 //! Metrics: pure functions of features and labels.
 
 mod accuracy;
-mod attention;
 mod alignment;
 mod block;
 mod cka;
@@ -15,9 +14,6 @@ mod uniformity;
 mod vote;
 
 pub use accuracy::{Accuracy, Hits, accuracy};
-pub use attention::{
-    AttentionStatistic, DISTANCE_EPSILON, NMI_EPSILON, PatchGrid, attention_statistics,
-};
 pub use alignment::alignment;
 pub use cka::{CkaMatrix, cka_matrix, linear_cka};
 pub use exact::{Neighbours, exact_neighbours};

@@ -2,6 +2,7 @@
 
 use super::{LayerNorm, Linear, Loader, WeightError};
 use crate::engine::{Engine, Result};
+use crate::metric::PatchGrid;
 
 /// What an attention layer consists of.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -87,25 +88,58 @@ impl<E: Engine> Attention<E> {
         engine.cat(&[&parts[0], &parts[1], &values], 2)
     }
 
-    /// qkv: `[B, N, 3 D]`; bias: broadcastable to `[B, H, N, N]` -> `[B, N, D]`, and the attention
-    /// weights `[B, H, N, N]` where they are wanted.
+    /// The mixed values are the same bits whatever is `wanted`.
+    ///
+    /// qkv: `[B, N, 3 D]`; bias: broadcastable to `[B, H, N, N]`
     pub fn mix(
         &self,
         engine: &E,
         qkv: &E::Tensor,
         bias: Option<&E::Tensor>,
-        weights: bool,
-    ) -> Result<(E::Tensor, Option<E::Tensor>)> {
-        let (mut mixed, weights) = if weights {
-            let (mixed, weights) =
-                engine.attention_with_weights(qkv, self.heads, bias, self.scale)?;
-            (mixed, Some(weights))
+        wanted: Wanted,
+    ) -> Result<Mixed<E>> {
+        let (heads, scale) = (self.heads, self.scale);
+        let (mut out, statistics) = match &wanted.statistics {
+            None => (engine.attention(qkv, heads, bias, scale)?, None),
+            Some(patches) => {
+                let (out, statistics) =
+                    engine.attention_with_statistics(qkv, heads, bias, scale, patches)?;
+                (out, Some(statistics))
+            }
+        };
+        let weights = if wanted.weights {
+            let (_, weights) = engine.attention_with_weights(qkv, heads, bias, scale)?;
+            Some(weights)
         } else {
-            (engine.attention(qkv, self.heads, bias, self.scale)?, None)
+            None
         };
         if let Some(norm) = &self.norm {
-            mixed = norm.forward(engine, &mixed)?;
+            out = norm.forward(engine, &out)?;
         }
-        Ok((self.proj.forward(engine, &mixed)?, weights))
+        Ok(Mixed {
+            out: self.proj.forward(engine, &out)?,
+            weights,
+            statistics,
+        })
     }
+}
+
+/// What is wanted of an attention layer besides its output.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wanted {
+    /// The softmax weights.
+    pub weights: bool,
+    /// What they say about these patches.
+    pub statistics: Option<PatchGrid>,
+}
+
+/// Output of an attention layer, and what else was wanted.
+#[derive(Clone, Debug)]
+pub struct Mixed<E: Engine> {
+    /// `[B, N, D]`
+    pub out: E::Tensor,
+    /// `[B, H, N, N]`
+    pub weights: Option<E::Tensor>,
+    /// `[B, H, 4]`, in the order of [`crate::metric::AttentionStatistic::ALL`].
+    pub statistics: Option<E::Tensor>,
 }

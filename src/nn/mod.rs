@@ -9,7 +9,7 @@ mod norm;
 mod tokens;
 mod weights;
 
-pub use attention::{Attention, AttentionConfig};
+pub use attention::{Attention, AttentionConfig, Mixed, Wanted};
 pub use linear::Linear;
 pub use loader::Loader;
 pub use mlp::{GatedMlp, Mlp};

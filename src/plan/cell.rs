@@ -98,7 +98,11 @@ impl Cell {
                     });
                 }
                 let taps = attention_taps(&subject, task)?;
-                (vec![(Part::Val, images)], taps, attention::EVALUATION_VERSION)
+                (
+                    vec![(Part::Val, images)],
+                    taps,
+                    attention::EVALUATION_VERSION,
+                )
             }
         };
         let mut dims = Vec::new();

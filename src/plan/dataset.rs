@@ -22,6 +22,22 @@ pub struct DataRequest {
 }
 
 impl DataRequest {
+    /// A request where `--data` may be a collection: a folder that is no dataset itself.
+    #[must_use]
+    pub fn of_collection(self) -> Self {
+        let Some(folder) = &self.folder else {
+            return self;
+        };
+        if folder.join("train").is_dir() {
+            return self;
+        }
+        Self {
+            collection: self.folder.clone(),
+            folder: None,
+            ..self
+        }
+    }
+
     /// The folder of `dataset`, or an error that says what was looked for.
     pub fn root(&self, dataset: &str) -> Result<PathBuf, Error> {
         if let Some(folder) = &self.folder {

@@ -52,6 +52,17 @@ pub struct Plan {
     pub run: RunOptions,
 }
 
+/// A cell that cannot be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// Name of what was to be evaluated.
+    pub subject: String,
+    /// Name of the protocol.
+    pub protocol: String,
+    /// Why.
+    pub reason: String,
+}
+
 impl Plan {
     /// Every subject under every protocol, which all look at one dataset.
     pub fn new(
@@ -73,6 +84,62 @@ impl Plan {
             }
         }
         Ok(plan)
+    }
+
+    /// Every subject under every protocol, each on the dataset it names in `request`; what cannot
+    /// be looked at comes back with the reason.
+    pub fn over(
+        subjects: Vec<Subject>,
+        protocols: Vec<Protocol>,
+        request: &DataRequest,
+        run: RunOptions,
+    ) -> (Self, Vec<Skipped>) {
+        let mut sets: Vec<(String, Result<Arc<EvaluationSet>, String>)> = Vec::new();
+        let protocols: Vec<_> = protocols.into_iter().map(Arc::new).collect();
+        for protocol in &protocols {
+            let name = &protocol.data.dataset;
+            if sets.iter().all(|(known, _)| known != name) {
+                let root = request.root(name);
+                let set = root.and_then(|root| EvaluationSet::open(&root, request, run.seed));
+                let set = set.map(Arc::new).map_err(|error| error.to_string());
+                sets.push((name.clone(), set));
+            }
+        }
+        let mut plan = Self {
+            cells: Vec::new(),
+            run,
+        };
+        let mut skipped = Vec::new();
+        for subject in subjects.into_iter().map(Arc::new) {
+            for protocol in &protocols {
+                let of_protocol = |(name, _): &&(String, _)| *name == protocol.data.dataset;
+                let added = match sets.iter().find(of_protocol) {
+                    Some((_, Ok(set))) => {
+                        let added = plan.add(&subject, protocol, set);
+                        added.map_err(|error| error.to_string())
+                    }
+                    Some((_, Err(reason))) => Err(reason.clone()),
+                    None => Ok(()),
+                };
+                if let Err(reason) = added {
+                    skipped.push(Skipped {
+                        subject: subject.name().to_owned(),
+                        protocol: protocol.name.clone(),
+                        reason,
+                    });
+                }
+            }
+        }
+        (plan, skipped)
+    }
+
+    /// Keeps every `count`-th cell, beginning with the `place`-th, counted from 1.
+    pub fn shard(&mut self, (place, count): (usize, usize)) {
+        let mut at = 0;
+        self.cells.retain(|_| {
+            at += 1;
+            at % count == place % count
+        });
     }
 
     /// One more cell.

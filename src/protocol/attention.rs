@@ -143,7 +143,9 @@ fn statistics(
     let layer = data.layer;
     for kind in 0..KINDS {
         let mean = measure(kind, heads * KINDS + kind);
-        outcome.measures.push(measured(format!("block {layer}"), layer, mean));
+        outcome
+            .measures
+            .push(measured(format!("block {layer}"), layer, mean));
         for head in 0..heads {
             outcome.measures.push(Measured {
                 head: Some(head),
@@ -210,7 +212,11 @@ fn diagnostics(
         outcome.measures.push(measure);
     };
     push(plain("rank_me", rank_me(features).map_err(failed)?, n));
-    push(plain("uniformity", uniformity(features).map_err(failed)?, n));
+    push(plain(
+        "uniformity",
+        uniformity(features).map_err(failed)?,
+        n,
+    ));
     if let Some(alignment) = alignment(features, labels).map_err(failed)? {
         push(plain("alignment", alignment, n));
     }

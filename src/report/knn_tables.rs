@@ -14,7 +14,12 @@ fn marks(record: &Record) -> Vec<Mark> {
     modified.into_iter().chain(skipped).collect()
 }
 
-fn value(measured: Option<&Measured>, record: &Record, interval: bool) -> Cell {
+pub(super) fn value(
+    measured: Option<&Measured>,
+    record: &Record,
+    interval: bool,
+    decimals: u8,
+) -> Cell {
     let at = measured.and_then(|measured| {
         let mut measures = record.measures.iter();
         measures.position(|other| std::ptr::eq(other, measured))
@@ -23,7 +28,7 @@ fn value(measured: Option<&Measured>, record: &Record, interval: bool) -> Cell {
         Some(Measured { measure, .. }) => Cell::Value {
             value: measure.value,
             interval: measure.interval.filter(|_| interval),
-            decimals: 1,
+            decimals,
             marks: marks(record),
             source: at.map(|measure| Source::Record {
                 key: record.cell.key.clone(),
@@ -45,7 +50,7 @@ fn features(record: &Record) -> Vec<&str> {
     features
 }
 
-fn footnotes(records: &[Record]) -> Vec<String> {
+pub(super) fn footnotes(records: &[Record]) -> Vec<String> {
     let mut notes: Vec<String> = Vec::new();
     for record in records {
         for note in &record.notes {
@@ -77,7 +82,7 @@ fn footnotes(records: &[Record]) -> Vec<String> {
     notes
 }
 
-fn protocol(records: &[Record]) -> String {
+pub(super) fn protocol(records: &[Record]) -> String {
     match records.first() {
         Some(record) => format!(
             "{} version {} ({})",
@@ -106,9 +111,9 @@ pub fn headline_table(records: &[Record]) -> Table {
             rows.push(vec![
                 Cell::Text(record.subject.name.clone()),
                 Cell::Text(feature.to_owned()),
-                value(find("top1"), record, true),
-                value(find("top5"), record, true),
-                value(find("top5_strict"), record, true),
+                value(find("top1"), record, true, 1),
+                value(find("top5"), record, true, 1),
+                value(find("top5_strict"), record, true, 1),
                 find("top1").map_or_else(
                     || Cell::Missing("not part of this record".to_owned()),
                     |measured| Cell::Count(measured.measure.n),
@@ -165,9 +170,9 @@ pub fn full_table(records: &[Record]) -> Table {
                     text(record.subject.blake3.as_deref().unwrap_or_default()),
                     text(feature),
                     Cell::Count(k as u64),
-                    value(find("top1"), record, true),
-                    value(find("top5"), record, true),
-                    value(find("top5_strict"), record, true),
+                    value(find("top1"), record, true, 1),
+                    value(find("top5"), record, true, 1),
+                    value(find("top5_strict"), record, true, 1),
                     Cell::Count(find("top1").map_or(0, |measured| measured.measure.n)),
                     text(&record.protocol.name),
                     Cell::Count(record.protocol.version.into()),
@@ -237,7 +242,7 @@ pub fn curve_table(records: &[Record]) -> Table {
                         && measured.feature == feature
                         && measured.measure.name == "top1"
                 });
-                value(top1, record, false)
+                value(top1, record, false, 1)
             }));
             rows.push(row);
         }

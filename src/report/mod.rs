@@ -1,5 +1,7 @@
 //! Records, tables and the formats they are written in. A table is a pure function of records.
 
+mod attention_maps;
+mod attention_tables;
 mod cell_text;
 pub mod csv;
 pub mod html;
@@ -12,15 +14,20 @@ mod paper_notes;
 mod paper_runs;
 mod paper_settings;
 mod paper_table;
+pub mod picture;
+mod protocol_tables;
 mod record;
 mod record_error;
 mod table;
 mod table_error;
 pub mod terminal;
 
+pub use attention_maps::{AttentionMaps, HeadMaps, QueryMaps};
+pub use attention_tables::{layer_table, measure_table};
 pub use knn_tables::{curve_table, full_table, headline_table};
 pub use outcomes::{ImageOutcomes, ImageValues, Outcomes};
 pub use paper_table::{paper_table, published_table};
+pub use protocol_tables::tables;
 pub use record::{
     CellKey, ComputeRecord, DataRecord, Measured, ProtocolRecord, Record, SCHEMA, Selection,
     SplitRecord, SubjectRecord,

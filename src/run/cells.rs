@@ -56,15 +56,24 @@ pub(super) struct Outcome {
     /// Numbers of every image.
     pub values: Vec<ImageValues>,
     /// What is to be drawn.
-    pub maps: Option<AttentionMaps>,
+    pub maps: Vec<AttentionMaps>,
 }
 
 /// Evaluates every cell of the plan; a cell whose record is up to date is not computed again.
 /// A cell that fails does not keep the others from their records.
 pub fn run(plan: &Plan, terminal: &mut Terminal) -> Finished {
+    run_groups(plan, groups(plan), terminal)
+}
+
+/// [`run`] over the places of cells that share their passes, group after group.
+pub(super) fn run_groups(
+    plan: &Plan,
+    groups: Vec<Vec<usize>>,
+    terminal: &mut Terminal,
+) -> Finished {
     let mut records: Vec<(usize, Record)> = Vec::new();
     let mut finished = Finished::default();
-    for group in groups(plan) {
+    for group in groups {
         let mut left = vec![group];
         while let Some(group) = left.pop() {
             let cells: Vec<_> = group.iter().map(|&place| &plan.cells[place]).collect();
@@ -265,7 +274,9 @@ fn run_group(plan: &Plan, cells: &[&Cell], terminal: &mut Terminal) -> Result<Ve
         found.push(keep(plan, cell, &evaluated, outcome)?);
     }
     let mut found = found.into_iter();
-    let records = records.into_iter().map(|known| known.or_else(|| found.next()));
+    let records = records
+        .into_iter()
+        .map(|known| known.or_else(|| found.next()));
     Ok(records.flatten().collect())
 }
 
@@ -290,8 +301,8 @@ fn keep(
         };
         outcomes.write(results, &cell.key)?;
     }
-    if let Some(maps) = outcome.maps {
-        maps.write(results, &cell.key)?;
+    if !outcome.maps.is_empty() {
+        AttentionMaps::write_all(&outcome.maps, results, &cell.key)?;
     }
     record.write(results)?;
     Ok(record)
@@ -337,9 +348,7 @@ impl<'a> LazyEncoder<'a> {
                 Subject::Pixels(input) => Box::new(PixelEncoder {
                     dim: input.channels * input.height * input.width,
                 }),
-                Subject::Checkpoint(checkpoint) => {
-                    dispatch::encoder(checkpoint, self.run.compute)?
-                }
+                Subject::Checkpoint(checkpoint) => dispatch::encoder(checkpoint, self.run.compute)?,
             },
         };
         Ok(&**self.built.insert(encoder))

@@ -48,16 +48,25 @@ impl<'a> Features<'a> {
         let lost = |stored: Option<&Stored>| ExtractError::Incomplete {
             folder: stored.map(folder).unwrap_or_default(),
         };
-        let of_list = extracted.iter().find(|list| list.manifest == request.images.manifest);
+        let of_list = extracted
+            .iter()
+            .find(|list| list.manifest == request.images.manifest);
         let list = of_list.ok_or_else(|| lost(request.stored.first()))?;
         let matrix = |wanted: &Stored| {
-            let place = list.stored.iter().position(|own| own.folder == wanted.folder);
+            let place = list
+                .stored
+                .iter()
+                .position(|own| own.folder == wanted.folder);
             let matrix = place.and_then(|place| list.extraction.matrices.get(place));
             matrix.ok_or_else(|| lost(Some(wanted)))
         };
         Ok(Self {
             split: Arc::clone(&request.images.split),
-            matrices: request.stored.iter().map(matrix).collect::<Result<_, _>>()?,
+            matrices: request
+                .stored
+                .iter()
+                .map(matrix)
+                .collect::<Result<_, _>>()?,
             kept: list.extraction.kept(),
             contents: list.extraction.contents(),
             encoded: list.extraction.encoded,

@@ -1,8 +1,8 @@
 //! kNN cells: search and vote for every feature.
 
+use super::Terminal;
 use super::cells::Outcome;
 use super::extraction::Features;
-use super::Terminal;
 use crate::error::Error;
 use crate::metric::Rows;
 use crate::plan::{Cell, RunOptions};

@@ -1,6 +1,7 @@
 //! Carrying plans out: cells, cancellation, progress, and the one place that chooses an engine.
 
-mod attention;
+pub mod all;
+pub mod attention;
 pub mod bench;
 pub mod cells;
 pub mod check;
@@ -12,6 +13,7 @@ pub mod features;
 pub mod inspect;
 mod knn;
 mod machine;
+pub mod overview;
 mod progress;
 mod record;
 mod subjects;

@@ -10,6 +10,7 @@ mod line;
 mod overlay;
 mod paper_error;
 mod papers;
+mod pattern;
 mod protocol;
 mod published;
 mod section;

@@ -7,9 +7,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use super::overlay::merge;
-use super::{
-    AttentionTask, DataSection, InputSection, Kind, KnnTask, Setting, SpecError, line_of,
-};
+use super::{AttentionTask, DataSection, InputSection, Kind, KnnTask, Setting, SpecError, line_of};
 
 /// A protocol with every setting resolved.
 #[derive(Clone, Debug)]
@@ -58,8 +56,8 @@ struct File<T: Default> {
     name: String,
     version: u32,
     /// A protocol beside this file whose settings hold where this one is silent.
-    #[serde(default, skip_serializing)]
-    extends: Option<String>,
+    #[serde(default, skip_serializing, rename = "extends")]
+    _extends: Option<String>,
     #[serde(default)]
     data: DataSection,
     #[serde(default)]
@@ -186,13 +184,15 @@ fn resolve<T: Default + DeserializeOwned + Serialize>(
         setting.apply(&mut table)?;
     }
     table.insert("kind".to_owned(), Value::String(kind.name().to_owned()));
-    let file: File<T> = Value::Table(table).try_into().map_err(|error: toml::de::Error| {
-        let settings: Vec<_> = settings.iter().map(|setting| setting.0.as_str()).collect();
-        SpecError::Set {
-            setting: settings.join(" --set "),
-            reason: error.message().replace('\n', ", "),
-        }
-    })?;
+    let file: File<T> = Value::Table(table)
+        .try_into()
+        .map_err(|error: toml::de::Error| {
+            let settings: Vec<_> = settings.iter().map(|setting| setting.0.as_str()).collect();
+            SpecError::Set {
+                setting: settings.join(" --set "),
+                reason: error.message().replace('\n', ", "),
+            }
+        })?;
     let text = toml::to_string(&file).map_err(|error| wrong(path, error.to_string()))?;
     Ok(Protocol {
         name: file.name,

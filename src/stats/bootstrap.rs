@@ -387,8 +387,7 @@ mod tests {
                 resamples: 999,
             };
             let intervals = bootstrap.mean_intervals(&values, 2).unwrap();
-            for ((covered, [low, high]), truth) in
-                covered.iter_mut().zip(intervals).zip([0.3, 6.0])
+            for ((covered, [low, high]), truth) in covered.iter_mut().zip(intervals).zip([0.3, 6.0])
             {
                 *covered += i32::from((low..=high).contains(&truth));
             }
@@ -396,7 +395,10 @@ mod tests {
         let shares = covered.map(|covered| f64::from(covered) / samples as f64);
         println!("coverage {shares:?}");
         // Three standard errors of 2,000 samples are 1.5 points.
-        assert!(shares.iter().all(|s| (0.93..=0.96).contains(s)), "{shares:?}");
+        assert!(
+            shares.iter().all(|s| (0.93..=0.96).contains(s)),
+            "{shares:?}"
+        );
     }
 
     #[test]
@@ -438,7 +440,10 @@ mod tests {
     #[test]
     fn timing() {
         let values = matrix(5000, 1000, 1);
-        let b = Bootstrap { seed: 0, resamples: 1000 };
+        let b = Bootstrap {
+            seed: 0,
+            resamples: 1000,
+        };
         let start = std::time::Instant::now();
         b.mean_intervals(&values, 1000).unwrap();
         println!("TIME {:?}", start.elapsed());

@@ -4,7 +4,7 @@ use super::relative::RelativeTable;
 use super::rope::Rotation;
 use super::{MlpKind, RelativeBias, VitConfig};
 use crate::engine::{Engine, Result};
-use crate::nn::{Attention, GatedMlp, LayerNorm, Loader, Mlp, WeightError};
+use crate::nn::{Attention, GatedMlp, LayerNorm, Loader, Mixed, Mlp, Wanted, WeightError};
 
 /// What positions add to the attention of a block.
 #[derive(Debug)]
@@ -86,16 +86,15 @@ impl<E: Engine> Block<E> {
         })
     }
 
-    /// x: `[B, N, D]` -> `[B, N, D]`, and the attention weights `[B, H, N, N]` where they are
-    /// wanted.
+    /// x: `[B, N, D]` -> `[B, N, D]`, with what is wanted of the attention.
     pub(super) fn forward(
         &self,
         engine: &E,
         x: &E::Tensor,
         config: &VitConfig,
         positions: &Positions<'_, E>,
-        weights: bool,
-    ) -> Result<(E::Tensor, Option<E::Tensor>)> {
+        wanted: Wanted,
+    ) -> Result<Mixed<E>> {
         let own = match &self.relative {
             Some(table) => Some(table.bias(engine, config, positions.index)?),
             None => None,
@@ -110,17 +109,17 @@ impl<E: Engine> Block<E> {
         if let Some(rotation) = positions.rotation {
             qkv = rotation.apply(engine, &qkv)?;
         }
-        let (mixed, weights) = self.attn.mix(engine, &qkv, bias.as_ref(), weights)?;
-        let x = residual(engine, x, &mixed, self.scale1.as_ref())?;
+        let mixed = self.attn.mix(engine, &qkv, bias.as_ref(), wanted)?;
+        let x = residual(engine, x, &mixed.out, self.scale1.as_ref())?;
         let normed = self.norm2.forward(engine, &x)?;
         let hidden = match &self.mlp {
             BlockMlp::Plain(mlp) => mlp.forward(engine, &normed)?,
             BlockMlp::Gated(mlp) => mlp.forward(engine, &normed)?,
         };
-        Ok((
-            residual(engine, &x, &hidden, self.scale2.as_ref())?,
-            weights,
-        ))
+        Ok(Mixed {
+            out: residual(engine, &x, &hidden, self.scale2.as_ref())?,
+            ..mixed
+        })
     }
 }
 

@@ -5,7 +5,7 @@ use super::relative::{RelativeTable, relative_index};
 use super::rope::{Rope, Rotation};
 use super::{RelativeBias, Site, VitConfig};
 use crate::engine::{Engine, Result};
-use crate::nn::{Loader, WeightError};
+use crate::nn::{Loader, Wanted, WeightError};
 
 /// The blocks of an encoder or of a decoder.
 #[derive(Clone, Debug)]
@@ -54,8 +54,8 @@ impl<E: Engine> Blocks<E> {
     /// Runs blocks `0..depth` and shows every wanted site, in order, to `visit`. Without relative
     /// biases and rotary positions the tokens may be any that have their positions added.
     ///
-    /// tokens: `[B, N, D]`; attention weights are formed only where `wants` says so -> the last
-    /// block's output: `[B, N, D]`
+    /// tokens: `[B, N, D]`; attention weights are formed and their statistics taken only where
+    /// `wants` says so -> the last block's output: `[B, N, D]`, the same whatever is wanted
     pub fn forward(
         &self,
         engine: &E,
@@ -75,13 +75,19 @@ impl<E: Engine> Blocks<E> {
         };
         let mut x = tokens.clone();
         for (i, block) in self.blocks.iter().take(depth).enumerate() {
-            let wants_weights = wants(Site::Attention(i));
-            let (output, weights) =
-                block.forward(engine, &x, &self.config, &positions, wants_weights)?;
-            if let Some(weights) = weights {
+            let statistics = wants(Site::AttentionStatistics(i));
+            let wanted = Wanted {
+                weights: wants(Site::Attention(i)),
+                statistics: statistics.then(|| self.config.patch_grid()),
+            };
+            let mixed = block.forward(engine, &x, &self.config, &positions, wanted)?;
+            if let Some(weights) = mixed.weights {
                 visit(Site::Attention(i), &weights)?;
             }
-            x = output;
+            if let Some(statistics) = mixed.statistics {
+                visit(Site::AttentionStatistics(i), &statistics)?;
+            }
+            x = mixed.out;
             if wants(Site::Block(i)) {
                 visit(Site::Block(i), &x)?;
             }

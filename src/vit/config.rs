@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::heads::Heads;
 use super::rope::Rope;
 use crate::engine::Activation;
+use crate::metric::PatchGrid;
 use crate::nn::AttentionConfig;
 
 /// Where the last normalisation stands.
@@ -180,6 +181,15 @@ impl VitConfig {
     /// All tokens.
     pub fn tokens(&self) -> usize {
         self.prefix() + self.patches()
+    }
+
+    /// Where the patches stand among the tokens and on the image.
+    pub fn patch_grid(&self) -> PatchGrid {
+        PatchGrid {
+            prefix: self.prefix(),
+            grid: self.grid,
+            patch_size: self.patch_size,
+        }
     }
 
     /// The attention of a block of so many heads.

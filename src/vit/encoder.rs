@@ -4,6 +4,7 @@ use super::model::NO_POOLER;
 use super::{FinalNorm, Pooler, Site, Vit, VitConfig};
 use crate::engine::{Engine, HostTensor, Result};
 use crate::features::{Encoder, EncoderError, Tap, Token};
+use crate::metric::AttentionStatistic;
 
 /// A frozen ViT and the engine it runs on.
 #[derive(Clone, Debug)]
@@ -55,7 +56,8 @@ impl<E: Engine> Encoder for VitEncoder<E> {
             .unwrap_or(0);
         let at = |tap: Tap, site: Site| match (tap, site) {
             (Tap::Pooled { layer, .. } | Tap::Block(layer), Site::Block(i)) => layer == i,
-            (Tap::Attention(layer), Site::Attention(i)) => layer == i,
+            (Tap::Attention(layer), Site::Attention(i))
+            | (Tap::AttentionStatistics(layer), Site::AttentionStatistics(i)) => layer == i,
             (Tap::Embed, Site::Embed) => true,
             _ => false,
         };
@@ -125,5 +127,8 @@ pub fn tap_shape(config: &VitConfig, tap: Tap) -> std::result::Result<Vec<usize>
         Tap::Embed | Tap::Block(_) | Tap::Tokens => vec![tokens, config.width],
         Tap::AttentionStatistics(layer) => vec![config.heads.of(layer), 4],
         Tap::Attention(layer) => vec![config.heads.of(layer), tokens, tokens],
+        Tap::AttentionStatistics(layer) => {
+            vec![config.heads.of(layer), AttentionStatistic::ALL.len()]
+        }
     })
 }

@@ -16,6 +16,9 @@ pub enum Site {
     Embed,
     /// Softmax weights of a block: `[B, H, N, N]`.
     Attention(usize),
+    /// What the softmax weights of a block say about the patches: `[B, H, 4]`, in the order of
+    /// [`crate::metric::AttentionStatistic::ALL`].
+    AttentionStatistics(usize),
     /// Output of a block: `[B, N, D]`.
     Block(usize),
 }

@@ -103,6 +103,22 @@ pub(super) fn round_to_bf16(x: &Tensor) -> Result<Tensor> {
     }))
 }
 
+pub(super) fn log(x: &Tensor) -> Result<Tensor> {
+    let kept = x.value.clone();
+    Ok(Tensor::computed(x.value.log()?, [x], move |dy| {
+        Ok([Some((dy / kept)?)])
+    }))
+}
+
+pub(super) fn pow(x: &Tensor, exponent: f64) -> Result<Tensor> {
+    let kept = x.value.clone();
+    let value = x.value.powf(exponent)?;
+    Ok(Tensor::computed(value, [x], move |dy| {
+        let slope = kept.powf(exponent - 1.0)?.affine(exponent, 0.0)?;
+        Ok([Some((dy * slope)?)])
+    }))
+}
+
 pub(super) fn sum(x: &Tensor, axes: &[usize]) -> Result<Tensor> {
     let value = x.value.sum(axes)?;
     let shape = x.value.dims().to_vec();

@@ -8,6 +8,7 @@ use super::storage::{elements, from_vec};
 use super::tape::{Tensor, Value};
 use super::views;
 use crate::engine::{Activation, Targets};
+use crate::metric::PatchGrid;
 
 /// Refuses tensors without elements, which kernels do not take.
 fn filled(x: &Tensor) -> Result<()> {
@@ -242,10 +243,34 @@ fn with_layers<R>(
 
 pub(super) fn attention(
     qkv: &Tensor,
-    [batch, tokens, heads, head_dim]: [usize; 4],
+    sizes: [usize; 4],
     bias: Option<&Tensor>,
     scale: f64,
 ) -> Result<Tensor> {
+    Ok(attended(qkv, sizes, bias, scale, None)?.0)
+}
+
+pub(super) fn attention_with_statistics(
+    qkv: &Tensor,
+    sizes: [usize; 4],
+    bias: Option<&Tensor>,
+    scale: f64,
+    patches: &PatchGrid,
+) -> Result<(Tensor, Tensor)> {
+    let (out, statistics) = attended(qkv, sizes, bias, scale, Some(patches))?;
+    let [batch, _, heads, _] = sizes;
+    let statistics = from_vec(statistics, &[batch, heads, 4])?;
+    Ok((out, Tensor::constant(statistics)))
+}
+
+/// The mixed values `[B, N, D]`, and the elements of `[B, H, 4]` where patches are given.
+fn attended(
+    qkv: &Tensor,
+    [batch, tokens, heads, head_dim]: [usize; 4],
+    bias: Option<&Tensor>,
+    scale: f64,
+    patches: Option<&PatchGrid>,
+) -> Result<(Tensor, Vec<f32>)> {
     let sizes = Packed {
         batch,
         tokens,
@@ -273,16 +298,21 @@ pub(super) fn attention(
             sizes,
             bias,
             scale,
+            patches,
         ))
     })?;
     let out_shape = [batch, tokens, heads * head_dim];
-    let Attended { out, log_sums } = attended;
+    let Attended {
+        out,
+        log_sums,
+        statistics,
+    } = attended;
     let y = from_vec(out, &out_shape)?;
     let out = y.clone();
     let needs_bias = bias.is_some_and(Tensor::tracked);
     let parents: Vec<&Tensor> = [Some(qkv), bias].into_iter().flatten().collect();
     let count = parents.len();
-    Ok(Tensor::joined(y, &parents, move |dy| {
+    let y = Tensor::joined(y, &parents, move |dy| {
         let dy = dy.contiguous()?;
         let gradient = with_bias(bias_value.as_ref(), |bias| {
             let attended = (&*elements(&out)?, &log_sums[..]);
@@ -302,7 +332,8 @@ pub(super) fn attention(
             _ => None,
         };
         Ok([Some(dqkv), dbias].into_iter().take(count).collect())
-    }))
+    });
+    Ok((y, statistics))
 }
 
 /// Runs a kernel with the bias's elements, where there is one.

@@ -19,6 +19,7 @@ use super::{
     Activation, AdamW, Engine, EngineError, EngineKind, HostSlice, Moments, Precision, Result,
     Targets, Update, composite,
 };
+use crate::metric::PatchGrid;
 use storage::{change, elements};
 use tape::Value;
 
@@ -208,6 +209,14 @@ impl Engine for Candle {
         arithmetic::round_to_bf16(x).named("round_to_bf16")
     }
 
+    fn log(&self, x: &Tensor) -> Result<Tensor> {
+        arithmetic::log(x).named("log")
+    }
+
+    fn pow(&self, x: &Tensor, exponent: f64) -> Result<Tensor> {
+        arithmetic::pow(x, exponent).named("pow")
+    }
+
     fn activation(&self, x: &Tensor, activation: Activation) -> Result<Tensor> {
         layers::activation(x, activation).named("activation")
     }
@@ -248,6 +257,23 @@ impl Engine for Candle {
         }
         let sizes = composite::packed_sizes(qkv.value.dims(), heads)?;
         layers::attention(qkv, sizes, bias, scale).named("attention")
+    }
+
+    fn attention_with_statistics(
+        &self,
+        qkv: &Tensor,
+        heads: usize,
+        bias: Option<&Tensor>,
+        scale: f64,
+        patches: &PatchGrid,
+    ) -> Result<(Tensor, Tensor)> {
+        if self.composes() {
+            return composite::attention_with_statistics(self, qkv, heads, bias, scale, patches);
+        }
+        let sizes = composite::packed_sizes(qkv.value.dims(), heads)?;
+        composite::check_patches(sizes[1], patches)?;
+        layers::attention_with_statistics(qkv, sizes, bias, scale, patches)
+            .named("attention_with_statistics")
     }
 
     fn cross_entropy(&self, logits: &Tensor, targets: Targets<'_, Tensor>) -> Result<Tensor> {

@@ -399,6 +399,15 @@ impl Engine for Torch {
         wrap(rounded.and_then(|x| self.wide(&x)), "round_to_bf16")
     }
 
+    fn log(&self, x: &Tensor) -> Result<Tensor> {
+        wrap(self.wide(&x.0).and_then(|x| x.f_log()), "log")
+    }
+
+    fn pow(&self, x: &Tensor, exponent: f64) -> Result<Tensor> {
+        let apply = || self.wide(&x.0)?.f_pow(&self.number(exponent)?);
+        wrap(apply(), "pow")
+    }
+
     fn activation(&self, x: &Tensor, activation: Activation) -> Result<Tensor> {
         let x = &x.0;
         wrap(

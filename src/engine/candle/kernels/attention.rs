@@ -6,16 +6,17 @@
 
 use rayon::prelude::*;
 
+use super::attention_statistics::{HeadSums, Spans};
 use super::gemm::{Matrix, MatrixMut, Output, Threads, multiply_into};
 use super::softmax::{exp_minus_rows, softmax_gradient_rows, softmax_rows};
+use crate::metric::PatchGrid;
 
-/// Rows of scores formed at a time.
-const ROWS: usize = 256;
+/// Rows of scores formed at a time in the forward pass: so few that threads share an image, and
+/// as many for one image as for more, so that an image's bits do not depend on the others.
+const ROWS: usize = 64;
 
-/// Rows formed at a time for fewer than [`FEW_IMAGES`], so that threads share an image.
-const FEW_ROWS: usize = 64;
-
-const FEW_IMAGES: usize = 8;
+/// Rows of scores formed at a time in the backward pass.
+const GRADIENT_ROWS: usize = 256;
 
 /// Groups of images whose bias gradients are summed apart and merged in order: a fixed number, so
 /// that threads do not change the order of the sum.
@@ -60,9 +61,9 @@ struct Rows {
     count: usize,
 }
 
-/// Runs of at most [`ROWS`] tokens, as equal as they can be.
+/// Runs of at most [`GRADIENT_ROWS`] tokens, as equal as they can be.
 fn blocks(tokens: usize) -> impl Iterator<Item = Rows> {
-    let size = block_size(tokens, ROWS);
+    let size = block_size(tokens, GRADIENT_ROWS);
     (0..tokens).step_by(size).map(move |first| Rows {
         first,
         count: size.min(tokens - first),
@@ -107,10 +108,20 @@ pub struct Attended {
     pub out: Vec<f32>,
     /// Log-sum-exp of each row of scores: `[B, N, H]`.
     pub log_sums: Vec<f32>,
+    /// What the weights say about the patches: `[B, H, 4]`; empty where nobody asks.
+    pub statistics: Vec<f32>,
 }
 
-/// `softmax(scale q kᵀ + bias) v`: qkv `[B, N, 3 D]`, rows `[q; k; v]`, head-major inside each.
-pub fn attention(qkv: &[f32], sizes: Packed, bias: Option<Bias<'_>>, scale: f32) -> Attended {
+/// `softmax(scale q kᵀ + bias) v`: qkv `[B, N, 3 D]`, rows `[q; k; v]`, head-major inside each; and
+/// of the weights, while a block of them is in the cache, their statistics over `patches`, which
+/// are a grid of these tokens.
+pub fn attention(
+    qkv: &[f32],
+    sizes: Packed,
+    bias: Option<Bias<'_>>,
+    scale: f32,
+    patches: Option<&PatchGrid>,
+) -> Attended {
     let Packed {
         batch,
         tokens,
@@ -121,55 +132,92 @@ pub fn attention(qkv: &[f32], sizes: Packed, bias: Option<Bias<'_>>, scale: f32)
     let mut out = vec![0.0; batch * tokens * width];
     let mut log_sums = vec![0.0; batch * tokens * heads];
     if out.is_empty() {
-        return Attended { out, log_sums };
-    }
-    let most = if batch < FEW_IMAGES { FEW_ROWS } else { ROWS };
-    let size = block_size(tokens, most);
-    let task =
-        |[image, block]: [usize; 2], out: &mut [f32], sums: &mut [f32], scores: &mut Vec<f32>| {
-            let projections = &qkv[image * tokens * 3 * width..][..tokens * 3 * width];
-            let rows = Rows {
-                first: block * size,
-                count: out.len() / width,
-            };
-            let all = Rows {
-                first: 0,
-                count: tokens,
-            };
-            scores.resize(rows.count * tokens, 0.0);
-            let mut row_sums = vec![0.0; rows.count];
-            for head in 0..heads {
-                let [q, k, v] = [
-                    sizes.part(projections, 0, head, rows),
-                    sizes.part(projections, 1, head, all),
-                    sizes.part(projections, 2, head, all),
-                ];
-                form_scores(scores, q, k, scale, bias, [image, head, rows.first]);
-                softmax_rows(scores, tokens, &mut row_sums);
-                let into = MatrixMut::strided(
-                    &mut out[head * sizes.head_dim..],
-                    [rows.count, sizes.head_dim],
-                    width,
-                );
-                let weights = Matrix::new(scores, tokens);
-                multiply_into(into, weights, v, 1.0, Output::Replace, Threads::One);
-                for (sums, sum) in sums.chunks_exact_mut(heads).zip(&row_sums) {
-                    sums[head] = *sum;
-                }
-            }
+        return Attended {
+            out,
+            log_sums,
+            statistics: Vec::new(),
         };
+    }
+    let size = block_size(tokens, ROWS);
+    let blocks = tokens.div_ceil(size);
+    let spans = patches.map(Spans::new);
+    // Every block's sums, one a head.
+    let mut sums: Vec<Vec<HeadSums>> = vec![Vec::new(); batch * blocks];
+    let task = |[image, block]: [usize; 2], part: BlockMut<'_>, scores: &mut Vec<f32>| {
+        let projections = &qkv[image * tokens * 3 * width..][..tokens * 3 * width];
+        let rows = Rows {
+            first: block * size,
+            count: part.out.len() / width,
+        };
+        let run = rows.first..rows.first + rows.count;
+        let spans = spans.as_ref().map(|spans| (spans, spans.of(run.clone())));
+        let all = Rows {
+            first: 0,
+            count: tokens,
+        };
+        scores.resize(rows.count * tokens, 0.0);
+        let mut row_sums = vec![0.0; rows.count];
+        for head in 0..heads {
+            let [q, k, v] = [
+                sizes.part(projections, 0, head, rows),
+                sizes.part(projections, 1, head, all),
+                sizes.part(projections, 2, head, all),
+            ];
+            form_scores(scores, q, k, scale, bias, [image, head, rows.first]);
+            softmax_rows(scores, tokens, &mut row_sums);
+            if let Some((spans, of_run)) = &spans {
+                part.sums.push(spans.sums(scores, run.clone(), of_run));
+            }
+            let into = MatrixMut::strided(
+                &mut part.out[head * sizes.head_dim..],
+                [rows.count, sizes.head_dim],
+                width,
+            );
+            let weights = Matrix::new(scores, tokens);
+            multiply_into(into, weights, v, 1.0, Output::Replace, Threads::One);
+            for (sums, sum) in part.log_sums.chunks_exact_mut(heads).zip(&row_sums) {
+                sums[head] = *sum;
+            }
+        }
+    };
     out.par_chunks_mut(tokens * width)
         .zip(log_sums.par_chunks_mut(tokens * heads))
+        .zip(sums.par_chunks_mut(blocks))
         .enumerate()
-        .for_each(|(image, (out, sums))| {
+        .for_each(|(image, ((out, log_sums), sums))| {
             out.par_chunks_mut(size * width)
-                .zip(sums.par_chunks_mut(size * heads))
+                .zip(log_sums.par_chunks_mut(size * heads))
+                .zip(sums)
                 .enumerate()
-                .for_each_init(Vec::new, |scores, (block, (out, sums))| {
-                    task([image, block], out, sums, scores);
+                .for_each_init(Vec::new, |scores, (block, ((out, log_sums), sums))| {
+                    let part = BlockMut {
+                        out,
+                        log_sums,
+                        sums,
+                    };
+                    task([image, block], part, scores);
                 });
         });
-    Attended { out, log_sums }
+    let statistics = spans.map(|spans| {
+        let of_head = |i| {
+            let image = &sums[i / heads * blocks..][..blocks];
+            spans.statistics(image.iter().map(|block| &block[i % heads]))
+        };
+        let each: Vec<_> = (0..batch * heads).into_par_iter().map(of_head).collect();
+        each.into_flattened()
+    });
+    Attended {
+        out,
+        log_sums,
+        statistics: statistics.unwrap_or_default(),
+    }
+}
+
+/// What belongs to a block of rows of [`Attended`].
+struct BlockMut<'a> {
+    out: &'a mut [f32],
+    log_sums: &'a mut [f32],
+    sums: &'a mut Vec<HeadSums>,
 }
 
 /// `scale q kᵀ + bias` of a block of rows that begins at row `at[2]` of image `at[0]`, head `at[1]`.
@@ -469,7 +517,7 @@ mod tests {
                 };
                 let (out, dqkv, dbias) = plain(&wide(&qkv), sizes, &at, 0.3, &wide(&dy));
                 let (found, log_sums) = on_threads(|| {
-                    let attended = attention(&qkv, sizes, bias, 0.3);
+                    let attended = attention(&qkv, sizes, bias, 0.3, None);
                     (attended.out, attended.log_sums)
                 });
                 assert_close(&found, &out, 2e-6);
@@ -496,7 +544,7 @@ mod tests {
     #[test]
     fn no_images_give_nothing() {
         let none = sizes(0, 4, 2, 3);
-        let attended = attention(&[], none, None, 1.0);
+        let attended = attention(&[], none, None, 1.0, None);
         assert!(attended.out.is_empty() && attended.log_sums.is_empty());
         let gradient = attention_gradient(&[], none, None, 1.0, (&[], &[]), &[], false);
         assert!(gradient.qkv.is_empty());

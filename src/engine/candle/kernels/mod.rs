@@ -6,6 +6,7 @@
 mod activation;
 mod adamw;
 mod attention;
+mod attention_statistics;
 mod elementwise;
 mod gemm;
 mod linear;

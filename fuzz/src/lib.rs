@@ -108,10 +108,7 @@ pub fn protocol(bytes: &[u8]) {
     let folder = Folder::new();
     folder.write("base.toml", Kind::Knn.builtin().as_bytes());
     folder.write("x.toml", text.as_bytes());
-    let read = |path: &Path, settings: &[Setting]| {
-        let protocol = Protocol::read(path, None, settings)?;
-        Ok(protocol)
-    };
+    let read = |path: &Path, settings: &[Setting]| Protocol::read(path, None, settings);
     match read(&folder.path("x.toml"), &settings) {
         Ok(protocol) => {
             folder.write("y.toml", protocol.text.as_bytes());

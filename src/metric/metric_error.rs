@@ -245,6 +245,9 @@ impl MetricError {
             MetricError::Temperature { .. } => {
                 "use a temperature of 0.02 or more; DINO's is 0.07".into()
             }
+            MetricError::AttentionMap { .. } => {
+                "give the map of one head, queries by keys, and the grid of the same input".into()
+            }
             MetricError::Shape { .. } | MetricError::NoFeatures | MetricError::NoConvergence => {
                 return None;
             }

@@ -2,6 +2,7 @@
 
 mod accuracy;
 mod alignment;
+mod attention;
 mod block;
 mod cka;
 mod exact;
@@ -15,6 +16,9 @@ mod vote;
 
 pub use accuracy::{Accuracy, Hits, accuracy};
 pub use alignment::alignment;
+pub use attention::{
+    AttentionStatistic, DISTANCE_EPSILON, NMI_EPSILON, PatchGrid, attention_statistics,
+};
 pub use cka::{CkaMatrix, cka_matrix, linear_cka};
 pub use exact::{Neighbours, exact_neighbours};
 pub use hnsw::{HnswOptions, hnsw_neighbours, recall_at_k};

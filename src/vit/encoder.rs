@@ -125,7 +125,6 @@ pub fn tap_shape(config: &VitConfig, tap: Tap) -> std::result::Result<Vec<usize>
         },
         Tap::Pixels => return refuse("raw pixels are read without a checkpoint"),
         Tap::Embed | Tap::Block(_) | Tap::Tokens => vec![tokens, config.width],
-        Tap::AttentionStatistics(layer) => vec![config.heads.of(layer), 4],
         Tap::Attention(layer) => vec![config.heads.of(layer), tokens, tokens],
         Tap::AttentionStatistics(layer) => {
             vec![config.heads.of(layer), AttentionStatistic::ALL.len()]

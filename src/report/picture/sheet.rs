@@ -4,7 +4,7 @@ use super::canvas::{Frame, Picture, Rgb};
 use super::error::PictureError;
 use super::overlay::{COLOURS, overlay};
 use super::text::{ADVANCE, LINE, width, wrap, write};
-use crate::report::{AttentionMaps, HeadMaps};
+use crate::report::{AttentionMaps, HeadMaps, QueryMaps};
 
 /// Heads shown: the first ones (MIM-HD, figure 5).
 const HEADS: usize = 8;
@@ -78,7 +78,11 @@ pub fn sheet(rows: &[SheetRow<'_>], view: View, cell: usize) -> Result<Picture, 
         PAPER,
     );
 
-    let title = title(first, view)?;
+    let whose = match view {
+        View::Class => "the class token",
+        View::Query(_) => "the outlined patch",
+    };
+    let title = format!("{}: attention of {whose}", first.maps.path);
     let fitting = (sheet.width - 2 * MARGIN) / ADVANCE;
     let title = wrap(&title, fitting, 1).concat();
     write(&mut sheet, &title, MARGIN, MARGIN - GAP, INK);
@@ -118,7 +122,7 @@ struct Drawn {
 
 fn draw(row: &SheetRow<'_>, view: View, cell: usize) -> Result<Drawn, PictureError> {
     let AttentionMaps { image, layer, .. } = row.maps;
-    let lines = (cell / LINE).saturating_sub(2).max(1);
+    let lines = (cell / LINE).saturating_sub(2);
     let mut label: Vec<_> = wrap(row.name, NAME_COLUMNS, lines)
         .into_iter()
         .map(|line| (line, INK))
@@ -132,6 +136,8 @@ fn draw(row: &SheetRow<'_>, view: View, cell: usize) -> Result<Drawn, PictureErr
         View::Class => (row.maps.class.as_ref(), None),
         View::Query(index) => {
             let query = query(row, index)?;
+            let place = format!("row {}, column {}", query.row, query.column);
+            label.push((place, FAINT));
             (Some(&query.maps), Some((query.row, query.column)))
         }
     };
@@ -186,29 +192,13 @@ fn mark(
     Ok(())
 }
 
-fn query<'a>(
-    row: &SheetRow<'a>,
-    index: usize,
-) -> Result<&'a crate::report::QueryMaps, PictureError> {
+/// The query that the sheet is of.
+fn query<'a>(row: &SheetRow<'a>, index: usize) -> Result<&'a QueryMaps, PictureError> {
     let queries = &row.maps.queries;
     queries.get(index).ok_or_else(|| PictureError::NoQuery {
         name: row.name.to_owned(),
         queries: queries.len(),
         index,
-    })
-}
-
-fn title(row: &SheetRow<'_>, view: View) -> Result<String, PictureError> {
-    let path = &row.maps.path;
-    Ok(match view {
-        View::Class => format!("{path}: attention of the class token"),
-        View::Query(index) => {
-            let query = query(row, index)?;
-            format!(
-                "{path}: attention of the patch at row {}, column {}",
-                query.row, query.column
-            )
-        }
     })
 }
 
@@ -230,7 +220,6 @@ fn draw_scale(sheet: &mut Picture, x: usize, y: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::QueryMaps;
 
     /// Maps of a grey `side` x `side` image on a grid of `grid` x `grid`: the highest value of head
     /// h is at patch (h, 0).
@@ -276,10 +265,10 @@ mod tests {
         let (low, high) = ([38, 38, 41], [215, 216, 172]);
         for head in 0..3 {
             let cell = cell(1 + head, 0);
-            assert_eq!(
-                at(cell, 0, head * 16 + 8).map(|c| c / 16),
-                high.map(|c| c / 16)
-            );
+            // Half a pixel beside the patch's centre: 1 / 32 of the way to the next.
+            let near = COLOURS.eval_continuous(31.0 / 32.0).into_array();
+            let near = near.map(|c| (0.7 * f64::from(c) + 0.3 * 128.0).round() as u8);
+            assert_eq!(at(cell, 0, head * 16 + 8), near);
             assert_eq!(at(cell, 63, 63), low);
         }
         assert_eq!(at(cell(1, 1), 0, 0), high);
@@ -296,9 +285,10 @@ mod tests {
             maps: &maps,
         };
         let sheet = sheet(&[row], View::Query(0), 64).unwrap();
+        let left = 12 + 7 * "row 1, column 2".len() + 12;
         for column in 0..3 {
             // The patch covers 32..48 across and 16..32 down.
-            let at = |x, y| sheet.pixel(80 + column * 68 + x, 48 + y);
+            let at = |x, y| sheet.pixel(left + column * 68 + x, 48 + y);
             for (away, ring) in RINGS.into_iter().enumerate() {
                 assert_eq!(at(32 - away, 20), ring);
                 assert_eq!(at(47 + away, 20), ring);
@@ -340,15 +330,16 @@ mod tests {
 
     #[test]
     fn what_cannot_be_drawn_is_an_error() {
-        let (maps, mut other) = (sample(64, 2, 2), sample(64, 2, 2));
+        let maps = sample(64, 2, 2);
+        let (mut other, mut outside) = (maps.clone(), maps.clone());
         other.path = "val/other.png".to_owned();
+        outside.queries[0].column = 5;
         let row = |maps| SheetRow { name: "a", maps };
         let message = |rows: &[SheetRow<'_>], view| sheet(rows, view, 64).unwrap_err().to_string();
         assert!(message(&[], View::Class).contains("at least one"));
         let images = message(&[row(&maps), row(&other)], View::Class);
         assert!(images.contains("val/grey.png") && images.contains("val/other.png"));
         assert!(message(&[row(&maps)], View::Query(1)).contains("1 query patches"));
-        other.queries[0].column = 5;
-        assert!(message(&[row(&other)], View::Query(0)).contains("row 1, column 5"));
+        assert!(message(&[row(&outside)], View::Query(0)).contains("row 1, column 5"));
     }
 }

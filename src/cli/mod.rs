@@ -15,6 +15,7 @@ mod demo;
 mod features;
 mod inspect;
 mod knn;
+mod table;
 
 pub use all::AllArgs;
 pub use attention::AttentionArgs;
@@ -29,6 +30,7 @@ pub use demo::DemoArgs;
 pub use features::FeaturesArgs;
 pub use inspect::InspectArgs;
 pub use knn::KnnArgs;
+pub use table::{TableArgs, TableFormat};
 
 use clap::{Parser, Subcommand};
 
@@ -58,6 +60,8 @@ pub enum Command {
     Convert(ConvertArgs),
     /// Look at a dataset before trusting a number on it
     Data(DataArgs),
+    /// A table of a paper, with measured values beside the published ones
+    Table(TableArgs),
     /// A whole small run on made-up scenes; nothing to download
     Demo(DemoArgs),
     /// Time an architecture with random weights on an engine

@@ -68,6 +68,12 @@ pub fn paper_table(table: &PaperTable, records: &[Record], conflicts: &[Conflict
     }
 }
 
+/// Whether any record measures a column of the table.
+pub fn has_measured(table: &PaperTable, records: &[Record]) -> bool {
+    let measurable = Measurements::of(table, records);
+    measurable.iter().any(|column| !column.entries.is_empty())
+}
+
 fn title(table: &PaperTable) -> String {
     let definition = &table.definition;
     let place = match definition.table.parse::<u32>() {
@@ -117,7 +123,9 @@ fn published_cell(cell: &PublishedCell, column: &ColumnDefinition) -> Cell {
 
 /// Digits after the point of a printed number.
 fn decimals(printed: &str) -> u8 {
-    let digits = printed.split_once('.').map_or(0, |(_, digits)| digits.len());
+    let digits = printed
+        .split_once('.')
+        .map_or(0, |(_, digits)| digits.len());
     u8::try_from(digits).unwrap_or(u8::MAX)
 }
 
@@ -331,7 +339,10 @@ impl Notes {
         let record = entry.first;
         if entry.identity.protocol != column.usual {
             let words = protocol_words(record);
-            add(&mut self.mixed, format!("{words}, not {}", short(column.usual)));
+            add(
+                &mut self.mixed,
+                format!("{words}, not {}", short(column.usual)),
+            );
         }
         if let Some(seeds) = &found.seeds {
             add(&mut self.seeds, seeds.clone());

@@ -17,6 +17,7 @@ pub mod overview;
 mod progress;
 mod record;
 mod subjects;
+pub mod table;
 
 pub use dispatch::check_engine;
 pub use progress::Terminal;

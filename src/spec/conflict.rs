@@ -145,7 +145,10 @@ impl ClaimEntry {
             (Some(cell), None) => Place::Cell(cell),
             (None, Some(source)) => Place::Source(source),
             (Some(_), Some(_)) | (None, None) => {
-                return Err(format!("the claim of {} needs a cell or a source", self.value));
+                return Err(format!(
+                    "the claim of {} needs a cell or a source",
+                    self.value
+                ));
             }
         };
         if let Place::Cell(cell) = &place {
@@ -206,10 +209,22 @@ value = "9.5"
     #[test]
     fn a_claim_that_does_not_hold_is_refused() {
         for (from, to, said) in [
-            ("\"9.53\"", "\"9.54\"", "medic-1, row 1, top-1 is 9.53, not 9.54"),
-            ("row = 1", "row = 9", "there is no cell medic-1, row 9, top-1"),
+            (
+                "\"9.53\"",
+                "\"9.54\"",
+                "medic-1, row 1, top-1 is 9.53, not 9.54",
+            ),
+            (
+                "row = 1",
+                "row = 9",
+                "there is no cell medic-1, row 9, top-1",
+            ),
             ("\"medic-1\"", "\"medic-9\"", "there is no table medic-9"),
-            ("source = ", "# ", "the claim of 9.5 needs a cell or a source"),
+            (
+                "source = ",
+                "# ",
+                "the claim of 9.5 needs a cell or a source",
+            ),
         ] {
             let text = CONFLICTS.replace(from, to);
             let error = Conflict::parse(Path::new("c/medic.toml"), &text, &[table()]).unwrap_err();
@@ -226,6 +241,10 @@ value = "9.5"
         assert!(error.to_string().ends_with("needs two claims"));
         let unknown = CONFLICTS.replace("note", "notes");
         let error = Conflict::parse(Path::new("m.toml"), &unknown, &[table()]).unwrap_err();
-        assert!(error.to_string().starts_with("m.toml: line 4: unknown field"));
+        assert!(
+            error
+                .to_string()
+                .starts_with("m.toml: line 4: unknown field")
+        );
     }
 }

@@ -30,6 +30,6 @@ pub use protocol::{Protocol, Task};
 pub use published::{Content, PaperTable, PublishedCell, PublishedMark, PublishedRow};
 pub use section::{DataSection, InputSection, InterpolationChoice, Normalise, ResizeChoice};
 pub use table::{
-    ColumnDefinition, ColumnKind, ColumnUnit, MeasuredBy, MeasuredOn, Measurement, Paper, Preference,
-    RowDefinition, Select, TableDefinition, setting,
+    ColumnDefinition, ColumnKind, ColumnUnit, MeasuredBy, MeasuredOn, Measurement, Paper,
+    Preference, RowDefinition, Select, TableDefinition, setting,
 };

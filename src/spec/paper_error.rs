@@ -105,7 +105,9 @@ impl PaperError {
                 "a table is a definition (ID.toml) and its published values (ID.csv)".to_owned()
             }
             Self::Unknown { id, known } => {
-                let nearest = known.iter().min_by_key(|known| strsim::levenshtein(known, id));
+                let nearest = known
+                    .iter()
+                    .min_by_key(|known| strsim::levenshtein(known, id));
                 match nearest {
                     Some(nearest) => format!("the nearest id is {nearest}"),
                     None => "the folders given with --tables and --published are empty".to_owned(),

@@ -64,7 +64,12 @@ impl Papers {
                 cards.insert(stem.to_string_lossy().into_owned());
             }
         }
-        let definitions = files(folders.tables.as_deref(), TABLES, "toml", builtin::DEFINITIONS)?;
+        let definitions = files(
+            folders.tables.as_deref(),
+            TABLES,
+            "toml",
+            builtin::DEFINITIONS,
+        )?;
         let mut values = files(
             folders.published.as_deref(),
             PUBLISHED,
@@ -90,7 +95,10 @@ impl Papers {
         }
         tables.sort_by_cached_key(place);
         let mut conflicts = Vec::new();
-        let listed = folders.published.as_deref().map(|folder| folder.join("conflicts"));
+        let listed = folders
+            .published
+            .as_deref()
+            .map(|folder| folder.join("conflicts"));
         // A folder of values need not list any.
         let listed = match listed {
             Some(folder) if !folder.is_dir() => Vec::new(),

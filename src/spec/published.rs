@@ -203,7 +203,11 @@ fn complete(
     file: &Path,
 ) -> Result<Vec<PublishedRow>, PaperError> {
     let count = rows.len();
-    if let Some(row) = definition.rows.iter().find(|row| !rows.contains_key(&row.row)) {
+    if let Some(row) = definition
+        .rows
+        .iter()
+        .find(|row| !rows.contains_key(&row.row))
+    {
         let reason = format!(
             "row {} is {} in the definition and is not here",
             row.row, row.checkpoint
@@ -284,8 +288,12 @@ impl Line {
         let content = match (self.value.is_empty(), self.missing.is_empty()) {
             (false, true) => self.content(kind)?,
             (true, false) => Content::Missing(self.missing.clone()),
-            (true, true) => return Err("value: is missing, and missing does not say why".to_owned()),
-            (false, false) => return Err("missing: says why a value is missing that is there".to_owned()),
+            (true, true) => {
+                return Err("value: is missing, and missing does not say why".to_owned());
+            }
+            (false, false) => {
+                return Err("missing: says why a value is missing that is there".to_owned());
+            }
         };
         let marks = self.marks.split(';').filter(|mark| !mark.is_empty());
         let marks: Result<Vec<_>, _> = marks.map(mark).collect();
@@ -365,10 +373,7 @@ mod tests {
         assert_eq!(labels, ["MAE", "BEiT, 800", "MEDiC"]);
         let cell = table.cell(1, "top-1").unwrap();
         assert_eq!(cell.content.printed(), Some("9.53"));
-        assert_eq!(
-            cell.marks,
-            [PublishedMark::Dagger, PublishedMark::Selected]
-        );
+        assert_eq!(cell.marks, [PublishedMark::Dagger, PublishedMark::Selected]);
         let missing = Content::Missing("dash in the paper".to_owned());
         assert_eq!(table.cell(2, "Epochs").unwrap().content, missing);
         assert_eq!(table.cell(4, "top-1"), None);
@@ -381,23 +386,75 @@ mod tests {
             ("9.53", "9.5.3", "line 4: value: \"9.5.3\" is no number"),
             ("9.53", "1e3", "line 4: value: \"1e3\" is no number"),
             ("9.53", "nan", "line 4: value: \"nan\" is no number"),
-            ("9.53,,", ",,", "line 4: value: is missing, and missing does not say why"),
-            ("9.53,,", "9.53,lost,", "line 4: missing: says why a value is missing that is there"),
+            (
+                "9.53,,",
+                ",,",
+                "line 4: value: is missing, and missing does not say why",
+            ),
+            (
+                "9.53,,",
+                "9.53,lost,",
+                "line 4: missing: says why a value is missing that is there",
+            ),
             ("dagger;", "dager;", "line 4: marks: \"dager\" is unknown"),
-            ("run,\"MEDiC, table 1\"", "run,", "line 4: citation: is missing"),
-            ("medic,1,1,MAE,E", "mae,1,1,MAE,E", "line 2: paper: \"mae\" is unknown; known are medic, "),
-            ("medic,1,1,MAE,E", "medic,2,1,MAE,E", "line 2: table: medic 2 does not belong here"),
-            ("medic,1,1,MAE,E", "medic,1,x,MAE,E", "line 2: row: \"x\" is no number from 1 on"),
-            ("medic,1,1,MAE,E", "medic,1,0,MAE,E", "line 2: row: \"0\" is no number from 1 on"),
-            ("medic,1,1,MAE,B", "medic,1,1,mae,B", "line 3: label: row 1 is \"MAE\" above and \"mae\" here"),
+            (
+                "run,\"MEDiC, table 1\"",
+                "run,",
+                "line 4: citation: is missing",
+            ),
+            (
+                "medic,1,1,MAE,E",
+                "mae,1,1,MAE,E",
+                "line 2: paper: \"mae\" is unknown; known are medic, ",
+            ),
+            (
+                "medic,1,1,MAE,E",
+                "medic,2,1,MAE,E",
+                "line 2: table: medic 2 does not belong here",
+            ),
+            (
+                "medic,1,1,MAE,E",
+                "medic,1,x,MAE,E",
+                "line 2: row: \"x\" is no number from 1 on",
+            ),
+            (
+                "medic,1,1,MAE,E",
+                "medic,1,0,MAE,E",
+                "line 2: row: \"0\" is no number from 1 on",
+            ),
+            (
+                "medic,1,1,MAE,B",
+                "medic,1,1,mae,B",
+                "line 3: label: row 1 is \"MAE\" above and \"mae\" here",
+            ),
             ("medic,1,1,MAE,B", "medic,1,1,,B", "line 3: label: is empty"),
-            (",top-1,9.53", ",top-5,9.53", "line 4: column: the definition has no column \"top-5\""),
-            ("1,MAE,Backbone,ViT-B", "1,MAE,Epochs,800", "line 3: column: row 1 has \"Epochs\" twice"),
-            ("medic,1,3,MEDiC,Backbone,ViT-B,,,,\"MEDiC, table 1\"\n", "", "row 3 has no cell for column \"Backbone\""),
-            ("medic,1,3", "medic,1,4", "row: row 3 is medic-vit-base-16 in the definition and is not here"),
+            (
+                ",top-1,9.53",
+                ",top-5,9.53",
+                "line 4: column: the definition has no column \"top-5\"",
+            ),
+            (
+                "1,MAE,Backbone,ViT-B",
+                "1,MAE,Epochs,800",
+                "line 3: column: row 1 has \"Epochs\" twice",
+            ),
+            (
+                "medic,1,3,MEDiC,Backbone,ViT-B,,,,\"MEDiC, table 1\"\n",
+                "",
+                "row 3 has no cell for column \"Backbone\"",
+            ),
+            (
+                "medic,1,3",
+                "medic,1,4",
+                "row: row 3 is medic-vit-base-16 in the definition and is not here",
+            ),
             ("medic,1,2", "medic,1,4", "row: there is no row 2 among 3"),
             (",800,,,,", ",800,,,", "line 2: has 9 fields in place of 10"),
-            ("missing,marks", "marks,missing", "line 1: the header is to be paper,table,"),
+            (
+                "missing,marks",
+                "marks,missing",
+                "line 1: the header is to be paper,table,",
+            ),
         ] {
             assert!(CSV.contains(from), "{from}");
             let text = CSV.replace(from, to);
@@ -405,7 +462,10 @@ mod tests {
             let error = parsed.unwrap_err();
             assert!(error.hint().is_some());
             let error = error.to_string();
-            assert!(error.starts_with(&format!("p/medic-1.csv: {said}")), "{error}");
+            assert!(
+                error.starts_with(&format!("p/medic-1.csv: {said}")),
+                "{error}"
+            );
         }
         let header = format!("{}\n", HEADER.join(","));
         let mut definition = definition();

@@ -325,8 +325,7 @@ impl TableDefinition {
                 let nearest = nearest.map_or_else(String::new, |card| {
                     format!("; the nearest of the cards' names is {card}")
                 });
-                let reason =
-                    format!("row {row}: checkpoint \"{checkpoint}\" has no card{nearest}");
+                let reason = format!("row {row}: checkpoint \"{checkpoint}\" has no card{nearest}");
                 return wrong("rows", reason);
             }
         }
@@ -495,17 +494,57 @@ mod tests {
                 "table = \"figure 6\"",
                 "id: is \"medic-1\" and is to be \"medic-figure-6\"",
             ),
-            ("paper = \"medic\"", "paper = \"mae\"", "line 3: unknown variant `mae`"),
+            (
+                "paper = \"medic\"",
+                "paper = \"mae\"",
+                "line 3: unknown variant `mae`",
+            ),
             ("title = \"kNN on", "title = \"\" #", "title: is empty"),
-            ("kind = \"text\"", "kind = \"text\"\nunit = \"%\"", "column \"Backbone\": unit: is for columns of numbers"),
-            ("name = \"Backbone\"", "name = \"Epochs\"", "columns: two are called \"Epochs\""),
-            ("decimals = 2", "decimals = 20", "column \"top-1\": decimals: are at most 6"),
-            (", k = 20", "", "column \"top-1\": measured.k: is to be given for knn"),
-            ("measured = {", "# {", "column \"top-1\": paper_settings: is for columns with measured"),
-            ("protocol = \"knn\"", "protocol = \"nn\"", "line 21: unknown variant `nn`"),
-            ("dataset = \"imagenet-1k\", m", "dataset = \"imagenet\", m", "line 21: unknown variant `imagenet`"),
-            ("task.vote", "task.votes", "column \"top-1\": paper_settings: knn has no setting task.votes"),
-            ("= 0.07", "= \"0.07\"", "column \"top-1\": paper_settings: task.temperature is of type float, not string"),
+            (
+                "kind = \"text\"",
+                "kind = \"text\"\nunit = \"%\"",
+                "column \"Backbone\": unit: is for columns of numbers",
+            ),
+            (
+                "name = \"Backbone\"",
+                "name = \"Epochs\"",
+                "columns: two are called \"Epochs\"",
+            ),
+            (
+                "decimals = 2",
+                "decimals = 20",
+                "column \"top-1\": decimals: are at most 6",
+            ),
+            (
+                ", k = 20",
+                "",
+                "column \"top-1\": measured.k: is to be given for knn",
+            ),
+            (
+                "measured = {",
+                "# {",
+                "column \"top-1\": paper_settings: is for columns with measured",
+            ),
+            (
+                "protocol = \"knn\"",
+                "protocol = \"nn\"",
+                "line 21: unknown variant `nn`",
+            ),
+            (
+                "dataset = \"imagenet-1k\", m",
+                "dataset = \"imagenet\", m",
+                "line 21: unknown variant `imagenet`",
+            ),
+            (
+                "task.vote",
+                "task.votes",
+                "column \"top-1\": paper_settings: knn has no setting task.votes",
+            ),
+            (
+                "= 0.07",
+                "= \"0.07\"",
+                "column \"top-1\": paper_settings: task.temperature is of type float, not string",
+            ),
             ("row = 3", "row = 1", "rows: row 1 is there twice"),
             (
                 "\"mae-vit-base-16\"",

@@ -32,7 +32,7 @@ pub(super) struct Entry<'a> {
 pub(super) enum Subject<'a> {
     /// A checkpoint with a card, by the card's stem.
     Card(&'a str),
-    /// Another, by name and identity of the network.
+    /// Another, by name and hash of the weights.
     Other(&'a str, &'a str),
 }
 
@@ -64,7 +64,10 @@ impl<'a> Subject<'a> {
     fn of(record: &'a Record) -> Self {
         match &record.subject.card {
             Some(card) => Self::Card(card),
-            None => Self::Other(&record.subject.name, &record.cell.subject),
+            None => {
+                let weights = record.subject.blake3.as_deref();
+                Self::Other(&record.subject.name, weights.unwrap_or_default())
+            }
         }
     }
 }

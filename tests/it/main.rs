@@ -32,5 +32,6 @@ mod scenes;
 mod sources;
 mod store;
 mod support;
+mod tables;
 mod tensors;
 mod weights;

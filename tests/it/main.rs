@@ -8,6 +8,7 @@
 )]
 
 mod architecture;
+mod attention_statistics;
 mod audit;
 mod bench;
 mod cards;

@@ -114,6 +114,10 @@ pub fn all(args: AllArgs) -> Outcome {
             let Finished { records, failures } = run::all::run(&plan, &estimates, terminal);
             if !records.is_empty() {
                 print_records(&records, &args.store)?;
+                let written = run::table::regenerate(&Papers::builtin()?, &args.store.results)?;
+                for file in written {
+                    terminal.notice(&format!("table: {}", file.display()));
+                }
             }
             for failure in &failures {
                 terminal.notice(&format!("failed: {}", failure.cell));
@@ -129,30 +133,16 @@ pub fn all(args: AllArgs) -> Outcome {
 }
 
 pub fn demo(args: DemoArgs) -> Outcome {
-    let protocol = Protocol::builtin(Kind::Knn, &[])?;
     in_pool(
         &args.compute.engine,
         args.compute.quiet,
         |compute, terminal| {
             let options = run_options(compute, &args.compute, &args.store);
             let per_class = [args.train_per_class, args.val_per_class].map(|n| n as usize);
-            let (folder, subjects) = run::demo::prepare(per_class, &options, terminal)?;
-            let data = DataRequest::default();
-            let set = EvaluationSet::open(&folder, &data, options.seed)?;
-            let plan = Plan::new(subjects, vec![protocol], set, options)?;
+            let plan = run::demo::plan(per_class, options, terminal)?;
             evaluate(&plan, &args.store, terminal)
         },
     )
-}
-
-pub fn report(args: &ReportArgs) -> Outcome {
-    let written = run::report::run(&args.results, &args.out, args.plots.as_deref())?;
-    let mut text = String::new();
-    for file in &written.files {
-        text.push_str(&format!("{}\n", file.display()));
-    }
-    print(&text)?;
-    Ok(ExitCode::SUCCESS)
 }
 
 pub fn features(args: FeaturesArgs) -> Outcome {

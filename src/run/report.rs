@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
-use crate::report::{AttentionMaps, Entry, Outcomes, Record, Report};
+use crate::report::{
+    AttentionMaps, Entry, Outcomes, PaperTable, Record, Report, has_measured, paper_table,
+};
+use crate::spec::{self, Papers};
 use crate::store::{StoreError, write_atomic};
 
 /// What was written.
@@ -43,7 +46,17 @@ pub fn read(results: &Path) -> Result<Report, Error> {
             hint: "mimbench demo makes some; --results DIR says where they are".to_owned(),
         });
     }
+    let papers = Papers::builtin()?;
+    let records: Vec<Record> = entries.iter().map(|entry| entry.record.clone()).collect();
+    let joined = |table: &spec::PaperTable| PaperTable {
+        id: table.definition.id.clone(),
+        table: paper_table(table, &records, &papers.conflicts),
+    };
+    // Tables that have a measured value first.
+    let (measured, published): (Vec<_>, Vec<_>) =
+        (papers.tables.iter()).partition(|table| has_measured(table, &records));
     Ok(Report {
+        papers: measured.into_iter().chain(published).map(joined).collect(),
         entries,
         ..Report::default()
     })

@@ -7,7 +7,9 @@
     reason = "tests fail by panicking and print why they are skipped"
 )]
 
+mod all;
 mod architecture;
+mod attention;
 mod attention_statistics;
 mod audit;
 mod bench;

@@ -10,6 +10,7 @@
 mod architecture;
 mod attention_statistics;
 mod audit;
+mod batches;
 mod bench;
 mod cards;
 mod command_line;

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use mimbench::checkpoint::{Checkpoint, LoadOptions};
 use mimbench::cli::{
-    BenchArgs, BenchWork, ComputeArgs, ConvertArgs, DataArgs, DataCommand, DemoArgs, Engine,
-    EngineArgs, FeaturesArgs, ForwardPrecision, InspectArgs, KnnArgs, LoadArgs, MlpActivation,
-    OnBadImage, StoreArgs, StoreType, TensorNames,
+    AllArgs, AttentionArgs, BenchArgs, BenchWork, ComputeArgs, ConvertArgs, DataArgs, DataCommand,
+    DemoArgs, Engine, EngineArgs, FeaturesArgs, ForwardPrecision, InspectArgs, KnnArgs, LoadArgs,
+    MlpActivation, OnBadImage, ReportArgs, StoreArgs, StoreType, TableArgs, TableFormat,
+    TensorNames,
 };
 use mimbench::data::OpenOptions;
 use mimbench::engine::{Activation, Compute, EngineKind, Precision};
@@ -21,47 +22,114 @@ use mimbench::hub::HubError;
 use mimbench::hub::HubReference;
 #[cfg(feature = "hub")]
 use mimbench::hub::{self, HubSettings};
-use mimbench::plan::{DataRequest, KnnPlan, RunOptions, default_store, input_spec};
-use mimbench::report::{Record, csv, curve_table, full_table, headline_table, terminal};
+use mimbench::plan::{
+    DataRequest, EvaluationSet, Plan, RunOptions, Subject, default_store, input_spec,
+};
+use mimbench::report::{
+    Record, Table, conflict_table, csv, full_table, html, json, latex, markdown, measure_table,
+    table_list, tables, terminal,
+};
 use mimbench::run::bench::{BenchOptions, Work};
+use mimbench::run::cells::Finished;
 use mimbench::run::convert::Converted;
 use mimbench::run::features::{PixelSource, Wanted};
 use mimbench::run::{self, Terminal};
-use mimbench::spec::{InputSection, KnnProtocol, Protocol, Setting};
+use mimbench::spec::{InputSection, Kind, PaperFolders, Papers, Protocol, Setting};
 use mimbench::store::RowType;
 use mimbench::vit::Architecture;
 
 type Outcome = Result<ExitCode, Error>;
 
 pub fn knn(args: KnnArgs) -> Outcome {
-    let settings: Vec<_> = args.set.into_iter().map(Setting).collect();
-    let path = args.protocol.as_deref();
-    let protocol = Protocol::read(path, KnnProtocol::BUILTIN, "knn", &settings)?;
+    let protocol = protocol(args.protocol.as_deref(), Kind::Knn, args.set)?;
     let load = load_options(args.load);
-    let data = DataRequest {
-        folder: args.data,
-        collection: std::env::var_os("MIMBENCH_DATA").map(PathBuf::from),
-        val_labels: args.val_labels,
-        limit: args.limit.map(|limit| limit as usize),
-    };
+    let data = data_request(args.data, args.val_labels, args.limit);
     in_pool(
         &args.compute.engine,
         args.compute.quiet,
         |compute, terminal| {
             let options = run_options(compute, &args.compute, &args.store);
-            let mut ckpts = Vec::new();
-            for ckpt in &args.ckpt {
-                ckpts.push(fetched(ckpt, terminal)?);
-            }
-            let subjects = run::knn::open(&ckpts, &load)?;
-            let plan = KnnPlan::new(protocol, &data, subjects, options)?;
+            let subjects = subjects(&args.ckpt, &load, terminal)?;
+            let root = data.root(&protocol.data.dataset)?;
+            let set = EvaluationSet::open(&root, &data, options.seed)?;
+            let plan = Plan::new(subjects, vec![protocol], set, options)?;
             evaluate(&plan, &args.store, terminal)
         },
     )
 }
 
+pub fn attention(args: AttentionArgs) -> Outcome {
+    let protocol = protocol(args.protocol.as_deref(), Kind::Attention, args.set)?;
+    let load = load_options(args.load);
+    let data = data_request(args.data, args.val_labels, args.limit);
+    in_pool(
+        &args.compute.engine,
+        args.compute.quiet,
+        |compute, terminal| {
+            let options = run_options(compute, &args.compute, &args.store);
+            let subjects = subjects(&args.ckpt, &load, terminal)?;
+            let set = match &args.images {
+                Some(folder) => EvaluationSet::images(folder, data.limit, options.seed)?,
+                None => {
+                    let root = data.root(&protocol.data.dataset)?;
+                    EvaluationSet::open(&root, &data, options.seed)?
+                }
+            };
+            let plan = Plan::new(subjects, vec![protocol], set, options)?;
+            let outcome = evaluate(&plan, &args.store, terminal);
+            let folder = args.sheets.clone();
+            let folder = folder.unwrap_or_else(|| args.store.results.join("attention"));
+            let keys: Vec<_> = plan.cells.iter().map(|cell| cell.key.clone()).collect();
+            let sheets = run::attention::draw_sheets(&keys, &args.store.results, &folder)?;
+            if !sheets.is_empty() {
+                terminal.notice(&format!("{} sheets in {}", sheets.len(), folder.display()));
+            }
+            outcome
+        },
+    )
+}
+
+pub fn all(args: AllArgs) -> Outcome {
+    let protocols = Protocol::read_all(&args.protocols)?;
+    let load = load_options(args.load);
+    let data = data_request(args.data, None, args.limit).of_collection();
+    in_pool(
+        &args.compute.engine,
+        args.compute.quiet,
+        |compute, terminal| {
+            let options = run_options(compute, &args.compute, &args.store);
+            let subjects = subjects(&args.ckpt, &load, terminal)?;
+            let (mut plan, skipped) = Plan::over(subjects, protocols, &data, options);
+            if let Some(shard) = args.shard {
+                plan.shard(shard);
+            }
+            let estimates = run::overview::estimates(&plan)?;
+            let overview = run::overview::table(&plan, &estimates, &skipped);
+            let overview = terminal::render(&overview, None, terminal::Colour::Never)?;
+            if args.plan {
+                print(&overview)?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            terminal.notice(overview.trim_end());
+            let Finished { records, failures } = run::all::run(&plan, &estimates, terminal);
+            if !records.is_empty() {
+                print_records(&records, &args.store)?;
+            }
+            for failure in &failures {
+                terminal.notice(&format!("failed: {}", failure.cell));
+                crate::report_error(&failure.error);
+            }
+            Ok(match failures.last() {
+                Some(failure) => ExitCode::from(failure.error.exit_code()),
+                None if plan.cells.is_empty() || !skipped.is_empty() => ExitCode::from(1),
+                None => ExitCode::SUCCESS,
+            })
+        },
+    )
+}
+
 pub fn demo(args: DemoArgs) -> Outcome {
-    let protocol = Protocol::read(None, KnnProtocol::BUILTIN, "knn", &[])?;
+    let protocol = Protocol::builtin(Kind::Knn, &[])?;
     in_pool(
         &args.compute.engine,
         args.compute.quiet,
@@ -69,16 +137,22 @@ pub fn demo(args: DemoArgs) -> Outcome {
             let options = run_options(compute, &args.compute, &args.store);
             let per_class = [args.train_per_class, args.val_per_class].map(|n| n as usize);
             let (folder, subjects) = run::demo::prepare(per_class, &options, terminal)?;
-            let data = DataRequest {
-                folder: Some(folder),
-                collection: None,
-                val_labels: None,
-                limit: None,
-            };
-            let plan = KnnPlan::new(protocol, &data, subjects, options)?;
+            let data = DataRequest::default();
+            let set = EvaluationSet::open(&folder, &data, options.seed)?;
+            let plan = Plan::new(subjects, vec![protocol], set, options)?;
             evaluate(&plan, &args.store, terminal)
         },
     )
+}
+
+pub fn report(args: &ReportArgs) -> Outcome {
+    let written = run::report::run(&args.results, &args.out, args.plots.as_deref())?;
+    let mut text = String::new();
+    for file in &written.files {
+        text.push_str(&format!("{}\n", file.display()));
+    }
+    print(&text)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 pub fn features(args: FeaturesArgs) -> Outcome {
@@ -182,6 +256,57 @@ pub fn data(args: DataArgs) -> Outcome {
     })
 }
 
+pub fn table(args: TableArgs) -> Outcome {
+    let folders = PaperFolders {
+        tables: args.tables,
+        published: args.published,
+        cards: args.cards,
+    };
+    if args.check || args.write {
+        return page(&run::table::repository(&folders), args.write);
+    }
+    let papers = Papers::read(&folders)?;
+    let table = match (&args.id, args.conflicts) {
+        (Some(id), _) => run::table::joined(&papers, id, &args.results)?,
+        (None, true) => conflict_table(&papers),
+        (None, false) => table_list(&papers),
+    };
+    print(&formatted(&table, args.format)?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes the page of published tables or says whether it is up to date.
+fn page(folders: &PaperFolders, write: bool) -> Outcome {
+    let papers = Papers::read(folders)?;
+    let published = folders.published.clone().unwrap_or_default();
+    if write {
+        let path = run::table::write(&papers, &published)?;
+        print(&format!("{}\n", path.display()))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let (path, up_to_date) = run::table::check(&papers, &published)?;
+    let path = path.display();
+    if up_to_date {
+        print(&format!("{path} is up to date\n"))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    print(&format!(
+        "{path} is stale: mimbench table --write makes it again\n"
+    ))?;
+    Ok(ExitCode::from(1))
+}
+
+fn formatted(table: &Table, format: TableFormat) -> Result<String, Error> {
+    Ok(match format {
+        TableFormat::Terminal => terminal::render(table, None, colour())?,
+        TableFormat::Markdown => markdown::render(table)?,
+        TableFormat::Latex => latex::render(table)?,
+        TableFormat::Csv => csv::render(table)?,
+        TableFormat::Json => json::render(table)?,
+        TableFormat::Html => html::render(table)?,
+    })
+}
+
 pub fn bench(args: BenchArgs) -> Outcome {
     let architecture = Architecture::named(&args.arch)?;
     in_pool(&args.engine, args.quiet, |compute, terminal| {
@@ -208,6 +333,41 @@ pub fn bench(args: BenchArgs) -> Outcome {
         }
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// The protocol in a file or the built-in one, under `--set`.
+fn protocol(path: Option<&Path>, kind: Kind, set: Vec<String>) -> Result<Protocol, Error> {
+    let settings: Vec<_> = set.into_iter().map(Setting).collect();
+    Ok(match path {
+        Some(path) => Protocol::read(path, Some(kind), &settings)?,
+        None => Protocol::builtin(kind, &settings)?,
+    })
+}
+
+fn data_request(
+    folder: Option<PathBuf>,
+    val_labels: Option<PathBuf>,
+    limit: Option<u32>,
+) -> DataRequest {
+    DataRequest {
+        folder,
+        collection: std::env::var_os("MIMBENCH_DATA").map(PathBuf::from),
+        val_labels,
+        limit: limit.map(|limit| limit as usize),
+    }
+}
+
+/// The checkpoints, brought to this machine where they are elsewhere, and opened.
+fn subjects(
+    ckpts: &[PathBuf],
+    load: &LoadOptions,
+    terminal: &mut Terminal,
+) -> Result<Vec<Subject>, Error> {
+    let mut paths = Vec::new();
+    for ckpt in ckpts {
+        paths.push(fetched(ckpt, terminal)?);
+    }
+    run::open_subjects(&paths, load)
 }
 
 /// Where a checkpoint is on this machine: `hf://...` is brought to the hub's cache.
@@ -324,33 +484,43 @@ fn in_pool(
 }
 
 /// Prints the rows there are; then the errors of the others, the last as the command's own.
-fn evaluate(plan: &KnnPlan, args: &StoreArgs, terminal: &mut Terminal) -> Outcome {
-    let (records, mut errors) = run::knn::run(plan, terminal)?;
-    let last = errors.pop();
+fn evaluate(plan: &Plan, args: &StoreArgs, terminal: &mut Terminal) -> Outcome {
+    run::cells::announce(plan, terminal);
+    let Finished {
+        records,
+        mut failures,
+    } = run::cells::run(plan, terminal);
+    let last = failures.pop();
     if !records.is_empty() {
         print_records(&records, args)?;
     }
-    for error in &errors {
-        crate::report_error(error);
+    for failure in &failures {
+        crate::report_error(&failure.error);
     }
-    last.map_or(Ok(ExitCode::SUCCESS), Err)
+    last.map_or(Ok(ExitCode::SUCCESS), |failure| Err(failure.error))
 }
 
 fn print_records(records: &[Record], args: &StoreArgs) -> Result<(), Error> {
     if args.json {
         return print_json(records);
     }
+    let all_knn = records
+        .iter()
+        .all(|record| record.protocol.kind == Kind::Knn);
     if args.csv {
-        return print(&csv::render(&full_table(records))?);
+        let table = if all_knn {
+            full_table(records)
+        } else {
+            measure_table(records)
+        };
+        return print(&csv::render(&table)?);
     }
-    let colour = colour();
-    let headline = terminal::render(&headline_table(records), None, colour)?;
-    let curve = terminal::render(&curve_table(records), None, colour)?;
-    print(&format!(
-        "{}\n\n{}\n",
-        headline.trim_end(),
-        curve.trim_end()
-    ))
+    let mut texts = Vec::new();
+    for table in tables(records) {
+        let text = terminal::render(&table, None, colour())?;
+        texts.push(text.trim_end().to_owned());
+    }
+    print(&format!("{}\n", texts.join("\n\n")))
 }
 
 /// Bold headings where a person reads them.

@@ -7,9 +7,11 @@ use crate::engine::EngineUnavailable;
 use crate::features::{EncoderError, ExtractError};
 use crate::hub::HubError;
 use crate::nn::ModelError;
+use crate::protocol::attention::AttentionError;
 use crate::protocol::knn::KnnError;
-use crate::report::TableError;
-use crate::spec::SpecError;
+use crate::report::picture::PictureError;
+use crate::report::{PageError, RecordError, TableError};
+use crate::spec::{PaperError, SpecError};
 use crate::store::StoreError;
 use crate::vit::UnknownArchitecture;
 
@@ -49,6 +51,9 @@ pub enum Error {
     /// The kNN evaluation.
     #[error(transparent)]
     Knn(#[from] KnnError),
+    /// The attention analysis.
+    #[error(transparent)]
+    Attention(#[from] AttentionError),
     /// The results or the store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -58,9 +63,21 @@ pub enum Error {
     /// A model that is built or trained.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// A record.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// A picture.
+    #[error(transparent)]
+    Picture(#[from] PictureError),
+    /// A paper's table.
+    #[error(transparent)]
+    Paper(#[from] PaperError),
     /// A table.
     #[error(transparent)]
     Table(#[from] TableError),
+    /// The report.
+    #[error(transparent)]
+    Page(#[from] PageError),
     /// The command line asks for what cannot be.
     #[error("{message}")]
     Usage {
@@ -86,10 +103,15 @@ impl Error {
             Self::Encoder(error) => error.hint(),
             Self::Extract(error) => error.hint(),
             Self::Knn(error) => error.hint(),
+            Self::Attention(error) => error.hint(),
             Self::Store(error) => error.hint(),
             Self::Architecture(error) => error.hint(),
             Self::Model(error) => error.hint(),
+            Self::Record(error) => error.hint(),
+            Self::Picture(error) => error.hint(),
+            Self::Paper(error) => error.hint(),
             Self::Table(error) => error.hint(),
+            Self::Page(error) => error.hint(),
             Self::Usage { hint, .. } => Some(hint.clone()),
         }
     }

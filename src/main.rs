@@ -14,10 +14,14 @@ fn main() -> ExitCode {
     allocator::keep_memory();
     let outcome = match Cli::parse().command {
         Command::Knn(args) => commands::knn(args),
+        Command::Attention(args) => commands::attention(args),
+        Command::All(args) => commands::all(args),
         Command::Features(args) => commands::features(args),
         Command::Inspect(args) => commands::inspect(args),
         Command::Convert(args) => commands::convert(args),
         Command::Data(args) => commands::data(args),
+        Command::Report(args) => commands::report(&args),
+        Command::Table(args) => commands::table(args),
         Command::Demo(args) => commands::demo(args),
         Command::Bench(args) => commands::bench(args),
     };

@@ -16,7 +16,7 @@ use mimbench::data::{
 };
 use mimbench::engine::HostTensor;
 use mimbench::nn::{TensorStore, Weights};
-use mimbench::spec::{KnnProtocol, Protocol, Setting, SpecError};
+use mimbench::spec::{Kind, Protocol, Setting, SpecError};
 use mimbench::vit::{RelativeBias, VitConfig, random_weights};
 use tempfile::TempDir;
 
@@ -106,14 +106,9 @@ pub fn protocol(bytes: &[u8]) {
     let lines = text.split_inclusive('\n');
     let text: String = lines.filter(|line| setting(line).is_none()).collect();
     let folder = Folder::new();
-    folder.write("base.toml", KnnProtocol::BUILTIN.as_bytes());
+    folder.write("base.toml", Kind::Knn.builtin().as_bytes());
     folder.write("x.toml", text.as_bytes());
-    let read = |path: &Path, settings: &[Setting]| {
-        let protocol =
-            Protocol::<KnnProtocol>::read(Some(path), KnnProtocol::BUILTIN, "knn", settings)?;
-        protocol.spec.check()?;
-        Ok(protocol)
-    };
+    let read = |path: &Path, settings: &[Setting]| Protocol::read(path, None, settings);
     match read(&folder.path("x.toml"), &settings) {
         Ok(protocol) => {
             folder.write("y.toml", protocol.text.as_bytes());

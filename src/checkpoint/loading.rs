@@ -114,6 +114,8 @@ pub struct Checkpoint {
     pub name: String,
     /// The weights.
     pub path: PathBuf,
+    /// Stem of its card's file, where it has a card.
+    pub card: Option<String>,
     /// Hash of the weights, hexadecimal.
     pub blake3: String,
     /// Names under which the weights were saved.
@@ -150,6 +152,7 @@ impl Checkpoint {
         let Opened {
             path,
             card,
+            card_stem,
             json,
             source,
         } = Opened::new(path)?;
@@ -227,6 +230,7 @@ impl Checkpoint {
                 None => name(&path),
             },
             path,
+            card: card_stem,
             blake3,
             dialect,
             config,
@@ -307,12 +311,16 @@ fn mapping(
 struct Opened {
     path: PathBuf,
     card: Option<Card>,
+    card_stem: Option<String>,
     json: ConfigJson,
     source: TensorSource,
 }
 
 impl Opened {
     fn new(path: &Path) -> Result<Self, CheckpointError> {
+        // A card stands beside its weights under their stem, or is what was given.
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let card_stem = stem.into_owned();
         let (path, card) = resolve(path)?;
         let source = TensorSource::open(&path)?;
         // A folder may have been given.
@@ -320,6 +328,7 @@ impl Opened {
         Ok(Self {
             json: ConfigJson::beside(beside)?.unwrap_or_default(),
             path,
+            card_stem: card.is_some().then_some(card_stem),
             card,
             source,
         })

@@ -5,6 +5,8 @@
     reason = "these comments are the help texts"
 )]
 
+mod all;
+mod attention;
 mod bench;
 mod common;
 mod convert;
@@ -13,7 +15,11 @@ mod demo;
 mod features;
 mod inspect;
 mod knn;
+mod report;
+mod table;
 
+pub use all::AllArgs;
+pub use attention::AttentionArgs;
 pub use bench::{BenchArgs, BenchWork};
 pub use common::{
     ComputeArgs, Engine, EngineArgs, ForwardPrecision, LoadArgs, MlpActivation, OnBadImage,
@@ -25,6 +31,8 @@ pub use demo::DemoArgs;
 pub use features::FeaturesArgs;
 pub use inspect::InspectArgs;
 pub use knn::KnnArgs;
+pub use report::ReportArgs;
+pub use table::{TableArgs, TableFormat};
 
 use clap::{Parser, Subcommand};
 
@@ -42,6 +50,10 @@ pub struct Cli {
 pub enum Command {
     /// kNN classification of frozen features, as DINO's eval_knn.py does it
     Knn(KnnArgs),
+    /// Where the attention of every head looks, and what the features of every block are worth
+    Attention(AttentionArgs),
+    /// Checkpoints under several protocols: the plan, then every cell that is missing
+    All(AllArgs),
     /// Write embeddings of images or pixels for your own use
     Features(FeaturesArgs),
     /// Say what a checkpoint is and what became of every key
@@ -50,6 +62,10 @@ pub enum Command {
     Convert(ConvertArgs),
     /// Look at a dataset before trusting a number on it
     Data(DataArgs),
+    /// Show all records in one HTML file: tables, plots, and where every number comes from
+    Report(ReportArgs),
+    /// A table of a paper, with measured values beside the published ones
+    Table(TableArgs),
     /// A whole small run on made-up scenes; nothing to download
     Demo(DemoArgs),
     /// Time an architecture with random weights on an engine

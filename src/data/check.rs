@@ -469,6 +469,15 @@ fn class_report(dataset: &Dataset) -> ClassReport {
     }
 }
 
+/// The public dataset that this is a complete copy of, as protocols name it: `imagenet-1k`. Names
+/// and numbers are looked at, not contents.
+pub fn complete_copy(dataset: &Dataset) -> Option<String> {
+    let known = known(dataset, &class_report(dataset))?;
+    let complete = known.classes_match != Some(false)
+        && [known.train, known.val].iter().all(|n| n.difference == 0);
+    complete.then(|| known.name.to_lowercase())
+}
+
 /// The published dataset this is, or is a damaged copy of: one whose classes it has, whose counts
 /// it has, or ImageNet-1K for any thousand WordNet ids.
 fn known(dataset: &Dataset, classes: &ClassReport) -> Option<Known> {

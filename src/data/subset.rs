@@ -11,8 +11,13 @@ impl Split {
     /// from `seed`), and at least one sample when `n` reaches the number of classes present;
     /// within a class the samples with the smallest hash of (`seed`, path) are taken.
     pub fn limited(&self, n: usize, seed: u64) -> Split {
+        self.subset(&self.stratified(n, seed))
+    }
+
+    /// Places of the samples of [`Split::limited`], ascending.
+    pub fn stratified(&self, n: usize, seed: u64) -> Vec<usize> {
         if n >= self.samples.len() {
-            return self.clone();
+            return (0..self.samples.len()).collect();
         }
         let mut members: Vec<(u128, usize)> = self
             .samples
@@ -39,8 +44,33 @@ impl Split {
             .flat_map(|(class, quota)| class.iter().take(quota).map(|&(_, index)| index))
             .collect();
         chosen.sort_unstable();
+        chosen
+    }
+
+    /// Places of the first samples of each class, one of `share`, ascending.
+    pub fn first_of_each_class(&self, share: usize) -> Vec<usize> {
+        let classes = self.samples.iter().map(|sample| sample.label as usize + 1);
+        let mut left = self.class_counts(classes.max().unwrap_or(0));
+        left.iter_mut().for_each(|count| *count /= share as u64);
+        let mut take = |label: u32| {
+            let left = left.get_mut(label as usize);
+            left.is_some_and(|left| {
+                let takes = *left > 0;
+                *left -= u64::from(takes);
+                takes
+            })
+        };
+        let samples = self.samples.iter().enumerate();
+        samples
+            .filter(|(_, sample)| take(sample.label))
+            .map(|(place, _)| place)
+            .collect()
+    }
+
+    /// The samples at these places, in the order given.
+    pub fn subset(&self, places: &[usize]) -> Split {
         Split {
-            samples: chosen
+            samples: places
                 .iter()
                 .filter_map(|&index| self.samples.get(index).cloned())
                 .collect(),

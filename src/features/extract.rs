@@ -127,7 +127,7 @@ impl ExtractError {
 }
 
 /// One image of a batch.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Encoded {
     /// Place in the split.
     pub index: usize,
@@ -150,6 +150,9 @@ pub struct Outputs<'a> {
 
 /// Takes what a pass reads.
 pub trait Sink {
+    /// Whether it has a use for this image; what nobody has a use for is not read out.
+    fn wants(&self, image: usize) -> bool;
+
     /// Takes one batch; batches come in image order.
     fn accept(&mut self, outputs: &Outputs<'_>) -> Result<(), ExtractError>;
 
@@ -255,6 +258,12 @@ fn encode(
             skipped: reason,
         });
     }
+    // Only what somebody wants of this batch is read out of the forward pass.
+    let wanted = |ask: &Ask<'_>| encoded.iter().any(|image| ask.sink.wants(image.index));
+    let asks: Vec<_> = asks.iter_mut().filter(|ask| wanted(ask)).collect();
+    let taps: Vec<Tap> = (taps.iter().copied())
+        .filter(|tap| asks.iter().any(|ask| ask.taps.contains(tap)))
+        .collect();
     let outputs = if kept.is_empty() {
         let empty = HostTensor {
             shape: vec![0],
@@ -262,7 +271,7 @@ fn encode(
         };
         vec![empty; taps.len()]
     } else {
-        encoder.encode(&pixels, kept.len(), taps)?
+        encoder.encode(&pixels, kept.len(), &taps)?
     };
     for (&tap, output) in taps.iter().zip(&outputs) {
         if let Some(at) = output.data.iter().position(|x| !x.is_finite()) {
@@ -332,6 +341,10 @@ impl StoreSink {
 }
 
 impl Sink for StoreSink {
+    fn wants(&self, image: usize) -> bool {
+        self.missing.iter().any(|range| range.contains(&image))
+    }
+
     fn accept(&mut self, outputs: &Outputs<'_>) -> Result<(), ExtractError> {
         let dim = self.dim;
         let mut rows = outputs
@@ -343,11 +356,7 @@ impl Sink for StoreSink {
                 Some(reason) => Err(reason.as_str()),
                 None => Ok(rows.next().unwrap_or_default()),
             };
-            if !self
-                .missing
-                .iter()
-                .any(|range| range.contains(&image.index))
-            {
+            if !self.wants(image.index) {
                 continue;
             }
             if self.rows == RowType::F16
@@ -382,6 +391,69 @@ impl Sink for StoreSink {
 
     fn finish(&mut self) -> Result<(), ExtractError> {
         self.commit()
+    }
+}
+
+/// An extraction over some of the images of another's split, which takes its rows from that pass.
+pub struct Rider<'a, 'b> {
+    /// The extraction.
+    pub extractor: &'b mut Extractor<'a>,
+    /// Its images' places in the other split, ascending.
+    pub places: &'b [u32],
+}
+
+/// Takes a rider's images out of the batches of the split it rides on.
+struct RiderSink<'b> {
+    sink: &'b mut StoreSink,
+    places: &'b [u32],
+}
+
+impl RiderSink<'_> {
+    fn place(&self, image: usize) -> Option<usize> {
+        self.places.binary_search(&(image as u32)).ok()
+    }
+}
+
+impl Sink for RiderSink<'_> {
+    fn wants(&self, image: usize) -> bool {
+        let place = self.place(image);
+        place.is_some_and(|place| self.sink.wants(place))
+    }
+
+    fn accept(&mut self, outputs: &Outputs<'_>) -> Result<(), ExtractError> {
+        let mut images = Vec::new();
+        let mut rows: Vec<_> = (outputs.taps.iter())
+            .map(|tap| HostTensor {
+                shape: [&[0], &tap.shape[1..]].concat(),
+                data: Vec::new(),
+            })
+            .collect();
+        let mut row = 0;
+        for image in outputs.images {
+            if let Some(index) = self.place(image.index) {
+                images.push(Encoded {
+                    index,
+                    ..image.clone()
+                });
+                if image.skipped.is_none() {
+                    for (rows, tap) in rows.iter_mut().zip(&outputs.taps) {
+                        let width = tap.data.len() / tap.shape[0];
+                        rows.shape[0] += 1;
+                        rows.data
+                            .extend_from_slice(&tap.data[row * width..][..width]);
+                    }
+                }
+            }
+            row += usize::from(image.skipped.is_none());
+        }
+        self.sink.accept(&Outputs {
+            images: &images,
+            taps: rows.iter().collect(),
+        })
+    }
+
+    fn finish(&mut self) -> Result<(), ExtractError> {
+        self.sink.finish()
     }
 }
 
@@ -492,29 +564,61 @@ impl<'a> Extractor<'a> {
         self.missing.iter().map(ExactSizeIterator::len).sum()
     }
 
-    /// Encodes what is missing, and stores it.
+    /// Of a rider's missing images, those that this extraction has to encode too.
+    pub fn shared(&self, rider: &Rider<'_, '_>) -> usize {
+        let missing = |ranges: &[Range<usize>], image: usize| {
+            ranges.iter().any(|range| range.contains(&image))
+        };
+        let both = rider.places.iter().enumerate().filter(|&(own, &place)| {
+            missing(&rider.extractor.missing, own) && missing(&self.missing, place as usize)
+        });
+        both.count()
+    }
+
+    /// Encodes what is missing, and stores it; riders take what of it is theirs.
     pub fn encode(
         &mut self,
         encoder: &dyn Encoder,
         spec: &InputSpec,
+        riders: &mut [Rider<'a, '_>],
         observer: &mut dyn Observer,
     ) -> Result<(), ExtractError> {
         let options = self.options;
-        self.encoded = self.missing();
+        self.encoded += self.missing();
         let start = Instant::now();
-        for sink in &mut self.sinks {
-            sink.since = start;
+        for rider in &mut *riders {
+            rider.extractor.encoded += self.shared(rider);
+        }
+        let mut rider_sinks: Vec<(Tap, RiderSink<'_>)> = Vec::new();
+        for rider in &mut *riders {
+            let places = rider.places;
+            let objects = rider
+                .extractor
+                .stored
+                .iter()
+                .zip(&mut rider.extractor.sinks);
+            for (object, sink) in objects.filter(|(_, sink)| !sink.missing.is_empty()) {
+                sink.since = start;
+                rider_sinks.push((object.tap, RiderSink { sink, places }));
+            }
         }
         let mut asks: Vec<_> = self
             .stored
             .iter()
             .zip(&mut self.sinks)
             .filter(|(_, sink)| !sink.missing.is_empty())
-            .map(|(object, sink)| Ask {
-                taps: vec![object.tap],
-                sink,
+            .map(|(object, sink)| {
+                sink.since = start;
+                Ask {
+                    taps: vec![object.tap],
+                    sink,
+                }
             })
             .collect();
+        asks.extend(rider_sinks.iter_mut().map(|(tap, sink)| Ask {
+            taps: vec![*tap],
+            sink,
+        }));
         pass(
             encoder,
             self.split,
@@ -532,12 +636,34 @@ impl<'a> Extractor<'a> {
             },
             other => other,
         })?;
-        self.seconds = start.elapsed().as_secs_f64();
-        for ((object, sink), parts) in self.stored.iter().zip(&self.sinks).zip(&mut self.parts) {
+        let seconds = start.elapsed().as_secs_f64();
+        for extractor in riders
+            .iter_mut()
+            .map(|rider| &mut *rider.extractor)
+            .chain([self])
+        {
+            extractor.seconds += seconds;
+            extractor.look_again(observer)?;
+        }
+        Ok(())
+    }
+
+    /// Finds what the store holds after a pass.
+    fn look_again(&mut self, observer: &mut dyn Observer) -> Result<(), ExtractError> {
+        let images = self.split.samples.len();
+        for ((object, sink), parts) in self.stored.iter().zip(&mut self.sinks).zip(&mut self.parts)
+        {
             if !sink.missing.is_empty() {
                 *parts = usable_parts(object, sink.dim, &mut self.contents, observer)?;
+                sink.missing = gaps(parts, images);
             }
         }
+        self.missing = union(
+            self.sinks
+                .iter()
+                .flat_map(|sink| sink.missing.iter().cloned())
+                .collect(),
+        );
         Ok(())
     }
 

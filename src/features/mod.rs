@@ -10,7 +10,8 @@ mod tap;
 
 pub use encoder::{Encoder, EncoderError, PixelEncoder};
 pub use extract::{
-    Ask, Encoded, ExtractError, Extraction, Extractor, Outputs, PassOptions, Sink, Stored, pass,
+    Ask, Encoded, ExtractError, Extraction, Extractor, Outputs, PassOptions, Rider, Sink, Stored,
+    pass,
 };
 pub use matrix::FeatureMatrix;
 pub use observer::Observer;

@@ -61,6 +61,38 @@ pub enum MetricError {
         /// Index of the row.
         row: usize,
     },
+    /// Fewer images than make a pair.
+    #[error("{images} images, where at least 2 are needed")]
+    TooFewImages {
+        /// Number of images.
+        images: usize,
+    },
+    /// A feature that is NaN or infinite.
+    #[error("row {row} holds a NaN or an infinity")]
+    NotFiniteRow {
+        /// Index of the row.
+        row: usize,
+    },
+    /// A row that has no direction.
+    #[error("row {row} is zero, and has no direction")]
+    ZeroRow {
+        /// Index of the row.
+        row: usize,
+    },
+    /// Features that are zero throughout.
+    #[error("every feature of every row is zero")]
+    AllZero,
+    /// The singular values were not found.
+    #[error("the iteration for the singular values did not converge")]
+    NoConvergence,
+    /// One of several feature sets.
+    #[error("feature set {set}: {source}")]
+    FeatureSet {
+        /// Index of the set.
+        set: usize,
+        /// What is wrong with it.
+        source: Box<MetricError>,
+    },
     /// `k = 0`, or no `k` at all.
     #[error("k must be at least 1")]
     NoNeighbours,
@@ -178,6 +210,17 @@ impl MetricError {
             MetricError::NotFinite { side, row } => format!(
                 "extract the {side} features again in f32 and look at the image of row {row}"
             ),
+            MetricError::TooFewImages { .. } => "check --limit and the images of the split".into(),
+            MetricError::NotFiniteRow { row } => {
+                format!("extract the features again in f32 and look at the image of row {row}")
+            }
+            MetricError::ZeroRow { row } => {
+                format!("look at the image of row {row}, and at the checkpoint's final norm")
+            }
+            MetricError::AllZero => {
+                "look at the checkpoint's last layers with `mimbench inspect`".into()
+            }
+            MetricError::FeatureSet { source, .. } => return source.hint(),
             MetricError::NoNeighbours => "set task.k to numbers of at least 1".into(),
             MetricError::TooFewNeighbours { found, .. } => format!(
                 "ask for k up to {found}: a search gives no more neighbours than there are train rows"
@@ -205,7 +248,9 @@ impl MetricError {
             MetricError::AttentionMap { .. } => {
                 "give the map of one head, queries by keys, and the grid of the same input".into()
             }
-            MetricError::Shape { .. } | MetricError::NoFeatures => return None,
+            MetricError::Shape { .. } | MetricError::NoFeatures | MetricError::NoConvergence => {
+                return None;
+            }
         })
     }
 }

@@ -43,6 +43,8 @@ impl KnnError {
 pub struct KnnData<'a> {
     /// Name of the feature.
     pub feature: &'a str,
+    /// The block that it is read from, where it is read from one.
+    pub layer: Option<usize>,
     /// Train features.
     pub train: &'a dyn Rows,
     /// Their classes.
@@ -107,7 +109,10 @@ pub fn evaluate(
         ] {
             measures.push(Measured {
                 feature: data.feature.to_owned(),
-                k,
+                layer: data.layer,
+                other_layer: None,
+                head: None,
+                k: Some(k),
                 headline: k == task.headline,
                 measure: Measure::from_hits(name, hits.count, accuracy.n)?,
             });

@@ -1,3 +1,4 @@
 //! Protocols: what is asked of the features, and what is answered.
 
+pub mod attention;
 pub mod knn;

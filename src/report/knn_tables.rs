@@ -1,13 +1,10 @@
 //! kNN records as tables.
 
-use super::{Align, Cell, Column, Mark, Measured, Record, Table};
+use super::{Better, Cell, Column, Mark, Measured, Record, Source, Table};
 
-fn column(name: &str, unit: Option<&str>, align: Align) -> Column {
-    Column {
-        name: name.to_owned(),
-        unit: unit.map(str::to_owned),
-        align,
-    }
+/// Accuracies, of which tables show the best.
+fn percent(name: &str) -> Column {
+    Column::numbers(name, Some("%")).ranked(Better::Higher)
 }
 
 /// Signs that a reader of the row must see.
@@ -17,13 +14,26 @@ fn marks(record: &Record) -> Vec<Mark> {
     modified.into_iter().chain(skipped).collect()
 }
 
-fn value(measured: Option<&Measured>, record: &Record, interval: bool) -> Cell {
+pub(super) fn value(
+    measured: Option<&Measured>,
+    record: &Record,
+    interval: bool,
+    decimals: u8,
+) -> Cell {
+    let at = measured.and_then(|measured| {
+        let mut measures = record.measures.iter();
+        measures.position(|other| std::ptr::eq(other, measured))
+    });
     match measured {
         Some(Measured { measure, .. }) => Cell::Value {
             value: measure.value,
             interval: measure.interval.filter(|_| interval),
-            decimals: 1,
+            decimals,
             marks: marks(record),
+            source: at.map(|measure| Source::Record {
+                key: record.cell.key.clone(),
+                measure,
+            }),
         },
         None => Cell::Missing("not part of this record".to_owned()),
     }
@@ -40,7 +50,7 @@ fn features(record: &Record) -> Vec<&str> {
     features
 }
 
-fn footnotes(records: &[Record]) -> Vec<String> {
+pub(super) fn footnotes(records: &[Record]) -> Vec<String> {
     let mut notes: Vec<String> = Vec::new();
     for record in records {
         for note in &record.notes {
@@ -72,7 +82,7 @@ fn footnotes(records: &[Record]) -> Vec<String> {
     notes
 }
 
-fn protocol(records: &[Record]) -> String {
+pub(super) fn protocol(records: &[Record]) -> String {
     match records.first() {
         Some(record) => format!(
             "{} version {} ({})",
@@ -97,13 +107,13 @@ pub fn headline_table(records: &[Record]) -> Table {
                         && measured.measure.name == name
                 })
             };
-            headline = headline.or(find("top1").map(|measured| measured.k));
+            headline = headline.or(find("top1").and_then(|measured| measured.k));
             rows.push(vec![
                 Cell::Text(record.subject.name.clone()),
                 Cell::Text(feature.to_owned()),
-                value(find("top1"), record, true),
-                value(find("top5"), record, true),
-                value(find("top5_strict"), record, true),
+                value(find("top1"), record, true, 1),
+                value(find("top5"), record, true, 1),
+                value(find("top5_strict"), record, true, 1),
                 find("top1").map_or_else(
                     || Cell::Missing("not part of this record".to_owned()),
                     |measured| Cell::Count(measured.measure.n),
@@ -123,12 +133,12 @@ pub fn headline_table(records: &[Record]) -> Table {
                 .to_string()),
         ),
         columns: vec![
-            column("checkpoint", None, Align::Left),
-            column("feature", None, Align::Left),
-            column("top-1", Some("%"), Align::Right),
-            column("top-5", Some("%"), Align::Right),
-            column("strict top-5", Some("%"), Align::Right),
-            column("n", None, Align::Right),
+            Column::text("checkpoint"),
+            Column::text("feature"),
+            percent("top-1"),
+            percent("top-5"),
+            percent("strict top-5"),
+            Column::numbers("n", None),
         ],
         rows,
         footnotes: footnotes(records),
@@ -143,14 +153,16 @@ pub fn full_table(records: &[Record]) -> Table {
             let of_feature = |measured: &&Measured| measured.feature == feature;
             let mut ks: Vec<usize> = Vec::new();
             for measured in record.measures.iter().filter(of_feature) {
-                if !ks.contains(&measured.k) {
-                    ks.push(measured.k);
+                if let Some(k) = measured.k
+                    && !ks.contains(&k)
+                {
+                    ks.push(k);
                 }
             }
             for k in ks {
                 let find = |name: &str| {
                     let mut measures = record.measures.iter().filter(of_feature);
-                    measures.find(|measured| measured.k == k && measured.measure.name == name)
+                    measures.find(|measured| measured.k == Some(k) && measured.measure.name == name)
                 };
                 let text = |text: &str| Cell::Text(text.to_owned());
                 rows.push(vec![
@@ -158,15 +170,21 @@ pub fn full_table(records: &[Record]) -> Table {
                     text(record.subject.blake3.as_deref().unwrap_or_default()),
                     text(feature),
                     Cell::Count(k as u64),
-                    value(find("top1"), record, true),
-                    value(find("top5"), record, true),
-                    value(find("top5_strict"), record, true),
+                    value(find("top1"), record, true, 1),
+                    value(find("top5"), record, true, 1),
+                    value(find("top5_strict"), record, true, 1),
                     Cell::Count(find("top1").map_or(0, |measured| measured.measure.n)),
                     text(&record.protocol.name),
                     Cell::Count(record.protocol.version.into()),
                     text(&record.protocol.hash),
                     text(&record.data.root.to_string_lossy()),
-                    text(&record.data.train.fingerprint),
+                    text(
+                        record
+                            .data
+                            .train
+                            .as_ref()
+                            .map_or("", |split| &split.fingerprint),
+                    ),
                     text(&record.data.val.fingerprint),
                     Cell::Count(record.cell.seed),
                     text(&record.cell.key),
@@ -174,9 +192,8 @@ pub fn full_table(records: &[Record]) -> Table {
             }
         }
     }
-    let percent = |name| column(name, Some("%"), Align::Right);
-    let text = |name| column(name, None, Align::Left);
-    let count = |name| column(name, None, Align::Right);
+    let text = Column::text;
+    let count = |name| Column::numbers(name, None);
     Table {
         title: protocol(records),
         columns: vec![
@@ -206,8 +223,10 @@ pub fn full_table(records: &[Record]) -> Table {
 pub fn curve_table(records: &[Record]) -> Table {
     let mut ks: Vec<usize> = Vec::new();
     for measured in records.iter().flat_map(|record| &record.measures) {
-        if !ks.contains(&measured.k) {
-            ks.push(measured.k);
+        if let Some(k) = measured.k
+            && !ks.contains(&k)
+        {
+            ks.push(k);
         }
     }
     let mut rows = Vec::new();
@@ -219,23 +238,17 @@ pub fn curve_table(records: &[Record]) -> Table {
             ];
             row.extend(ks.iter().map(|&k| {
                 let top1 = record.measures.iter().find(|measured| {
-                    measured.k == k
+                    measured.k == Some(k)
                         && measured.feature == feature
                         && measured.measure.name == "top1"
                 });
-                value(top1, record, false)
+                value(top1, record, false, 1)
             }));
             rows.push(row);
         }
     }
-    let mut columns = vec![
-        column("checkpoint", None, Align::Left),
-        column("feature", None, Align::Left),
-    ];
-    columns.extend(
-        ks.iter()
-            .map(|k| column(&format!("k={k}"), Some("%"), Align::Right)),
-    );
+    let mut columns = vec![Column::text("checkpoint"), Column::text("feature")];
+    columns.extend(ks.iter().map(|k| percent(&format!("k={k}"))));
     Table {
         title: format!("{}, top-1 over k", protocol(records)),
         columns,

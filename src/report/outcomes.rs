@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::store::{Elements, NamedTensor, StoreError, TensorFile};
+use super::RecordError;
+use crate::store::{Elements, NamedTensor, StoreError, TensorFile, read_tensors};
 
 /// Predictions for one feature and one k.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,8 +17,19 @@ pub struct ImageOutcomes {
     pub top5: Vec<bool>,
 }
 
+/// Numbers that belong to each image.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ImageValues {
+    /// Name in the file, as in `block 3/nmi`.
+    pub name: String,
+    /// Numbers an image: heads.
+    pub width: usize,
+    /// `[n, width]`, row-major.
+    pub values: Vec<f32>,
+}
+
 /// The images of a record's validation split and what became of each.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Outcomes {
     /// Paths, as the dataset lists them.
     pub paths: Vec<String>,
@@ -27,6 +39,8 @@ pub struct Outcomes {
     pub labels: Vec<u32>,
     /// One entry a feature and k.
     pub predictions: Vec<ImageOutcomes>,
+    /// One entry a layer and statistic.
+    pub values: Vec<ImageValues>,
 }
 
 impl Outcomes {
@@ -38,7 +52,7 @@ impl Outcomes {
     }
 
     /// Writes `paths` (newline-separated bytes), `contents` `[n, 16]`, `labels` `[n]`, and for
-    /// each prediction `<name>/top1` `[n]` and `<name>/top5` `[n]`.
+    /// each prediction `<name>/top1` `[n]` and `<name>/top5` `[n]`, and the values `<name>` `[n, width]`.
     pub fn write(&self, results: &Path, key: &str) -> Result<(), StoreError> {
         let n = self.labels.len();
         let names = self.paths.join("\n").into_bytes();
@@ -69,6 +83,86 @@ impl Outcomes {
                 Elements::U8(top5.into()),
             ));
         }
+        for ImageValues {
+            name,
+            width,
+            values,
+        } in &self.values
+        {
+            tensors.push(tensor(name, &[n, *width], Elements::F32(values.into())));
+        }
         TensorFile::create(&Self::path(results, key))?.write(&tensors, &BTreeMap::new())
+    }
+
+    /// What lies beside the record of `key`; entries in the order of their names.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or whose tensors are not those that [`Outcomes::write`] writes.
+    pub fn read(results: &Path, key: &str) -> Result<Self, RecordError> {
+        let path = Self::path(results, key);
+        let wrong = |reason: String| RecordError::Outcomes {
+            path: path.clone(),
+            reason,
+        };
+        let mut tensors = read_tensors(&path).map_err(|error| wrong(error.to_string()))?;
+        let mut take = |name: &str| {
+            let missing = || wrong(format!("{name} is missing or of another type"));
+            tensors.remove(name).ok_or_else(missing)
+        };
+        let labels = match take("labels")?.elements {
+            Elements::U32(labels) => labels.into_owned(),
+            _ => return Err(wrong("labels are no classes".to_owned())),
+        };
+        let n = labels.len();
+        let paths = match take("paths")?.elements {
+            Elements::U8(bytes) => String::from_utf8(bytes.into_owned())
+                .map_err(|error| wrong(format!("paths: {error}")))?,
+            _ => return Err(wrong("paths are no text".to_owned())),
+        };
+        let paths: Vec<String> = paths.split('\n').map(str::to_owned).collect();
+        let contents = match take("contents")?.elements {
+            Elements::U8(bytes) => bytes.as_chunks().0.to_vec(),
+            _ => return Err(wrong("contents are no hashes".to_owned())),
+        };
+        let mut outcomes = Self {
+            paths,
+            contents,
+            labels,
+            predictions: Vec::new(),
+            values: Vec::new(),
+        };
+        let mut hits = BTreeMap::new();
+        for (name, tensor) in tensors {
+            if tensor.shape.first() != Some(&n) {
+                return Err(wrong(format!("{name} is not of {n} images")));
+            }
+            match (name.rsplit_once('/'), tensor.elements) {
+                (Some((of, "top5")), Elements::U8(top5)) => {
+                    hits.insert(of.to_owned(), top5.iter().map(|&hit| hit != 0).collect());
+                }
+                (Some((of, "top1")), Elements::U32(top1)) => {
+                    outcomes.predictions.push(ImageOutcomes {
+                        name: of.to_owned(),
+                        top1: top1.into_owned(),
+                        top5: Vec::new(),
+                    });
+                }
+                (_, Elements::F32(values)) => outcomes.values.push(ImageValues {
+                    name,
+                    width: tensor.shape[1..].iter().product(),
+                    values: values.into_owned(),
+                }),
+                _ => return Err(wrong(format!("{name} is not known"))),
+            }
+        }
+        for prediction in &mut outcomes.predictions {
+            prediction.top5 = hits
+                .remove(&prediction.name)
+                .ok_or_else(|| wrong(format!("{}/top5 is missing", prediction.name)))?;
+        }
+        if outcomes.paths.len() != n || outcomes.contents.len() != n {
+            return Err(wrong(format!("not every list has {n} images")));
+        }
+        Ok(outcomes)
     }
 }

@@ -4,11 +4,13 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::RecordError;
+use crate::spec::Kind;
 use crate::stats::Measure;
 use crate::store::{StoreError, write_atomic};
 
 /// Raised when the meaning of a field changes.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// One checkpoint under one protocol on one dataset.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,6 +35,9 @@ pub struct Record {
     pub measures: Vec<Measured>,
     /// What a reader must know about them.
     pub notes: Vec<String>,
+    /// blake3 of the record's JSON without this field, hexadecimal: a value that was changed by hand
+    /// is noticed.
+    pub seal: String,
 }
 
 /// What makes a cell.
@@ -58,6 +63,8 @@ pub struct SubjectRecord {
     pub name: String,
     /// The weights; none for raw pixels.
     pub path: Option<PathBuf>,
+    /// Stem of the checkpoint's card, where it has one.
+    pub card: Option<String>,
     /// blake3 of the weights, hexadecimal.
     pub blake3: Option<String>,
     /// Dialect of the weights.
@@ -73,6 +80,8 @@ pub struct SubjectRecord {
 /// Under which rules.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProtocolRecord {
+    /// What is measured.
+    pub kind: Kind,
     /// Name.
     pub name: String,
     /// Version.
@@ -90,20 +99,22 @@ pub struct ProtocolRecord {
 pub struct DataRecord {
     /// The folder, as given.
     pub root: PathBuf,
+    /// The public dataset that the folder is a complete copy of, as protocols name it.
+    pub dataset: Option<String>,
     /// Number of classes.
     pub classes: usize,
     /// Class-stratified limit a split, where one was set.
     pub limit: Option<usize>,
-    /// Train split.
-    pub train: SplitRecord,
-    /// Validation split.
+    /// Train split, where the protocol looks at it.
+    pub train: Option<SplitRecord>,
+    /// Validation images that were looked at.
     pub val: SplitRecord,
     /// Hash of inode, size and time of every file: equal means unchanged since.
     pub stamps: String,
 }
 
 /// One split.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SplitRecord {
     /// Images.
     pub images: usize,
@@ -157,10 +168,20 @@ pub enum Selection {
 /// One result and what it belongs to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Measured {
-    /// The feature, in words.
+    /// The feature, the layer or the head, in words.
     pub feature: String,
-    /// Neighbours.
-    pub k: usize,
+    /// Block, counted from 0, where it belongs to one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer: Option<usize>,
+    /// The other block, where it belongs to two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other_layer: Option<usize>,
+    /// Attention head, counted from 0, where it belongs to one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<usize>,
+    /// Neighbours, where there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub k: Option<usize>,
     /// Whether tables show it.
     pub headline: bool,
     /// The result.
@@ -174,18 +195,102 @@ impl Record {
         results.join("records").join(format!("{key}.json"))
     }
 
-    /// The record of `key`, if there is one that this version wrote and that parses.
-    pub fn read(results: &Path, key: &str) -> Option<Self> {
-        let text = std::fs::read_to_string(Self::path(results, key)).ok()?;
-        serde_json::from_str(&text)
-            .ok()
-            .filter(|record: &Self| record.schema == SCHEMA)
+    /// The record in a file.
+    ///
+    /// # Errors
+    /// A file that cannot be read, does not parse, is of another schema, was changed by hand, or is
+    /// called after another cell.
+    pub fn load(path: &Path) -> Result<Self, RecordError> {
+        let at = || path.to_owned();
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| RecordError::Read { path: at(), source })?;
+        let parse = |field: String, error: serde_json::Error| RecordError::Parse {
+            path: at(),
+            field,
+            reason: error.to_string(),
+        };
+        let Versioned { schema } =
+            serde_json::from_str(&text).map_err(|error| parse("schema".to_owned(), error))?;
+        if schema != SCHEMA {
+            return Err(RecordError::Schema {
+                path: at(),
+                found: schema,
+            });
+        }
+        let json = &mut serde_json::Deserializer::from_str(&text);
+        let record: Self = serde_path_to_error::deserialize(json).map_err(|error| {
+            let field = error.path().to_string();
+            parse(field, error.into_inner())
+        })?;
+        if record.seal != record.sealed().seal {
+            return Err(RecordError::Changed { path: at() });
+        }
+        if path
+            .file_stem()
+            .is_none_or(|stem| stem != record.cell.key.as_str())
+        {
+            return Err(RecordError::Name {
+                path: at(),
+                key: record.cell.key,
+            });
+        }
+        Ok(record)
     }
 
-    /// Writes the record, whole or not at all.
+    /// Every record under `results`, in the order of protocol kinds and names, subjects and keys.
+    ///
+    /// # Errors
+    /// The first of [`Record::load`]: a record is never left out.
+    pub fn all(results: &Path) -> Result<Vec<Self>, RecordError> {
+        let folder = results.join("records");
+        let read = |source: std::io::Error| RecordError::Read {
+            path: folder.clone(),
+            source,
+        };
+        let entries = match std::fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(read(error)),
+        };
+        let mut records = Vec::new();
+        for entry in entries {
+            let path = entry.map_err(read)?.path();
+            if path.extension().is_some_and(|x| x == "json") {
+                records.push(Self::load(&path)?);
+            }
+        }
+        records.sort_by(|a, b| a.place().cmp(&b.place()));
+        Ok(records)
+    }
+
+    fn place(&self) -> (Kind, &str, &str, &str) {
+        (
+            self.protocol.kind,
+            &self.protocol.name,
+            &self.subject.name,
+            &self.cell.key,
+        )
+    }
+
+    /// The record with the seal of its present contents.
+    #[expect(
+        clippy::expect_used,
+        reason = "strings and numbers in plain structures serialise"
+    )]
+    #[must_use]
+    pub fn sealed(&self) -> Self {
+        let mut record = self.clone();
+        record.seal.clear();
+        let json = serde_json::to_vec(&record).expect("a record serialises");
+        record.seal = blake3::hash(&json).to_hex()[..32].to_owned();
+        record
+    }
+
+    /// Writes the record under a new seal, whole or not at all.
     pub fn write(&self, results: &Path) -> Result<(), StoreError> {
         let path = Self::path(results, &self.cell.key);
-        let mut json = serde_json::to_vec_pretty(self).map_err(|error| StoreError::Io {
+        let json = serde_json::to_vec_pretty(&self.sealed());
+        let mut json = json.map_err(|error| StoreError::Io {
             action: "write",
             path: path.clone(),
             source: error.into(),
@@ -205,6 +310,13 @@ impl Record {
 
     /// Images left out of either split.
     pub fn skipped(&self) -> usize {
-        self.data.train.skipped + self.data.val.skipped
+        let train = self.data.train.as_ref().map_or(0, |split| split.skipped);
+        train + self.data.val.skipped
     }
+}
+
+/// The one field that every schema has.
+#[derive(Deserialize)]
+struct Versioned {
+    schema: u32,
 }

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use serde::Serialize;
+
+use super::cell_text::rounded;
 use super::table_error::TableError;
 
 /// Rows of measures under named columns. The renderers differ in punctuation only; numbers stay
@@ -27,6 +30,28 @@ pub struct Column {
     pub unit: Option<String>,
     /// Where the cells stand.
     pub align: Align,
+    /// Which values are the better ones, where the best is to be seen at a glance.
+    pub better: Option<Better>,
+}
+
+/// Which of two values is the better one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Better {
+    /// Accuracies.
+    Higher,
+    /// Losses.
+    Lower,
+}
+
+/// The place of a value in its column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rank {
+    /// No other is better; bold.
+    Best,
+    /// Only the best are better; underlined.
+    Second,
 }
 
 /// Where the cells of a column stand.
@@ -55,9 +80,34 @@ pub enum Cell {
         decimals: u8,
         /// What the reader has to know about it.
         marks: Vec<Mark>,
+        /// Where it stands written; nothing for what the table computes from other values.
+        source: Option<Source>,
     },
     /// Nothing, and why.
     Missing(String),
+}
+
+/// Where a value comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// It was measured.
+    Record {
+        /// Key of the record.
+        key: String,
+        /// Its place among the record's measures, from 0.
+        measure: usize,
+    },
+    /// It was counted from the predictions for each image beside a record.
+    Outcomes {
+        /// Key of the record.
+        key: String,
+    },
+    /// It was published.
+    Paper {
+        /// Such as `MEDiC, table 1`.
+        citation: String,
+    },
 }
 
 /// A warning attached to a value. The order is the one in which marks are shown.
@@ -69,6 +119,10 @@ pub enum Mark {
     Selected,
     /// Not every sample counts.
     Skipped,
+    /// Measured otherwise than the published number beside it.
+    Differs,
+    /// Measured otherwise than its neighbours in the column.
+    Mixed,
 }
 
 impl Mark {
@@ -78,6 +132,8 @@ impl Mark {
             Mark::Modified => '*',
             Mark::Selected => '†',
             Mark::Skipped => '‡',
+            Mark::Differs => '§',
+            Mark::Mixed => '¶',
         }
     }
 
@@ -87,6 +143,8 @@ impl Mark {
             Mark::Modified => "modified",
             Mark::Selected => "selected",
             Mark::Skipped => "skipped",
+            Mark::Differs => "differs",
+            Mark::Mixed => "mixed",
         }
     }
 
@@ -96,6 +154,8 @@ impl Mark {
             Mark::Modified => "not the protocol as it stands, see below",
             Mark::Selected => "selected on the validation set",
             Mark::Skipped => "images that could not be decoded are left out",
+            Mark::Differs => "the protocol differs from the paper's, see below",
+            Mark::Mixed => "another protocol hash than the rest of the column, see below",
         }
     }
 }
@@ -106,6 +166,33 @@ pub(super) fn ordered(marks: &[Mark]) -> BTreeSet<Mark> {
 }
 
 impl Column {
+    /// A column of words.
+    pub fn text(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            unit: None,
+            align: Align::Left,
+            better: None,
+        }
+    }
+
+    /// A column of numbers.
+    pub fn numbers(name: impl Into<String>, unit: Option<&str>) -> Self {
+        Self {
+            unit: unit.map(str::to_owned),
+            align: Align::Right,
+            ..Self::text(name)
+        }
+    }
+
+    /// The column with its best values shown as such.
+    pub fn ranked(self, better: Better) -> Self {
+        Self {
+            better: Some(better),
+            ..self
+        }
+    }
+
     /// The name with its unit: `top-1 (%)`.
     pub fn heading(&self) -> String {
         self.with_unit("")
@@ -181,6 +268,38 @@ impl Table {
         Ok(())
     }
 
+    /// The place of each cell in its column: nothing but for the best and the second of two or more
+    /// values. Values that look alike share a place.
+    pub fn ranks(&self) -> Vec<Vec<Option<Rank>>> {
+        let mut ranks = vec![vec![None; self.columns.len()]; self.rows.len()];
+        for (column, head) in self.columns.iter().enumerate() {
+            let Some(better) = head.better else { continue };
+            let seen: Vec<Option<f64>> = self
+                .rows
+                .iter()
+                .map(|row| row.get(column).and_then(Cell::seen))
+                .collect();
+            let mut values: Vec<f64> = seen.iter().copied().flatten().collect();
+            if values.len() < 2 {
+                continue;
+            }
+            values.sort_by(f64::total_cmp);
+            if better == Better::Higher {
+                values.reverse();
+            }
+            values.dedup();
+            for (row, seen) in ranks.iter_mut().zip(seen) {
+                let place = values.iter().position(|&value| Some(value) == seen);
+                row[column] = match place {
+                    Some(0) => Some(Rank::Best),
+                    Some(1) => Some(Rank::Second),
+                    Some(_) | None => None,
+                };
+            }
+        }
+        ranks
+    }
+
     /// The marks in use, in the order of [`Mark`].
     pub(super) fn marks(&self) -> BTreeSet<Mark> {
         let cells = self.rows.iter().flatten();
@@ -202,6 +321,16 @@ impl Table {
 }
 
 impl Cell {
+    /// The value as far as a reader sees it.
+    fn seen(&self) -> Option<f64> {
+        match self {
+            Cell::Value {
+                value, decimals, ..
+            } => rounded(*value, *decimals).parse().ok(),
+            Cell::Text(_) | Cell::Count(_) | Cell::Missing(_) => None,
+        }
+    }
+
     fn marks(&self) -> &[Mark] {
         match self {
             Cell::Value { marks, .. } => marks,
@@ -215,20 +344,13 @@ impl Cell {
 pub(super) mod samples {
     use super::*;
 
-    fn column(name: &str, unit: Option<&str>, align: Align) -> Column {
-        Column {
-            name: name.into(),
-            unit: unit.map(Into::into),
-            align,
-        }
-    }
-
     pub(in super::super) fn value(value: f64, interval: Option<[f64; 2]>, marks: &[Mark]) -> Cell {
         Cell::Value {
             value,
             interval,
             decimals: 1,
             marks: marks.to_vec(),
+            source: None,
         }
     }
 
@@ -236,10 +358,10 @@ pub(super) mod samples {
         Table {
             title: "k-NN on ImageNet-1K".into(),
             columns: vec![
-                column("checkpoint", None, Align::Left),
-                column("n", None, Align::Right),
-                column("top-1", Some("%"), Align::Right),
-                column("published", Some("%"), Align::Right),
+                Column::text("checkpoint"),
+                Column::numbers("n", None),
+                Column::numbers("top-1", Some("%")).ranked(Better::Higher),
+                Column::numbers("published", Some("%")),
             ],
             rows: vec![
                 vec![
@@ -264,6 +386,59 @@ pub(super) mod samples {
             footnotes: vec!["k = 20, cosine".into()],
         }
     }
+
+    /// Whatever some format must escape, and one value of each source.
+    pub(in super::super) fn hostile() -> Table {
+        let sourced = |number, source| match value(number, None, &[]) {
+            Cell::Value {
+                value,
+                interval,
+                decimals,
+                marks,
+                ..
+            } => Cell::Value {
+                value,
+                interval,
+                decimals,
+                marks,
+                source: Some(source),
+            },
+            cell => cell,
+        };
+        Table {
+            title: "50 % of <b>R&D</b> | $x_1^2$".into(),
+            columns: vec![
+                Column::text("a|b"),
+                Column::numbers("loss", None).ranked(Better::Lower),
+            ],
+            rows: vec![
+                vec![
+                    Cell::Text("[a]\\{b}~#\n`c`".into()),
+                    sourced(
+                        -0.25,
+                        Source::Record {
+                            key: "ab12".into(),
+                            measure: 3,
+                        },
+                    ),
+                ],
+                vec![
+                    Cell::Text("1. *x* – α \u{1b}".into()),
+                    sourced(
+                        0.5,
+                        Source::Paper {
+                            citation: "\"A&B\", table 1".into(),
+                        },
+                    ),
+                ],
+                vec![
+                    Cell::Text("- MAE".into()),
+                    value(-0.24, None, &[Mark::Differs, Mark::Mixed]),
+                ],
+            ],
+            footnotes: vec!["1. a_b > c".into()],
+        }
+    }
 }
 
 #[cfg(test)]
@@ -273,6 +448,39 @@ mod tests {
     #[test]
     fn a_sound_table_passes() {
         assert_eq!(knn().check(), Ok(()));
+    }
+
+    #[test]
+    fn the_best_and_the_second_of_a_column_are_those_that_look_so() {
+        let ranks = |better, values: &[f64]| -> Vec<Option<Rank>> {
+            let table = Table {
+                title: String::new(),
+                columns: vec![Column {
+                    better,
+                    ..Column::numbers("x", None)
+                }],
+                rows: values.iter().map(|&v| vec![value(v, None, &[])]).collect(),
+                footnotes: Vec::new(),
+            };
+            table.ranks().concat()
+        };
+        let [best, second] = [Some(Rank::Best), Some(Rank::Second)];
+        let higher = Some(Better::Higher);
+        assert_eq!(ranks(None, &[1.0, 2.0]), [None, None]);
+        assert_eq!(ranks(higher, &[1.0]), [None]);
+        assert_eq!(ranks(higher, &[1.0, 3.0, 2.0]), [None, best, second]);
+        assert_eq!(
+            ranks(Some(Better::Lower), &[-0.04, 0.04, 9.0]),
+            [best, best, second]
+        );
+        assert_eq!(
+            ranks(higher, &[2.04, 1.0, 1.04, 1.96, 0.0]),
+            [best, second, second, best, None]
+        );
+        let mut table = knn();
+        assert_eq!(table.ranks()[0], [None, None, best, None]);
+        table.rows[1][2] = Cell::Missing("not run".into());
+        assert_eq!(table.ranks().concat(), [None; 12]);
     }
 
     #[test]

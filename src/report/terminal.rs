@@ -5,13 +5,14 @@ use tabled::{
     grid::util::string::{get_char_width, get_string_width},
     settings::{
         Alignment, Color, Modify, Style,
-        object::{Columns, Rows},
+        object::{self, Columns, Rows},
         style::HorizontalLine,
     },
 };
 
 use super::{
-    table::{Align, Cell, Mark, Table, ordered},
+    cell_text::{Note, Reasons, Shown, printable},
+    table::{Align, Cell, Mark, Rank, Table},
     table_error::TableError,
 };
 
@@ -25,7 +26,7 @@ const PADDING: usize = 2;
 pub enum Colour {
     /// Plain text, for files and pipes.
     Never,
-    /// Title and header are bold.
+    /// Title, header and the best of a column are bold, the second is underlined.
     Always,
 }
 
@@ -40,7 +41,7 @@ pub enum Colour {
 /// Those of [`Table::check`].
 pub fn render(table: &Table, width: Option<usize>, colour: Colour) -> Result<String, TableError> {
     table.check()?;
-    let reasons = table.reasons();
+    let reasons = Reasons::of(table);
     let mut grid = vec![
         table
             .columns
@@ -70,8 +71,8 @@ pub fn render(table: &Table, width: Option<usize>, colour: Colour) -> Result<Str
         text += line.trim_end();
         text.push('\n');
     }
-    for note in footnotes(table, &reasons) {
-        text += &wrap_to(&note, width);
+    for note in reasons.notes(table) {
+        text += &wrap_to(&footnote(note), width);
         text.push('\n');
     }
     Ok(text)
@@ -91,12 +92,22 @@ fn draw(table: &Table, grid: Vec<Vec<String>>, colour: Colour) -> String {
     }
     if colour == Colour::Always {
         drawn.with(Modify::new(Rows::first()).with(Color::BOLD));
+        for (row, ranks) in (1..).zip(table.ranks()) {
+            for (column, rank) in ranks.into_iter().enumerate() {
+                let colour = match rank {
+                    Some(Rank::Best) => Color::BOLD,
+                    Some(Rank::Second) => Color::UNDERLINE,
+                    None => continue,
+                };
+                drawn.with(Modify::new(object::Cell::new(row, column)).with(colour));
+            }
+        }
     }
     drawn.to_string()
 }
 
 /// A cell as people read it.
-fn show(cell: &Cell, reasons: &[&str]) -> String {
+fn show(cell: &Cell, reasons: &Reasons<'_>) -> String {
     match cell {
         Cell::Text(text) => printable(text),
         Cell::Count(count) => count.to_string(),
@@ -105,55 +116,27 @@ fn show(cell: &Cell, reasons: &[&str]) -> String {
             interval,
             decimals,
             marks,
+            ..
         } => {
-            let mut text = rounded(*value, *decimals);
-            text.extend(ordered(marks).into_iter().map(Mark::sign));
-            if let Some(bounds) = interval {
-                let [low, high] = bounds.map(|bound| rounded(bound, *decimals));
+            let shown = Shown::new(*value, *interval, *decimals, marks);
+            let mut text = shown.number;
+            text.extend(shown.marks.into_iter().map(Mark::sign));
+            if let Some([low, high]) = shown.interval {
                 text += &format!(" [{low}, {high}]");
             }
             text
         }
-        Cell::Missing(reason) => {
-            let number = reasons.iter().take_while(|&other| other != reason).count() + 1;
-            format!("– ({number})")
-        }
+        Cell::Missing(reason) => format!("– ({})", reasons.number(reason)),
     }
 }
 
-/// The lines below the table: the marks, the reasons, then the table's own.
-fn footnotes(table: &Table, reasons: &[&str]) -> Vec<String> {
-    let marks = table
-        .marks()
-        .into_iter()
-        .map(|mark| format!("{} {}", mark.sign(), mark.explanation()));
-    let missing = (1..)
-        .zip(reasons)
-        .map(|(number, reason)| format!("({number}) {}", printable(reason)));
-    let own = table.footnotes.iter().map(|note| printable(note));
-    marks.chain(missing).chain(own).collect()
-}
-
-/// A number with so many decimals; what rounds to zero has no sign.
-fn rounded(value: f64, decimals: u8) -> String {
-    let text = format!("{value:.0$}", usize::from(decimals));
-    match text.strip_prefix('-') {
-        Some(digits) if digits.chars().all(|c| c == '0' || c == '.') => digits.to_owned(),
-        _ => text,
+/// A line below the table.
+fn footnote(note: Note<'_>) -> String {
+    match note {
+        Note::Mark(mark) => format!("{} {}", mark.sign(), mark.explanation()),
+        Note::Missing(number, reason) => format!("({number}) {}", printable(reason)),
+        Note::Own(note) => printable(note),
     }
-}
-
-/// Control characters (a name may hold any) would move the cursor or start an escape code.
-fn printable(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() {
-            shown.extend(c.escape_default());
-        } else {
-            shown.push(c);
-        }
-    }
-    shown
 }
 
 /// Widths of the columns' contents that make the table fit in `width`, if text columns and headings can
@@ -299,23 +282,12 @@ k = 20, cosine
         assert!(plain.contains("a\\u{1b}[31m\\nb") && !plain.contains('\u{1b}'));
         let bold = render(&knn(), None, Colour::Always).unwrap();
         assert!(bold.starts_with("\u{1b}[1mk-NN on ImageNet-1K\u{1b}[22m\n"));
-        let codes = ["\u{1b}[1m", "\u{1b}[22m"];
+        assert!(bold.contains(" \u{1b}[1m71.4 [71.0, 71.8]\u{1b}[22m "));
+        assert!(bold.contains(" \u{1b}[4m46.2*† [43.1, 49.4]\u{1b}[24m "));
+        let codes = ["\u{1b}[1m", "\u{1b}[22m", "\u{1b}[4m", "\u{1b}[24m"];
         let stripped = codes.iter().fold(bold, |text, code| text.replace(code, ""));
         let plain = render(&knn(), None, Colour::Never).unwrap();
         assert_eq!(stripped, plain);
-    }
-
-    #[test]
-    fn rounding_has_no_negative_zero() {
-        for (value, decimals, text) in [
-            (-0.04, 1, "0.0"),
-            (-0.06, 1, "-0.1"),
-            (71.4375, 2, "71.44"),
-            (-0.4, 0, "0"),
-            (1e6, 3, "1000000.000"),
-        ] {
-            assert_eq!(rounded(value, decimals), text);
-        }
     }
 
     #[test]

@@ -138,12 +138,14 @@ pub fn table(benchmark: &Benchmark) -> Table {
         name: name.to_owned(),
         unit: unit.map(str::to_owned),
         align,
+        better: None,
     };
     let value = |value, interval, decimals| Cell::Value {
         value,
         interval,
         decimals,
         marks: Vec::new(),
+        source: None,
     };
     let what = match benchmark.what {
         Work::Forward => "forward pass",

@@ -214,6 +214,10 @@ impl Collected {
 }
 
 impl Sink for Collected {
+    fn wants(&self, _: usize) -> bool {
+        true
+    }
+
     fn accept(&mut self, outputs: &Outputs<'_>) -> Result<(), ExtractError> {
         let decoded = outputs
             .images

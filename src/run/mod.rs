@@ -1,16 +1,25 @@
 //! Carrying plans out: cells, cancellation, progress, and the one place that chooses an engine.
 
+pub mod all;
+pub mod attention;
 pub mod bench;
+pub mod cells;
 pub mod check;
 pub mod convert;
 pub mod demo;
 mod dispatch;
+mod extraction;
 pub mod features;
 pub mod inspect;
-pub mod knn;
+mod knn;
 mod machine;
+pub mod overview;
 mod progress;
 mod record;
+pub mod report;
+mod subjects;
+pub mod table;
 
 pub use dispatch::check_engine;
 pub use progress::Terminal;
+pub use subjects::open as open_subjects;

@@ -1,24 +1,23 @@
-//! Records of kNN cells.
+//! Records of cells.
 
 use std::time::Duration;
 
+use super::extraction::Features;
 use super::machine::{device, peak_memory};
-use crate::data::{DECODERS, Split, fingerprint};
+use crate::data::{DECODERS, fingerprint};
 use crate::engine::NUMERICS_VERSION;
 use crate::error::Error;
-use crate::features::Extraction;
-use crate::plan::{KnnCell, KnnPlan, Subject};
+use crate::plan::{Cell, Part, RunOptions, Subject};
 use crate::report::{
     CellKey, ComputeRecord, DataRecord, Measured, ProtocolRecord, Record, SCHEMA, Selection,
     SplitRecord, SubjectRecord,
 };
+use crate::spec::Protocol;
 
 /// What a cell was evaluated on.
 pub(super) struct Evaluated<'a> {
-    /// Train features.
-    pub train: &'a Extraction,
-    /// Validation features.
-    pub val: &'a Extraction,
+    /// Features of each request of the cell.
+    pub features: &'a [Features<'a>],
     /// Hash of the stamps of every file.
     pub stamps: &'a str,
     /// Time since the cell began.
@@ -27,69 +26,84 @@ pub(super) struct Evaluated<'a> {
 
 /// The record of a cell that was just evaluated.
 pub(super) fn new(
-    plan: &KnnPlan,
-    cell: &KnnCell,
+    run: &RunOptions,
+    cell: &Cell,
     evaluated: &Evaluated<'_>,
     measures: Vec<Measured>,
     mut notes: Vec<String>,
 ) -> Result<Record, Error> {
-    let data = DataRecord {
-        root: plan.dataset.root.clone(),
-        classes: plan.dataset.classes.len(),
-        limit: plan.limit,
-        train: split_record(&plan.dataset.train, evaluated.train)?,
-        val: split_record(&plan.dataset.val, evaluated.val)?,
-        stamps: evaluated.stamps.to_owned(),
-    };
-    for (split, record) in [("train", &data.train), ("val", &data.val)] {
-        if record.skipped > 0 {
+    let mut splits = Vec::new();
+    for (request, features) in cell.requests.iter().zip(evaluated.features) {
+        let split = split_record(features)?;
+        if split.skipped > 0 {
+            let part = match request.part {
+                Part::Train => "train",
+                Part::Val => "val",
+            };
             notes.push(format!(
-                "{} of {} {split} images could not be decoded and are left out",
-                record.skipped, record.images
+                "{} of {} {part} images could not be decoded and are left out",
+                split.skipped, split.images
             ));
         }
+        splits.push((request.part, split));
     }
+    let mut split = |part| {
+        let place = splits.iter().position(|(of, _)| *of == part);
+        place.map(|place| splits.swap_remove(place).1)
+    };
     Ok(Record {
         schema: SCHEMA,
         cell: CellKey {
             key: cell.key.clone(),
             subject: cell.subject_key.clone(),
-            protocol: plan.protocol.hash.clone(),
-            data: plan.data_key.clone(),
-            seed: plan.run.seed,
+            protocol: cell.protocol.hash.clone(),
+            data: cell.data_key.clone(),
+            seed: run.seed,
         },
         subject: subject(&cell.subject),
-        protocol: protocol(plan),
-        data,
+        protocol: protocol(&cell.protocol),
+        data: DataRecord {
+            root: cell.set.root.clone(),
+            dataset: cell.set.name.clone(),
+            classes: cell.set.classes.len(),
+            limit: cell.set.limit,
+            train: split(Part::Train),
+            val: split(Part::Val).unwrap_or_default(),
+            stamps: evaluated.stamps.to_owned(),
+        },
         input: json(&cell.input),
-        compute: compute(plan, evaluated),
+        compute: compute(run, evaluated),
         selection: Selection::None,
         measures,
         notes,
-    })
+        seal: String::new(),
+    }
+    .sealed())
 }
 
 /// A record that is up to date, with the names and settings of this run: the cell's key covers
 /// what was computed, not how it was called.
-pub(super) fn reused(plan: &KnnPlan, cell: &KnnCell, known: Record) -> Record {
+pub(super) fn reused(cell: &Cell, known: Record) -> Record {
     Record {
         subject: subject(&cell.subject),
-        protocol: protocol(plan),
+        protocol: protocol(&cell.protocol),
         data: DataRecord {
-            root: plan.dataset.root.clone(),
-            limit: plan.limit,
+            root: cell.set.root.clone(),
+            limit: cell.set.limit,
             ..known.data
         },
         ..known
     }
+    .sealed()
 }
 
-fn split_record(split: &Split, extraction: &Extraction) -> Result<SplitRecord, Error> {
-    let fingerprint = fingerprint(split, &extraction.contents())?;
+fn split_record(features: &Features<'_>) -> Result<SplitRecord, Error> {
+    let images = features.split.samples.len();
+    let fingerprint = fingerprint(&features.split, &features.contents)?;
     Ok(SplitRecord {
-        images: split.samples.len(),
+        images,
         fingerprint: blake3::Hash::from(fingerprint).to_hex().to_string(),
-        skipped: split.samples.len() - extraction.kept().len(),
+        skipped: images - features.kept.len(),
     })
 }
 
@@ -98,6 +112,7 @@ fn subject(subject: &Subject) -> SubjectRecord {
         Subject::Checkpoint(checkpoint) => SubjectRecord {
             name: checkpoint.name.clone(),
             path: Some(checkpoint.path.clone()),
+            card: checkpoint.card.clone(),
             blake3: Some(checkpoint.blake3.clone()),
             dialect: Some(checkpoint.dialect.name().to_owned()),
             architecture: json(&checkpoint.config),
@@ -107,6 +122,7 @@ fn subject(subject: &Subject) -> SubjectRecord {
         Subject::Pixels(_) => SubjectRecord {
             name: subject.name().to_owned(),
             path: None,
+            card: None,
             blake3: None,
             dialect: None,
             architecture: serde_json::Value::Null,
@@ -116,26 +132,28 @@ fn subject(subject: &Subject) -> SubjectRecord {
     }
 }
 
-fn protocol(plan: &KnnPlan) -> ProtocolRecord {
+fn protocol(protocol: &Protocol) -> ProtocolRecord {
     ProtocolRecord {
-        name: plan.protocol.spec.name.clone(),
-        version: plan.protocol.spec.version,
-        hash: plan.protocol.hash.clone(),
-        text: plan.protocol.text.clone(),
-        modified: plan.protocol.modified.clone(),
+        kind: protocol.kind(),
+        name: protocol.name.clone(),
+        version: protocol.version,
+        hash: protocol.hash.clone(),
+        text: protocol.text.clone(),
+        modified: protocol.modified.clone(),
     }
 }
 
-fn compute(plan: &KnnPlan, evaluated: &Evaluated<'_>) -> ComputeRecord {
-    let encoded = evaluated.train.encoded + evaluated.val.encoded;
-    let seconds = evaluated.train.seconds + evaluated.val.seconds;
+fn compute(run: &RunOptions, evaluated: &Evaluated<'_>) -> ComputeRecord {
+    let features = evaluated.features;
+    let encoded = features.iter().map(|features| features.encoded).sum();
+    let seconds: f64 = features.iter().map(|features| features.seconds).sum();
     ComputeRecord {
-        engine: plan.run.compute.engine.versions(),
-        precision: plan.run.compute.precision.name().to_owned(),
-        device: device(plan.run.compute),
-        threads: plan.run.threads,
-        batch: plan.run.pass.batch,
-        stored: plan.run.rows.name().to_owned(),
+        engine: run.compute.engine.versions(),
+        precision: run.compute.precision.name().to_owned(),
+        device: device(run.compute),
+        threads: run.threads,
+        batch: run.pass.batch,
+        stored: run.rows.name().to_owned(),
         decoder: DECODERS.to_owned(),
         mimbench: match option_env!("MIMBENCH_COMMIT") {
             Some(commit) => format!("{} ({commit})", env!("CARGO_PKG_VERSION")),

@@ -37,6 +37,22 @@ pub enum SpecError {
         /// The file.
         path: PathBuf,
     },
+    /// A pattern names no file.
+    #[error("--protocols {pattern}: {reason}")]
+    Pattern {
+        /// As given.
+        pattern: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Two files are one protocol.
+    #[error("{} is the protocol of {} again", path.display(), other.display())]
+    Twice {
+        /// The second.
+        path: PathBuf,
+        /// The first.
+        other: PathBuf,
+    },
     /// A `--set` cannot be applied.
     #[error("--set {setting}: {reason}")]
     Set {
@@ -64,11 +80,17 @@ impl SpecError {
             Self::Read { .. } => {
                 "--protocol takes a TOML file such as protocols/knn.toml".to_owned()
             }
-            Self::Parse { .. } => "protocols/knn.toml shows every key with its meaning".to_owned(),
+            Self::Parse { .. } | Self::Value { .. } => {
+                "protocols/knn.toml and protocols/attention.toml show every key with its meaning"
+                    .to_owned()
+            }
             Self::Kind { found, .. } => format!("run it with: mimbench {found}"),
+            Self::Pattern { .. } => {
+                "as in --protocols protocols/knn.toml or --protocols 'protocols/*.toml'".to_owned()
+            }
+            Self::Twice { .. } => "name each protocol once".to_owned(),
             Self::Chain { .. } => "one level of extends is enough for everyone".to_owned(),
             Self::Set { .. } => "as in --set task.k=[20] or --set task.vote=majority".to_owned(),
-            Self::Value { .. } => "protocols/knn.toml shows every key with its meaning".to_owned(),
         })
     }
 }

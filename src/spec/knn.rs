@@ -1,116 +1,13 @@
-//! The kNN protocol: DINO's evaluator (facebookresearch/dino `eval_knn.py`) with its settings
-//! named.
+//! What the kNN protocol asks: DINO's evaluator (facebookresearch/dino `eval_knn.py`) with its
+//! settings named.
 
 use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::SpecError;
-use crate::features::Token;
+use super::protocol::WrongValue;
+use super::{FeatureChoice, NormChoice};
 use crate::metric::HnswOptions;
-
-/// `kind = "knn"`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct KnnProtocol {
-    /// Always `knn`.
-    pub kind: String,
-    /// Name in tables.
-    pub name: String,
-    /// Raised whenever a number may change.
-    pub version: u32,
-    /// A protocol beside this file whose settings hold where this one is silent.
-    #[serde(default, skip_serializing)]
-    pub extends: Option<String>,
-    /// Which images.
-    #[serde(default)]
-    pub data: DataSection,
-    /// How an image becomes an input.
-    #[serde(default)]
-    pub input: InputSection,
-    /// The evaluation.
-    #[serde(default)]
-    pub task: KnnTask,
-}
-
-/// Which images.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct DataSection {
-    /// Folder under `$MIMBENCH_DATA` when `--data` is not given.
-    pub dataset: String,
-}
-
-impl Default for DataSection {
-    fn default() -> Self {
-        Self {
-            dataset: "imagenet-1k".to_owned(),
-        }
-    }
-}
-
-/// How an image becomes an input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct InputSection {
-    /// Mean and standard deviation.
-    pub normalise: Normalise,
-    /// Shorter side before the centre crop.
-    pub resize: ResizeChoice,
-    /// Filter of the resize.
-    pub interpolation: InterpolationChoice,
-}
-
-impl Default for InputSection {
-    fn default() -> Self {
-        Self {
-            normalise: Normalise::Card,
-            resize: ResizeChoice::Dino,
-            interpolation: InterpolationChoice::Bicubic,
-        }
-    }
-}
-
-/// Mean and standard deviation of the input. Evaluating with another normalisation than the
-/// checkpoint was trained with has cost 19 points of accuracy, so it is the checkpoint's by
-/// default.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Normalise {
-    /// The checkpoint's own.
-    Card,
-    /// ImageNet's.
-    Imagenet,
-    /// 0.5 and 0.5.
-    Half,
-    /// OpenAI CLIP's.
-    Clip,
-}
-
-/// Shorter side before the centre crop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ResizeChoice {
-    /// 256/224 of the input size, as DINO resizes to 256 for 224; inputs of up to 64 pixels
-    /// (CIFAR, MNIST) are taken whole.
-    Dino,
-    /// What the checkpoint's card or `config.json` says.
-    Card,
-    /// The input size itself: nothing is cropped from the longer side's middle but the excess.
-    Whole,
-}
-
-/// Filter of the resize.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum InterpolationChoice {
-    /// What the checkpoint's card or `config.json` says.
-    Card,
-    /// Cubic, a = -0.5, antialiased.
-    Bicubic,
-    /// Linear, antialiased.
-    Bilinear,
-}
 
 /// The evaluation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -148,59 +45,6 @@ impl Default for KnnTask {
             temperature: 0.07,
             search: Search::Exact,
             hnsw: HnswOptions::default(),
-        }
-    }
-}
-
-/// Which tokens are the feature.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FeatureChoice {
-    /// The one the checkpoint's family is evaluated by.
-    Card,
-    /// The class token.
-    Cls,
-    /// The mean of the patch tokens.
-    MeanPatch,
-    /// Both, one after the other.
-    Concat,
-    /// The checkpoint's own pooling: CLIP's projection, SigLIP's attention pooling, the mean of
-    /// class and distillation token.
-    Pooled,
-}
-
-impl FeatureChoice {
-    /// The tokens, where the card has the word `card_says`.
-    pub fn token(self, card_says: Token) -> Token {
-        match self {
-            Self::Card => card_says,
-            Self::Cls => Token::Cls,
-            Self::MeanPatch => Token::MeanPatch,
-            Self::Concat => Token::Concat,
-            Self::Pooled => Token::Pooled,
-        }
-    }
-}
-
-/// Whether the final normalisation is applied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum NormChoice {
-    /// As the checkpoint's family does.
-    Card,
-    /// Yes.
-    Norm,
-    /// No: the raw output of the block.
-    Raw,
-}
-
-impl NormChoice {
-    /// Whether to normalise, where the card has the word `card_says`.
-    pub fn applies(self, card_says: bool) -> bool {
-        match self {
-            Self::Card => card_says,
-            Self::Norm => true,
-            Self::Raw => false,
         }
     }
 }
@@ -256,49 +100,39 @@ pub enum Search {
     Hnsw,
 }
 
-impl KnnProtocol {
-    /// The protocol that is used when no file is given.
-    pub const BUILTIN: &'static str = include_str!("../../protocols/knn.toml");
-
+impl KnnTask {
     /// Refuses values that mean nothing.
-    pub fn check(&self) -> Result<(), SpecError> {
-        let wrong = |field, reason: String| {
-            Err(SpecError::Value {
-                protocol: self.name.clone(),
-                field,
-                reason,
-            })
-        };
-        let task = &self.task;
-        if task.k.is_empty() || task.k.contains(&0) {
+    pub(super) fn check(&self) -> Result<(), WrongValue> {
+        let wrong = |field, reason| Err(WrongValue { field, reason });
+        if self.k.is_empty() || self.k.contains(&0) {
             return wrong(
                 "task.k",
-                format!("must list positive numbers, it is {:?}", task.k),
+                format!("must list positive numbers, it is {:?}", self.k),
             );
         }
-        if !task.k.contains(&task.headline) {
+        if !self.k.contains(&self.headline) {
             return wrong(
                 "task.headline",
-                format!("{} is not among task.k {:?}", task.headline, task.k),
+                format!("{} is not among task.k {:?}", self.headline, self.k),
             );
         }
-        if !(task.temperature.is_finite() && task.temperature > 0.0) {
+        if !(self.temperature.is_finite() && self.temperature > 0.0) {
             return wrong(
                 "task.temperature",
-                format!("must be positive, it is {}", task.temperature),
+                format!("must be positive, it is {}", self.temperature),
             );
         }
         // exp(1/T) must stay far below f32's largest number, also summed over neighbours.
-        if task.temperature < 0.0125 {
+        if self.temperature < 0.0125 {
             return wrong(
                 "task.temperature",
-                format!("{} overflows exp(1/T) in f32", task.temperature),
+                format!("{} overflows exp(1/T) in f32", self.temperature),
             );
         }
-        if let Some(twice) = repeated(&task.k) {
+        if let Some(twice) = repeated(&self.k) {
             return wrong("task.k", format!("lists {twice} twice"));
         }
-        if let Layers::Blocks(blocks) = &task.layers {
+        if let Layers::Blocks(blocks) = &self.layers {
             if blocks.is_empty() {
                 return wrong("task.layers", "lists no block".to_owned());
             }
@@ -306,8 +140,8 @@ impl KnnProtocol {
                 return wrong("task.layers", format!("lists block {twice} twice"));
             }
         }
-        if task.search == Search::Hnsw
-            && let Err(error) = task.hnsw.check()
+        if self.search == Search::Hnsw
+            && let Err(error) = self.hnsw.check()
         {
             return wrong("task.hnsw", error.to_string());
         }

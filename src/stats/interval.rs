@@ -6,7 +6,7 @@ use thiserror::Error;
 pub const CONFIDENCE: f64 = 0.95;
 
 /// The 0.975 quantile of the standard normal distribution.
-const Z: f64 = 1.959_963_984_540_054;
+pub(super) const Z: f64 = 1.959_963_984_540_054;
 
 /// Counts that are no proportion.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]

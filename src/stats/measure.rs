@@ -14,6 +14,8 @@ pub enum Unit {
     Unitless,
     /// Pixels of the input image: attention distances.
     Pixels,
+    /// Natural units of information: entropies.
+    Nats,
 }
 
 /// One measured number.

@@ -1,7 +1,20 @@
-//! Uncertainty: a value never travels without its n and its interval.
+//! Uncertainty: a value never travels without its n and its interval, nor a difference without its
+//! test.
 
+mod bootstrap;
+mod error;
+mod holm;
 mod interval;
+mod mcnemar;
 mod measure;
+mod noise;
+mod paired;
 
+pub use bootstrap::{Bootstrap, Resampled};
+pub use error::SampleError;
+pub use holm::holm;
 pub use interval::{CONFIDENCE, IntervalError, wilson};
+pub use mcnemar::mcnemar;
 pub use measure::{Measure, Unit};
+pub use noise::{Noise, NoiseSource, Seeds, Spread, half_width};
+pub use paired::{PairedDifference, PairedHits, paired_differences};

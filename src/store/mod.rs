@@ -11,4 +11,4 @@ pub use atomic::{AtomicFile, delete, remove_leftovers, write_atomic};
 pub use error::StoreError;
 pub use lock::Lock;
 pub use part::{ImageStamp, Part, PartHeader, PartWriter, RowType, list_parts, merge_parts};
-pub use tensors::{Elements, NamedTensor, Slot, TensorFile, TensorStream};
+pub use tensors::{Elements, NamedTensor, Slot, TensorFile, TensorStream, read_tensors};

@@ -1,10 +1,11 @@
-//! Writing named tensors as one safetensors file, whole or not at all.
+//! Named tensors as one safetensors file, written whole or not at all.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use safetensors::{Dtype, SafeTensors};
 use serde_json::{Map, Value, json};
 
 use super::{AtomicFile, StoreError};
@@ -186,4 +187,45 @@ impl TensorStream {
         }
         self.file.file.commit()
     }
+}
+
+/// The tensors of a file that [`TensorFile`] wrote, by name.
+///
+/// # Errors
+/// A file that cannot be read, is no safetensors file, or has elements of another type.
+pub fn read_tensors(path: &Path) -> Result<BTreeMap<String, NamedTensor<'static>>, StoreError> {
+    let bytes = std::fs::read(path).map_err(StoreError::io("read", path))?;
+    let damaged = |reason: String| StoreError::Damaged {
+        path: path.to_owned(),
+        reason,
+    };
+    let file = SafeTensors::deserialize(&bytes).map_err(|error| damaged(error.to_string()))?;
+    let mut tensors = BTreeMap::new();
+    for (name, view) in file.iter() {
+        let data = view.data();
+        let elements = match view.dtype() {
+            Dtype::F32 => Elements::F32(numbers(data, f32::from_le_bytes).into()),
+            Dtype::U32 => Elements::U32(numbers(data, u32::from_le_bytes).into()),
+            Dtype::I64 => Elements::I64(numbers(data, i64::from_le_bytes).into()),
+            Dtype::U8 => Elements::U8(data.to_vec().into()),
+            other => return Err(damaged(format!("{name} has elements of type {other:?}"))),
+        };
+        let tensor = NamedTensor {
+            name: name.to_owned(),
+            shape: view.shape().to_vec(),
+            elements,
+        };
+        tensors.insert(name.to_owned(), tensor);
+    }
+    Ok(tensors)
+}
+
+/// Numbers of `N` bytes each.
+fn numbers<const N: usize, T>(bytes: &[u8], number: impl Fn([u8; N]) -> T) -> Vec<T> {
+    bytes
+        .as_chunks()
+        .0
+        .iter()
+        .map(|&bytes| number(bytes))
+        .collect()
 }

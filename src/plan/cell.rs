@@ -1,0 +1,214 @@
+//! One checkpoint under one protocol on one dataset.
+
+use std::sync::Arc;
+
+use super::dataset::{EvaluationSet, ImageList};
+use super::subject::{Subject, subject_key};
+use super::{RunOptions, digest, input_spec};
+use crate::data::{InputSpec, Limits, Preprocessor};
+use crate::engine::NUMERICS_VERSION;
+use crate::error::Error;
+use crate::features::{EncoderError, Stored, Tap};
+use crate::protocol::{attention, knn};
+use crate::spec::{AttentionTask, KnnTask, Protocol, Task};
+use crate::vit::{VitConfig, tap_shape};
+
+/// A cell of a table.
+#[derive(Debug)]
+pub struct Cell {
+    /// What is evaluated.
+    pub subject: Arc<Subject>,
+    /// Under which rules.
+    pub protocol: Arc<Protocol>,
+    /// On which images.
+    pub set: Arc<EvaluationSet>,
+    /// How images become inputs.
+    pub input: InputSpec,
+    /// What is read, over which images: train before validation, where both are looked at.
+    pub requests: Vec<Request>,
+    /// Identity of the network and its input, hexadecimal.
+    pub subject_key: String,
+    /// Hash of paths, sizes and labels of the images, hexadecimal.
+    pub data_key: String,
+    /// Identity of the cell, hexadecimal.
+    pub key: String,
+}
+
+/// Features of some images.
+#[derive(Debug)]
+pub struct Request {
+    /// Which half of the dataset.
+    pub part: Part,
+    /// The images.
+    pub images: ImageList,
+    /// What is read and where it is kept.
+    pub stored: Vec<Stored>,
+    /// Numbers in one image's row, one a tap.
+    pub dims: Vec<usize>,
+}
+
+/// Half of a dataset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// Images that are learnt from.
+    Train,
+    /// Images that are evaluated on.
+    Val,
+}
+
+impl Request {
+    /// Bytes that its rows take.
+    pub fn bytes(&self) -> usize {
+        let row = |(stored, dim): (&Stored, &usize)| stored.rows.bytes() * dim;
+        let rows = self.stored.iter().zip(&self.dims).map(row);
+        self.images.split.samples.len() * rows.sum::<usize>()
+    }
+}
+
+impl Cell {
+    pub(super) fn new(
+        subject: Arc<Subject>,
+        protocol: Arc<Protocol>,
+        set: Arc<EvaluationSet>,
+        run: &RunOptions,
+    ) -> Result<Self, Error> {
+        let input = match &*subject {
+            Subject::Checkpoint(checkpoint) => input_spec(checkpoint, &protocol.input)?,
+            Subject::Pixels(input) => input.clone(),
+        };
+        // Refuses inputs that images cannot be brought to.
+        Preprocessor::new(input.clone(), Limits::default())?;
+        let subject_key = subject_key(&subject, &input);
+        let (parts, taps, evaluation) = match &protocol.task {
+            Task::Knn(task) => {
+                let train = set.train.clone().ok_or_else(|| no_train_images(&set))?;
+                let parts = vec![(Part::Train, train), (Part::Val, set.val.clone())];
+                (parts, knn_taps(&subject, task), knn::EVALUATION_VERSION)
+            }
+            Task::Attention(task) => {
+                let images = set.val.chosen(task, run.seed);
+                if images.split.samples.is_empty() {
+                    return Err(Error::Usage {
+                        message: format!(
+                            "{}: task.choice leaves no image of {}",
+                            protocol.name,
+                            set.root.display()
+                        ),
+                        hint: "it takes one of 64 images of a class: --set task.choice=stratified takes any number".to_owned(),
+                    });
+                }
+                let taps = attention_taps(&subject, task)?;
+                (
+                    vec![(Part::Val, images)],
+                    taps,
+                    attention::EVALUATION_VERSION,
+                )
+            }
+        };
+        let mut dims = Vec::new();
+        for &tap in &taps {
+            let shape = match &*subject {
+                Subject::Checkpoint(checkpoint) => tap_shape(&checkpoint.config, tap)?,
+                Subject::Pixels(input) => vec![input.channels, input.height, input.width],
+            };
+            dims.push(shape.iter().product());
+        }
+        let manifests: Vec<_> = parts.iter().map(|(_, images)| &images.manifest).collect();
+        let data_key = digest(&manifests);
+        let key = digest(&(
+            &subject_key,
+            &protocol.hash,
+            &data_key,
+            run.seed,
+            (
+                run.compute.backend(),
+                run.compute.precision,
+                run.rows,
+                NUMERICS_VERSION,
+                evaluation,
+            ),
+        ));
+        let request = |(part, images): (Part, ImageList)| Request {
+            part,
+            stored: taps
+                .iter()
+                .map(|&tap| stored(tap, &images, &subject_key, run))
+                .collect(),
+            dims: dims.clone(),
+            images,
+        };
+        Ok(Self {
+            requests: parts.into_iter().map(request).collect(),
+            subject,
+            protocol,
+            set,
+            input,
+            subject_key,
+            data_key,
+            key,
+        })
+    }
+
+    /// What is read, the same over all images.
+    pub fn taps(&self) -> impl Iterator<Item = Tap> {
+        let first = self.requests.first().map(|request| &request.stored[..]);
+        first.unwrap_or_default().iter().map(|stored| stored.tap)
+    }
+}
+
+fn no_train_images(set: &EvaluationSet) -> Error {
+    Error::Usage {
+        message: format!("{} has no train images", set.root.display()),
+        hint: "kNN needs train/<class>/* and val/<class>/*".to_owned(),
+    }
+}
+
+fn knn_taps(subject: &Subject, task: &KnnTask) -> Vec<Tap> {
+    match subject {
+        Subject::Checkpoint(checkpoint) => {
+            let token = task.feature.token(checkpoint.feature.token);
+            let norm = task.norm.applies(checkpoint.feature.norm);
+            let layers = task.layers.of(checkpoint.config.depth);
+            let tap = |layer| Tap::Pooled { layer, token, norm };
+            layers.into_iter().map(tap).collect()
+        }
+        Subject::Pixels(_) => vec![Tap::Pixels],
+    }
+}
+
+/// Statistics of every block, then its features where they are asked for.
+fn attention_taps(subject: &Subject, task: &AttentionTask) -> Result<Vec<Tap>, Error> {
+    let Subject::Checkpoint(checkpoint) = subject else {
+        let tap = Tap::AttentionStatistics(0);
+        let reason = "raw pixels have no attention";
+        return Err(EncoderError::NoSuchTap { tap, reason }.into());
+    };
+    let VitConfig { depth, .. } = checkpoint.config;
+    let token = task.feature.token(checkpoint.feature.token);
+    let norm = task.norm.applies(checkpoint.feature.norm);
+    let statistics = (0..depth).map(Tap::AttentionStatistics);
+    let features = (0..depth).map(|layer| Tap::Pooled { layer, token, norm });
+    Ok(match task.diagnostics {
+        true => statistics.chain(features).collect(),
+        false => statistics.collect(),
+    })
+}
+
+fn stored(tap: Tap, images: &ImageList, subject_key: &str, run: &RunOptions) -> Stored {
+    let key = digest(&(
+        subject_key,
+        tap,
+        &images.manifest,
+        (
+            run.compute.backend(),
+            run.compute.precision,
+            run.rows,
+            NUMERICS_VERSION,
+        ),
+    ));
+    Stored {
+        tap,
+        folder: run.store.join(key),
+        rows: run.rows,
+    }
+}

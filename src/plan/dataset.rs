@@ -1,0 +1,183 @@
+//! Which images are looked at.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::data::check::complete_copy;
+use crate::data::{Dataset, OpenOptions, Split};
+use crate::error::Error;
+use crate::spec::{AttentionTask, ImageChoice};
+
+/// Where images are looked for.
+#[derive(Clone, Debug, Default)]
+pub struct DataRequest {
+    /// `--data`.
+    pub folder: Option<PathBuf>,
+    /// `$MIMBENCH_DATA`.
+    pub collection: Option<PathBuf>,
+    /// Label file of a flat validation folder.
+    pub val_labels: Option<PathBuf>,
+    /// Class-stratified limit a split.
+    pub limit: Option<usize>,
+}
+
+impl DataRequest {
+    /// A request where `--data` may be a collection: a folder that is no dataset itself.
+    #[must_use]
+    pub fn of_collection(self) -> Self {
+        let Some(folder) = &self.folder else {
+            return self;
+        };
+        if folder.join("train").is_dir() {
+            return self;
+        }
+        Self {
+            collection: self.folder.clone(),
+            folder: None,
+            ..self
+        }
+    }
+
+    /// The folder of `dataset`, or an error that says what was looked for.
+    pub fn root(&self, dataset: &str) -> Result<PathBuf, Error> {
+        if let Some(folder) = &self.folder {
+            return Ok(folder.clone());
+        }
+        let hint = "a dataset is a folder with train/<class>/* and val/<class>/*; ImageNet-1K is at https://image-net.org (registration needed), and `mimbench demo` needs no download".to_owned();
+        match &self.collection {
+            Some(collection) => {
+                let root = collection.join(dataset);
+                if root.is_dir() {
+                    Ok(root)
+                } else {
+                    let message =
+                        format!("no --data was given and {} is no folder", root.display());
+                    Err(Error::Usage { message, hint })
+                }
+            }
+            None => Err(Error::Usage {
+                message: format!(
+                    "no --data was given and $MIMBENCH_DATA is not set ($MIMBENCH_DATA/{dataset} was looked for)"
+                ),
+                hint,
+            }),
+        }
+    }
+}
+
+/// The images of a dataset, and their identity.
+#[derive(Debug)]
+pub struct EvaluationSet {
+    /// The folder, as given.
+    pub root: PathBuf,
+    /// The public dataset that it is a complete copy of.
+    pub name: Option<String>,
+    /// Class names by label.
+    pub classes: Vec<String>,
+    /// Class-stratified limit a split, where one holds.
+    pub limit: Option<usize>,
+    /// The train split; none for images alone.
+    pub train: Option<ImageList>,
+    /// The validation split.
+    pub val: ImageList,
+}
+
+/// Images of a split, all or some of them.
+#[derive(Clone, Debug)]
+pub struct ImageList {
+    /// The images.
+    pub split: Arc<Split>,
+    /// Hash of paths, sizes and labels.
+    pub manifest: [u8; 32],
+    /// Their places in the split that they were chosen from, where they are not all of it.
+    pub places: Option<Arc<Vec<u32>>>,
+}
+
+impl ImageList {
+    fn all(split: Split) -> Self {
+        Self {
+            manifest: split.manifest_hash(),
+            split: Arc::new(split),
+            places: None,
+        }
+    }
+
+    /// The images of an attention analysis; all where the choice leaves every one in.
+    pub(super) fn chosen(&self, task: &AttentionTask, seed: u64) -> Self {
+        let places = match task.choice {
+            ImageChoice::Stratified => self.split.stratified(task.images, seed),
+            ImageChoice::ClVsMim => {
+                let mut places = self.split.first_of_each_class(CL_VS_MIM_SHARE);
+                places.truncate(task.images);
+                places
+            }
+        };
+        if places.len() == self.split.samples.len() {
+            return self.clone();
+        }
+        let split = self.split.subset(&places);
+        Self {
+            manifest: split.manifest_hash(),
+            split: Arc::new(split),
+            places: Some(Arc::new(places.iter().map(|&place| place as u32).collect())),
+        }
+    }
+}
+
+/// The share of a class's images that cl-vs-mim looks at: one in so many
+/// (naver-ai/cl-vs-mim `self_attention_analysis.ipynb`, 2^-6).
+const CL_VS_MIM_SHARE: usize = 64;
+
+impl EvaluationSet {
+    /// Opens train and validation split below `root`, at most `limit` images of each.
+    pub fn open(root: &Path, request: &DataRequest, seed: u64) -> Result<Self, Error> {
+        let options = OpenOptions {
+            val_labels: request.val_labels.clone(),
+        };
+        let mut dataset = Dataset::open(root, &options)?;
+        let name = complete_copy(&dataset);
+        // A limit that leaves every image in is none.
+        let largest = dataset.train.samples.len().max(dataset.val.samples.len());
+        let limit = request.limit.filter(|&limit| limit < largest);
+        if let Some(limit) = limit {
+            let classes = dataset.classes.len();
+            if limit < classes {
+                return Err(Error::Usage {
+                    message: format!(
+                        "--limit {limit} is below the {classes} classes of {}",
+                        root.display()
+                    ),
+                    hint: "a class without train images could not be found: take at least one image a class".to_owned(),
+                });
+            }
+            dataset.train = dataset.train.limited(limit, seed);
+            dataset.val = dataset.val.limited(limit, seed);
+        }
+        Ok(Self {
+            root: root.to_owned(),
+            name,
+            classes: dataset.classes,
+            limit,
+            train: Some(ImageList::all(dataset.train)),
+            val: ImageList::all(dataset.val),
+        })
+    }
+
+    /// Opens a folder of images alone; its subfolders are classes.
+    pub fn images(folder: &Path, limit: Option<usize>, seed: u64) -> Result<Self, Error> {
+        let (split, classes) = Split::folder(folder)?;
+        let limit = limit.filter(|&limit| limit < split.samples.len());
+        let split = match limit {
+            Some(limit) => split.limited(limit, seed),
+            None => split,
+        };
+        Ok(Self {
+            root: folder.to_owned(),
+            name: None,
+            classes,
+            limit,
+            train: None,
+            val: ImageList::all(split),
+        })
+    }
+}

@@ -1,0 +1,171 @@
+//! Arguments, protocols, cards and defaults resolved, checked and hashed before the first second
+//! of compute.
+
+mod cell;
+mod dataset;
+mod input;
+mod subject;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::engine::Compute;
+use crate::error::Error;
+use crate::features::PassOptions;
+use crate::spec::Protocol;
+use crate::store::RowType;
+
+pub use cell::{Cell, Part, Request};
+pub use dataset::{DataRequest, EvaluationSet, ImageList};
+pub use input::{input_spec, pixel_input};
+pub use subject::{Subject, check_heads, tell_apart};
+
+/// How and where a command runs, in values that need no further default.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// Engine, device and element type of the forward pass.
+    pub compute: Compute,
+    /// Threads of the forward pass and of the search.
+    pub threads: usize,
+    /// Batch, decoding threads and what to do with bad images.
+    pub pass: PassOptions,
+    /// Element type of stored features.
+    pub rows: RowType,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Where records go.
+    pub results: PathBuf,
+    /// Where features are kept.
+    pub store: PathBuf,
+    /// Whether to evaluate again where a record is up to date.
+    pub recompute: bool,
+}
+
+/// Everything a command is going to evaluate.
+#[derive(Debug)]
+pub struct Plan {
+    /// Subject by subject, each under all its protocols.
+    pub cells: Vec<Cell>,
+    /// How it runs.
+    pub run: RunOptions,
+}
+
+/// A cell that cannot be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// Name of what was to be evaluated.
+    pub subject: String,
+    /// Name of the protocol.
+    pub protocol: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl Plan {
+    /// Every subject under every protocol, which all look at one dataset.
+    pub fn new(
+        subjects: Vec<Subject>,
+        protocols: Vec<Protocol>,
+        set: EvaluationSet,
+        run: RunOptions,
+    ) -> Result<Self, Error> {
+        let set = Arc::new(set);
+        let protocols: Vec<_> = protocols.into_iter().map(Arc::new).collect();
+        let mut plan = Self {
+            cells: Vec::new(),
+            run,
+        };
+        for subject in subjects {
+            let subject = Arc::new(subject);
+            for protocol in &protocols {
+                plan.add(&subject, protocol, &set)?;
+            }
+        }
+        Ok(plan)
+    }
+
+    /// Every subject under every protocol, each on the dataset it names in `request`; what cannot
+    /// be looked at comes back with the reason.
+    pub fn over(
+        subjects: Vec<Subject>,
+        protocols: Vec<Protocol>,
+        request: &DataRequest,
+        run: RunOptions,
+    ) -> (Self, Vec<Skipped>) {
+        let mut sets: Vec<(String, Result<Arc<EvaluationSet>, String>)> = Vec::new();
+        let protocols: Vec<_> = protocols.into_iter().map(Arc::new).collect();
+        for protocol in &protocols {
+            let name = &protocol.data.dataset;
+            if sets.iter().all(|(known, _)| known != name) {
+                let root = request.root(name);
+                let set = root.and_then(|root| EvaluationSet::open(&root, request, run.seed));
+                let set = set.map(Arc::new).map_err(|error| error.to_string());
+                sets.push((name.clone(), set));
+            }
+        }
+        let mut plan = Self {
+            cells: Vec::new(),
+            run,
+        };
+        let mut skipped = Vec::new();
+        for subject in subjects.into_iter().map(Arc::new) {
+            for protocol in &protocols {
+                let of_protocol = |(name, _): &&(String, _)| *name == protocol.data.dataset;
+                let added = match sets.iter().find(of_protocol) {
+                    Some((_, Ok(set))) => {
+                        let added = plan.add(&subject, protocol, set);
+                        added.map_err(|error| error.to_string())
+                    }
+                    Some((_, Err(reason))) => Err(reason.clone()),
+                    None => Ok(()),
+                };
+                if let Err(reason) = added {
+                    skipped.push(Skipped {
+                        subject: subject.name().to_owned(),
+                        protocol: protocol.name.clone(),
+                        reason,
+                    });
+                }
+            }
+        }
+        (plan, skipped)
+    }
+
+    /// Keeps every `count`-th cell, beginning with the `place`-th, counted from 1.
+    pub fn shard(&mut self, (place, count): (usize, usize)) {
+        let mut at = 0;
+        self.cells.retain(|_| {
+            at += 1;
+            at % count == place % count
+        });
+    }
+
+    /// One more cell.
+    pub fn add(
+        &mut self,
+        subject: &Arc<Subject>,
+        protocol: &Arc<Protocol>,
+        set: &Arc<EvaluationSet>,
+    ) -> Result<(), Error> {
+        let cell = Cell::new(subject.clone(), protocol.clone(), set.clone(), &self.run)?;
+        self.cells.push(cell);
+        Ok(())
+    }
+}
+
+/// blake3 of a value's JSON, hexadecimal.
+fn digest(value: &impl Serialize) -> String {
+    #[expect(
+        clippy::expect_used,
+        reason = "strings and numbers in plain structures serialise"
+    )]
+    let json = serde_json::to_vec(value).expect("a key serialises");
+    blake3::hash(&json).to_hex()[..32].to_owned()
+}
+
+/// Where features of a command go when `--store` is not given.
+pub fn default_store(results: &Path) -> PathBuf {
+    results.join("store")
+}

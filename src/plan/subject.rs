@@ -1,0 +1,78 @@
+//! What is evaluated.
+
+use std::path::Path;
+
+use super::digest;
+use crate::checkpoint::Checkpoint;
+use crate::data::InputSpec;
+use crate::error::Error;
+use crate::vit::Heads;
+
+/// What is evaluated.
+#[derive(Debug)]
+pub enum Subject {
+    /// A checkpoint; its weights are read again when they are needed.
+    Checkpoint(Box<Checkpoint>),
+    /// The input pixels themselves, at this size.
+    Pixels(InputSpec),
+}
+
+impl Subject {
+    /// Name in tables.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Checkpoint(checkpoint) => &checkpoint.name,
+            Self::Pixels(_) => "raw pixels",
+        }
+    }
+}
+
+/// Identity of a network and its input: everything that decides its features but the images.
+pub(super) fn subject_key(subject: &Subject, input: &InputSpec) -> String {
+    match subject {
+        Subject::Checkpoint(checkpoint) => {
+            let making = checkpoint.making();
+            let dropped: Vec<_> = checkpoint.audit.ignored().collect();
+            digest(&(
+                (&checkpoint.blake3, &checkpoint.config, making),
+                dropped,
+                input,
+            ))
+        }
+        Subject::Pixels(_) => digest(&("pixels", input)),
+    }
+}
+
+/// Names checkpoints that share a name after their folders too.
+pub fn tell_apart(checkpoints: &mut [Checkpoint]) {
+    let names: Vec<_> = checkpoints
+        .iter()
+        .map(|checkpoint| checkpoint.name.clone())
+        .collect();
+    for checkpoint in checkpoints {
+        let folder = checkpoint.path.parent().and_then(Path::file_name);
+        if let Some(folder) = folder
+            && names
+                .iter()
+                .filter(|name| **name == checkpoint.name)
+                .count()
+                > 1
+        {
+            checkpoint.name = format!("{}/{}", folder.to_string_lossy(), checkpoint.name);
+        }
+    }
+}
+
+/// Refuses one number of heads for checkpoints of several widths.
+pub fn check_heads(heads: Option<&Heads>, checkpoints: &[Checkpoint]) -> Result<(), Error> {
+    let mut widths = checkpoints.iter().map(|checkpoint| checkpoint.config.width);
+    let first = widths.next();
+    if heads.is_some() && widths.any(|width| Some(width) != first) {
+        return Err(Error::Usage {
+            message: "--heads was given for checkpoints of different widths".to_owned(),
+            hint: "evaluate them one by one, or write a card with [model] heads for each"
+                .to_owned(),
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,12 @@
+//! Attention maps over their images, and sheets of them.
+
+mod canvas;
+mod error;
+mod overlay;
+mod sheet;
+mod text;
+
+pub use canvas::Picture;
+pub use error::PictureError;
+pub use overlay::{Map, overlay};
+pub use sheet::{SheetRow, View, sheet};

@@ -1,0 +1,74 @@
+//! What can be wrong with a record.
+
+use std::path::PathBuf;
+
+use super::SCHEMA;
+
+/// A record that cannot be shown.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// The file cannot be read.
+    #[error("{}: {source}", path.display())]
+    Read {
+        /// The file or the folder of records.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is no record, or was cut short.
+    #[error("{} is no record: {field}: {reason}", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Where in it, as in `measures[3].value`.
+        field: String,
+        /// What is wrong there.
+        reason: String,
+    },
+    /// Another version wrote it.
+    #[error("{} has schema {found}, this version reads {SCHEMA}", path.display())]
+    Schema {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        found: u32,
+    },
+    /// The seal does not fit the contents.
+    #[error("{} was changed after it was written: seal does not fit its contents", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is called after another cell.
+    #[error("{} holds the record of cell.key {key}", path.display())]
+    Name {
+        /// The file.
+        path: PathBuf,
+        /// The cell in it.
+        key: String,
+    },
+    /// What lies beside a record does not belong to it.
+    #[error("{}: {reason}", path.display())]
+    Outcomes {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl RecordError {
+    /// What to do next.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Read { .. } => "--results DIR is the folder that the records are in".to_owned(),
+            Self::Schema { .. } => {
+                "run its command again, or move the file away: features are kept".to_owned()
+            }
+            Self::Name { key, .. } => format!("a record's file is called {key}.json"),
+            Self::Parse { .. } | Self::Changed { .. } | Self::Outcomes { .. } => {
+                "move the file away and run its command again: features are kept".to_owned()
+            }
+        })
+    }
+}

@@ -1,0 +1,362 @@
+//! Carrying out the cells of a plan: cells that look at one network through one input share their
+//! passes over the images.
+
+use std::time::Instant;
+
+use super::extraction::{Features, extract};
+use super::record::{self, Evaluated};
+use super::{Terminal, attention, dispatch, knn};
+use crate::data::{FileStamp, Resize, Split};
+use crate::error::Error;
+use crate::features::{Encoder, ExtractError, Observer, PixelEncoder};
+use crate::plan::{Cell, Part, Plan, RunOptions, Subject};
+use crate::report::{AttentionMaps, ImageOutcomes, ImageValues, Measured, Outcomes, Record};
+use crate::spec::Task;
+use crate::store::{Lock, remove_leftovers};
+
+/// What became of the cells of a plan.
+#[derive(Debug, Default)]
+pub struct Finished {
+    /// Records, in the order of their cells.
+    pub records: Vec<Record>,
+    /// Cells without one, and why.
+    pub failures: Vec<Failure>,
+}
+
+/// A cell without a record.
+#[derive(Debug)]
+pub struct Failure {
+    /// Checkpoint and protocol.
+    pub cell: String,
+    /// Why.
+    pub error: Error,
+}
+
+impl Finished {
+    /// Whether the user stopped it.
+    pub fn interrupted(&self) -> bool {
+        let last = self.failures.last();
+        last.is_some_and(|failure| interrupts(&failure.error))
+    }
+}
+
+fn interrupts(error: &Error) -> bool {
+    matches!(error, Error::Extract(ExtractError::Interrupted { .. }))
+}
+
+/// What a protocol makes of the features.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    /// The results.
+    pub measures: Vec<Measured>,
+    /// What a reader must know.
+    pub notes: Vec<String>,
+    /// What became of every image.
+    pub predictions: Vec<ImageOutcomes>,
+    /// Numbers of every image.
+    pub values: Vec<ImageValues>,
+    /// What is to be drawn.
+    pub maps: Vec<AttentionMaps>,
+}
+
+/// Evaluates every cell of the plan; a cell whose record is up to date is not computed again.
+/// A cell that fails does not keep the others from their records.
+pub fn run(plan: &Plan, terminal: &mut Terminal) -> Finished {
+    run_groups(plan, groups(plan), terminal)
+}
+
+/// [`run`] over the places of cells that share their passes, group after group.
+pub(super) fn run_groups(
+    plan: &Plan,
+    groups: Vec<Vec<usize>>,
+    terminal: &mut Terminal,
+) -> Finished {
+    let mut records: Vec<(usize, Record)> = Vec::new();
+    let mut finished = Finished::default();
+    for group in groups {
+        let mut left = vec![group];
+        while let Some(group) = left.pop() {
+            let cells: Vec<_> = group.iter().map(|&place| &plan.cells[place]).collect();
+            match run_group(plan, &cells, terminal) {
+                Ok(found) => records.extend(group.iter().copied().zip(found)),
+                Err(error) if group.len() > 1 && !interrupts(&error) => {
+                    // One at a time, so that only what fails is without a record.
+                    left.extend(group.iter().rev().map(|&place| vec![place]));
+                }
+                Err(error) => {
+                    let failure = |&cell: &&Cell| name(cell);
+                    finished.failures.push(Failure {
+                        cell: cells.iter().map(failure).collect::<Vec<_>>().join(", "),
+                        error,
+                    });
+                }
+            }
+            if finished.interrupted() {
+                break;
+            }
+        }
+        if finished.interrupted() {
+            break;
+        }
+    }
+    records.sort_by_key(|&(place, _)| place);
+    finished.records = records.into_iter().map(|(_, record)| record).collect();
+    finished
+}
+
+/// Places of the cells that share their inputs, in the order of the first of each.
+pub(super) fn groups(plan: &Plan) -> Vec<Vec<usize>> {
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    for (place, cell) in plan.cells.iter().enumerate() {
+        let alike = |group: &&mut Vec<usize>| {
+            let first = group.first().map(|&first| &plan.cells[first]);
+            first.is_some_and(|first| {
+                first.subject_key == cell.subject_key && std::ptr::eq(&*first.set, &*cell.set)
+            })
+        };
+        match groups.iter_mut().find(alike) {
+            Some(group) => group.push(place),
+            None => groups.push(vec![place]),
+        }
+    }
+    groups
+}
+
+/// Checkpoint and protocol.
+pub(super) fn name(cell: &Cell) -> String {
+    format!("{}, {}", cell.subject.name(), cell.protocol.name)
+}
+
+/// What is going to be done.
+pub fn announce(plan: &Plan, terminal: &mut Terminal) {
+    for group in groups(plan) {
+        let Some(first) = group.first().map(|&place| &plan.cells[place]) else {
+            continue;
+        };
+        for cell in group.iter().map(|&place| &plan.cells[place]) {
+            let images = |request: &crate::plan::Request| {
+                let part = match request.part {
+                    Part::Train => "train",
+                    Part::Val => "val",
+                };
+                format!("{} {part}", request.images.split.samples.len())
+            };
+            let images: Vec<_> = cell.requests.iter().map(images).collect();
+            let bytes: usize = cell.requests.iter().map(|request| request.bytes()).sum();
+            terminal.notice(&format!(
+                "plan: {}, {} version {} on {} ({} images, {} classes); features take {:.1} MB in {}",
+                cell.subject.name(),
+                cell.protocol.name,
+                cell.protocol.version,
+                cell.set.root.display(),
+                images.join(" + "),
+                cell.set.classes.len(),
+                bytes as f64 / 1e6,
+                plan.run.store.display(),
+            ));
+        }
+        let input = &first.input;
+        terminal.notice(&format!(
+            "{}: {} x {} x {} inputs, {}",
+            first.subject.name(),
+            input.channels,
+            input.height,
+            input.width,
+            match input.resize {
+                Resize::Shorter(side) => format!("shorter side {side} before the crop"),
+                Resize::Exact => "resized to it".to_owned(),
+            },
+        ));
+        if let Subject::Checkpoint(checkpoint) = &*first.subject {
+            for choice in &checkpoint.choices {
+                terminal.notice(&format!("  {}: {choice}", choice.field));
+            }
+            for key in checkpoint.audit.ignored() {
+                terminal.notice(&format!("  left out on request: {key}"));
+            }
+        }
+    }
+}
+
+/// Hash of the stamps of every file that the cell looks at: equal means that nothing has changed
+/// since.
+pub(super) fn stamps(cell: &Cell) -> Result<String, Error> {
+    let mut hasher = blake3::Hasher::new();
+    for request in &cell.requests {
+        let split = &request.images.split;
+        for index in 0..split.samples.len() {
+            let FileStamp {
+                inode,
+                size,
+                mtime_ns,
+                offset,
+            } = split.stamp(index)?;
+            for number in [inode, size, offset] {
+                hasher.update(&number.to_le_bytes());
+            }
+            hasher.update(&mtime_ns.to_le_bytes());
+        }
+    }
+    Ok(hasher.finalize().to_hex()[..32].to_owned())
+}
+
+/// Records of cells that share network, input and dataset, in their order.
+fn run_group(plan: &Plan, cells: &[&Cell], terminal: &mut Terminal) -> Result<Vec<Record>, Error> {
+    let results = &plan.run.results;
+    let mut keys: Vec<_> = cells.iter().map(|cell| &cell.key).collect();
+    // One order for every process, so that two never wait for each other.
+    keys.sort();
+    let mut locks = Vec::new();
+    for key in keys {
+        let lock = Record::path(results, key).with_extension("lock");
+        locks.push(Lock::take(&lock, &mut |holder| {
+            terminal.notice(&format!(
+                "{}: process {holder} is computing this row; waiting for it",
+                cells[0].subject.name()
+            ));
+        })?);
+        remove_leftovers(&results.join("records"), key)?;
+    }
+    let mut start = Instant::now();
+    let mut records: Vec<Option<Record>> = Vec::new();
+    let mut missing = Vec::new();
+    for &cell in cells {
+        let stamps = stamps(cell)?;
+        match up_to_date(&plan.run, cell, &stamps) {
+            Some(known) => {
+                terminal.notice(&format!(
+                    "{}: the record of {} is up to date; no forward pass",
+                    name(cell),
+                    known.compute.created
+                ));
+                records.push(Some(record::reused(cell, known)));
+            }
+            None => {
+                records.push(None);
+                missing.push((cell, stamps));
+            }
+        }
+    }
+    if missing.is_empty() {
+        return Ok(records.into_iter().flatten().collect());
+    }
+    let mut encoder = LazyEncoder {
+        cell: missing[0].0,
+        run: &plan.run,
+        built: None,
+    };
+    let wanting: Vec<_> = missing.iter().map(|&(cell, _)| cell).collect();
+    let mut extracted = Vec::new();
+    for part in [Part::Train, Part::Val] {
+        let requests = wanting.iter().flat_map(|cell| &cell.requests);
+        let requests: Vec<_> = requests.filter(|request| request.part == part).collect();
+        if !requests.is_empty() {
+            extracted.extend(extract(&requests, &mut encoder, terminal)?);
+        }
+    }
+    let mut found = Vec::new();
+    for (cell, stamps) in &missing {
+        let features: Vec<_> = (cell.requests.iter())
+            .map(|request| Features::of(request, &extracted))
+            .collect::<Result<_, _>>()?;
+        let outcome = match &cell.protocol.task {
+            Task::Knn(task) => knn::evaluate(cell, task, &features, &plan.run, terminal)?,
+            Task::Attention(task) => {
+                attention::evaluate(cell, task, &features, &plan.run, &mut encoder, terminal)?
+            }
+        };
+        let evaluated = Evaluated {
+            features: &features,
+            stamps,
+            wall: start.elapsed(),
+        };
+        start = Instant::now();
+        found.push(keep(plan, cell, &evaluated, outcome)?);
+    }
+    let mut found = found.into_iter();
+    let records = records
+        .into_iter()
+        .map(|known| known.or_else(|| found.next()));
+    Ok(records.flatten().collect())
+}
+
+/// Writes the record of a cell, after what lies beside it.
+fn keep(
+    plan: &Plan,
+    cell: &Cell,
+    evaluated: &Evaluated<'_>,
+    outcome: Outcome,
+) -> Result<Record, Error> {
+    let results = &plan.run.results;
+    let record = record::new(&plan.run, cell, evaluated, outcome.measures, outcome.notes)?;
+    if let Some(val) = evaluated.features.last() {
+        let images = || val.kept.iter().map(|&image| image as usize);
+        let samples = &val.split.samples;
+        let outcomes = Outcomes {
+            paths: images().map(|image| samples[image].path.clone()).collect(),
+            contents: images().map(|image| val.contents[image]).collect(),
+            labels: val.labels(),
+            predictions: outcome.predictions,
+            values: outcome.values,
+        };
+        outcomes.write(results, &cell.key)?;
+    }
+    if !outcome.maps.is_empty() {
+        AttentionMaps::write_all(&outcome.maps, results, &cell.key)?;
+    }
+    record.write(results)?;
+    Ok(record)
+}
+
+/// The cell's record, if nothing it depends on has changed since.
+pub(super) fn up_to_date(run: &RunOptions, cell: &Cell, stamps: &str) -> Option<Record> {
+    let results = &run.results;
+    let record = Record::load(&Record::path(results, &cell.key)).ok();
+    record.filter(|record| {
+        // Images skipped on request must not appear in a row that was asked to have none.
+        let complete = record.skipped() == 0 || run.pass.skip_bad_images;
+        !run.recompute
+            && complete
+            && record.data.stamps == stamps
+            && Outcomes::path(results, &cell.key).is_file()
+    })
+}
+
+/// The network of some cells, built when the first image has to be encoded.
+pub(super) struct LazyEncoder<'a> {
+    cell: &'a Cell,
+    run: &'a RunOptions,
+    built: Option<Box<dyn Encoder>>,
+}
+
+impl<'a> LazyEncoder<'a> {
+    /// Its inputs and name.
+    pub(super) fn cell(&self) -> &'a Cell {
+        self.cell
+    }
+
+    /// How it runs.
+    pub(super) fn run(&self) -> &'a RunOptions {
+        self.run
+    }
+
+    /// The network, from the file as it is now.
+    pub(super) fn get(&mut self) -> Result<&dyn Encoder, Error> {
+        let encoder = match self.built.take() {
+            Some(encoder) => encoder,
+            None => match &*self.cell.subject {
+                Subject::Pixels(input) => Box::new(PixelEncoder {
+                    dim: input.channels * input.height * input.width,
+                }),
+                Subject::Checkpoint(checkpoint) => dispatch::encoder(checkpoint, self.run.compute)?,
+            },
+        };
+        Ok(&**self.built.insert(encoder))
+    }
+}
+
+/// Classes of the images that have features.
+pub(super) fn labels(split: &Split, kept: &[u32]) -> Vec<u32> {
+    let label = |&image: &u32| split.samples[image as usize].label;
+    kept.iter().map(label).collect()
+}

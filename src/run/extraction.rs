@@ -1,0 +1,172 @@
+//! Features for several cells by one pass over the images.
+
+use std::sync::Arc;
+
+use super::Terminal;
+use super::cells::{LazyEncoder, labels};
+use crate::data::Split;
+use crate::error::Error;
+use crate::features::{
+    ExtractError, Extraction, Extractor, FeatureMatrix, Observer, Rider, Stored,
+};
+use crate::plan::{ImageList, Request};
+
+/// What is asked of one list of images, each object once.
+struct Union {
+    images: ImageList,
+    stored: Vec<Stored>,
+    dims: Vec<usize>,
+}
+
+/// Features of one list of images.
+pub(super) struct Extracted {
+    manifest: [u8; 32],
+    stored: Vec<Stored>,
+    extraction: Extraction,
+}
+
+/// What a request asked for.
+pub(super) struct Features<'a> {
+    /// The images.
+    pub split: Arc<Split>,
+    /// One matrix a tap.
+    pub matrices: Vec<&'a FeatureMatrix>,
+    /// Images that have features, ascending.
+    pub kept: &'a [u32],
+    /// First half of the blake3 of every image's bytes.
+    pub contents: Vec<[u8; 16]>,
+    /// Images that were encoded now.
+    pub encoded: usize,
+    /// Seconds that the pass took, whoever else it was for.
+    pub seconds: f64,
+}
+
+impl<'a> Features<'a> {
+    /// The request's share of what was extracted.
+    pub(super) fn of(request: &Request, extracted: &'a [Extracted]) -> Result<Self, Error> {
+        let folder = |stored: &Stored| stored.folder.clone();
+        let lost = |stored: Option<&Stored>| ExtractError::Incomplete {
+            folder: stored.map(folder).unwrap_or_default(),
+        };
+        let of_list = extracted
+            .iter()
+            .find(|list| list.manifest == request.images.manifest);
+        let list = of_list.ok_or_else(|| lost(request.stored.first()))?;
+        let matrix = |wanted: &Stored| {
+            let place = list
+                .stored
+                .iter()
+                .position(|own| own.folder == wanted.folder);
+            let matrix = place.and_then(|place| list.extraction.matrices.get(place));
+            matrix.ok_or_else(|| lost(Some(wanted)))
+        };
+        Ok(Self {
+            split: Arc::clone(&request.images.split),
+            matrices: request
+                .stored
+                .iter()
+                .map(matrix)
+                .collect::<Result<_, _>>()?,
+            kept: list.extraction.kept(),
+            contents: list.extraction.contents(),
+            encoded: list.extraction.encoded,
+            seconds: list.extraction.seconds,
+        })
+    }
+
+    /// Classes of the images that have features.
+    pub(super) fn labels(&self) -> Vec<u32> {
+        labels(&self.split, self.kept)
+    }
+}
+
+/// Brings what the requests ask for, from the store where it is. Requests are of one half of a
+/// dataset: lists that are some of its images ride on the pass over all of them.
+pub(super) fn extract(
+    requests: &[&Request],
+    encoder: &mut LazyEncoder<'_>,
+    terminal: &mut Terminal,
+) -> Result<Vec<Extracted>, Error> {
+    let name = encoder.cell().subject.name();
+    let input = &encoder.cell().input;
+    let options = encoder.run().pass;
+    let mut unions: Vec<Union> = Vec::new();
+    for request in requests {
+        let alike = |union: &&mut Union| union.images.manifest == request.images.manifest;
+        let place = match unions.iter_mut().find(alike) {
+            Some(union) => union,
+            None => {
+                unions.push(Union {
+                    images: request.images.clone(),
+                    stored: Vec::new(),
+                    dims: Vec::new(),
+                });
+                let last = unions.len() - 1;
+                &mut unions[last]
+            }
+        };
+        for (stored, &dim) in request.stored.iter().zip(&request.dims) {
+            if place.stored.iter().all(|own| own.folder != stored.folder) {
+                place.stored.push(stored.clone());
+                place.dims.push(dim);
+            }
+        }
+    }
+    // All images first, then the others in an order that every process keeps.
+    unions.sort_by_key(|union| (union.images.places.is_some(), union.images.manifest));
+    let mut extractors = Vec::new();
+    for union in &unions {
+        let split = &union.images.split;
+        let extractor = Extractor::open(split, &union.stored, &union.dims, options, terminal)?;
+        extractors.push((union, extractor));
+    }
+    let split_name = |union: &Union| union.images.split.name.clone();
+    if let Some(((whole, carrier), others)) = extractors.split_first_mut()
+        && whole.images.places.is_none()
+        && carrier.missing() > 0
+    {
+        let mut riders: Vec<Rider<'_, '_>> = Vec::new();
+        for (union, extractor) in others {
+            if let Some(places) = &union.images.places {
+                riders.push(Rider { extractor, places });
+            }
+        }
+        let shared: usize = riders.iter().map(|rider| carrier.shared(rider)).sum();
+        if shared > 0 {
+            terminal.notice(&format!(
+                "{name}: {shared} {} images are decoded and encoded once for several protocols, {shared} passes saved",
+                split_name(whole)
+            ));
+        }
+        terminal.begin(&format!("{name} {}", split_name(whole)));
+        let encoded = carrier.encode(encoder.get()?, input, &mut riders, terminal);
+        terminal.end();
+        encoded?;
+    }
+    let mut extracted = Vec::new();
+    for (union, mut extractor) in extractors {
+        if extractor.missing() > 0 {
+            terminal.begin(&format!("{name} {}", split_name(union)));
+            let encoded = extractor.encode(encoder.get()?, input, &mut [], terminal);
+            terminal.end();
+            encoded?;
+        }
+        let extraction = extractor.finish()?;
+        let (images, split) = (extraction.images, split_name(union));
+        terminal.notice(&match extraction.encoded {
+            0 => format!(
+                "{name}: features of {images} {split} images are in the store; no forward pass"
+            ),
+            n => format!(
+                "{name}: {n} of {images} {split} images encoded, {:.1} images/s",
+                n as f64 / extraction.seconds
+            ),
+        });
+        extracted.push(Extracted {
+            manifest: union.images.manifest,
+            stored: union.stored.clone(),
+            extraction,
+        });
+    }
+    Ok(extracted)
+}

@@ -1,0 +1,269 @@
+//! What a plan is going to cost, and what of it is done.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use super::cells::{groups, stamps, up_to_date};
+use super::dispatch::{Job, dispatch};
+use crate::engine::{Engine, EngineError};
+use crate::error::Error;
+use crate::features::EncoderError;
+use crate::plan::{Cell, Plan, Request, Skipped, Subject};
+use crate::report::{Cell as TableCell, Column, Table};
+use crate::spec::Task;
+use crate::store::list_parts;
+use crate::vit::VitConfig;
+
+/// Share of one large product's pace that a whole forward pass reaches.
+const PACE: f64 = 0.8;
+
+/// Images a second that one thread decodes and resizes, from photographs of ImageNet's size.
+const DECODED: f64 = 500.0;
+
+/// What is to be done for one cell.
+#[derive(Clone, Debug)]
+pub struct Estimate {
+    /// How far it is.
+    pub state: State,
+    /// Images to be encoded, by this cell or an earlier one of its group.
+    pub images: usize,
+    /// Time of its own, the share of its group's passes included.
+    pub time: Duration,
+    /// Bytes of features to be stored.
+    pub disk: usize,
+    /// Bytes of memory at the peak.
+    pub memory: usize,
+}
+
+/// How far a cell is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Its record is up to date.
+    Done,
+    /// Its features are stored.
+    Cached,
+    /// Images have to be encoded.
+    Missing,
+}
+
+impl State {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Cached => "features stored",
+            Self::Missing => "to compute",
+        }
+    }
+}
+
+/// The estimate of every cell, in the order of the plan.
+pub fn estimates(plan: &Plan) -> Result<Vec<Estimate>, Error> {
+    let pace = dispatch(plan.run.compute, Pace)?.map_err(EncoderError::from)?;
+    let mut estimates = Vec::new();
+    for cell in &plan.cells {
+        estimates.push(estimate(plan, cell, pace)?);
+    }
+    // A pass that several cells share is counted for the first.
+    for group in groups(plan) {
+        let mut counted = BTreeSet::new();
+        for place in group {
+            let cell = &plan.cells[place];
+            let estimate = &mut estimates[place];
+            if estimate.state != State::Missing {
+                continue;
+            }
+            let mut own = 0;
+            for request in &cell.requests {
+                // Images in a part of a list that is counted as a whole ride on its pass.
+                let whole = (request.part, None);
+                let list = (request.part, Some(request.images.manifest));
+                let key = if request.images.places.is_some() {
+                    list
+                } else {
+                    whole
+                };
+                if !counted.contains(&whole) && counted.insert(key) {
+                    own += request.images.split.samples.len();
+                }
+            }
+            let share = own as f64 / estimate.images.max(1) as f64;
+            estimate.time = estimate.time.mul_f64(share.min(1.0)) + tail(cell, pace);
+            estimate.images = own;
+        }
+    }
+    Ok(estimates)
+}
+
+fn estimate(plan: &Plan, cell: &Cell, pace: f64) -> Result<Estimate, Error> {
+    let done = up_to_date(&plan.run, cell, &stamps(cell)?).is_some();
+    let mut images = 0;
+    let mut disk = 0;
+    for request in &cell.requests {
+        if !done && !stored(request)? {
+            images += request.images.split.samples.len();
+            disk += request.bytes();
+        }
+    }
+    let state = match (done, images) {
+        (true, _) => State::Done,
+        (false, 0) => State::Cached,
+        (false, _) => State::Missing,
+    };
+    let time = match state {
+        State::Done => Duration::ZERO,
+        State::Cached => tail(cell, pace),
+        State::Missing => {
+            let encoding = images as f64 * operations(&cell.subject) / (PACE * pace);
+            let decoding = images as f64 / (DECODED * plan.run.pass.workers as f64);
+            Duration::from_secs_f64(encoding + decoding)
+        }
+    };
+    Ok(Estimate {
+        state,
+        images,
+        time,
+        disk,
+        memory: memory(plan, cell),
+    })
+}
+
+/// Whether every row is in the store, as the names of its parts tell.
+fn stored(request: &Request) -> Result<bool, Error> {
+    for stored in &request.stored {
+        if !stored.folder.is_dir() || list_parts(&stored.folder)?.is_empty() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Time beyond the passes: the search of a kNN cell.
+fn tail(cell: &Cell, pace: f64) -> Duration {
+    let images = |place: usize| {
+        let request = cell.requests.get(place);
+        request.map_or(0.0, |request| request.images.split.samples.len() as f64)
+    };
+    let dims: usize = cell
+        .requests
+        .first()
+        .map_or(0, |request| request.dims.iter().sum());
+    Duration::from_secs_f64(match &cell.protocol.task {
+        Task::Knn(_) => 2.0 * images(0) * images(1) * dims as f64 / (PACE * pace),
+        Task::Attention(task) => {
+            let columns = dims as f64 * task.resamples as f64;
+            images(0) * columns / pace
+        }
+    })
+}
+
+/// Multiplications and additions of one image's forward pass.
+fn operations(subject: &Subject) -> f64 {
+    let Subject::Checkpoint(checkpoint) = subject else {
+        return 0.0;
+    };
+    let VitConfig {
+        width,
+        depth,
+        mlp_width,
+        ..
+    } = checkpoint.config;
+    let [tokens, width, mlp] = [checkpoint.config.tokens(), width, mlp_width].map(|n| n as f64);
+    let products = 4.0 * width * width + 2.0 * width * mlp + 2.0 * tokens * width;
+    2.0 * depth as f64 * tokens * products
+}
+
+/// Weights, a batch of inputs and a layer's activations.
+fn memory(plan: &Plan, cell: &Cell) -> usize {
+    let Subject::Checkpoint(checkpoint) = &*cell.subject else {
+        return 0;
+    };
+    let config = &checkpoint.config;
+    let weights = config.depth * (4 * config.width + 2 * config.mlp_width) * config.width;
+    let input = cell.input.channels * cell.input.height * cell.input.width;
+    let activations = config.tokens() * (4 * config.width + config.mlp_width);
+    // Two batches are decoded ahead.
+    4 * (weights + plan.run.pass.batch * (3 * input + 2 * activations))
+}
+
+/// Multiplications and additions a second of a product as large as a ViT-B's.
+struct Pace;
+
+impl Job for Pace {
+    type Output = Result<f64, EngineError>;
+
+    fn run<E: Engine + 'static>(self, engine: E) -> Self::Output {
+        const SHAPE: [usize; 3] = [1576, 768, 3072];
+        let [rows, inner, columns] = SHAPE;
+        let x = engine.tensor(&vec![0.5f32; rows * inner][..], &[rows, inner])?;
+        let y = engine.tensor(&vec![0.5f32; inner * columns][..], &[inner, columns])?;
+        let mut best = f64::INFINITY;
+        for _ in 0..3 {
+            let start = Instant::now();
+            engine.to_f32(&engine.matmul(&x, &y)?)?;
+            best = best.min(start.elapsed().as_secs_f64());
+        }
+        Ok(2.0 * (rows * inner * columns) as f64 / best)
+    }
+}
+
+/// Cells down, what they need across.
+pub fn table(plan: &Plan, estimates: &[Estimate], skipped: &[Skipped]) -> Table {
+    let mut rows = Vec::new();
+    let text = |text: String| TableCell::Text(text);
+    for (cell, estimate) in plan.cells.iter().zip(estimates) {
+        rows.push(vec![
+            text(cell.subject.name().to_owned()),
+            text(cell.protocol.name.clone()),
+            text(cell.set.root.display().to_string()),
+            text(estimate.state.name().to_owned()),
+            TableCell::Count(estimate.images as u64),
+            text(shown(estimate.time)),
+            text(bytes(estimate.disk)),
+            text(bytes(estimate.memory)),
+        ]);
+    }
+    for cell in skipped {
+        let missing = || TableCell::Missing(cell.reason.clone());
+        let mut row = vec![text(cell.subject.clone()), text(cell.protocol.clone())];
+        row.extend(std::iter::repeat_with(missing).take(6));
+        rows.push(row);
+    }
+    let total = estimates.iter().map(|estimate| estimate.time).sum();
+    let disk = estimates.iter().map(|estimate| estimate.disk).sum();
+    Table {
+        title: "plan".to_owned(),
+        columns: vec![
+            Column::text("checkpoint"),
+            Column::text("protocol"),
+            Column::text("data"),
+            Column::text("state"),
+            Column::numbers("images to encode", None),
+            Column::text("time, about"),
+            Column::text("disk"),
+            Column::text("memory, about"),
+        ],
+        rows,
+        footnotes: vec![format!(
+            "in all about {}, {} of disk",
+            shown(total),
+            bytes(disk)
+        )],
+    }
+}
+
+/// `3 h 20 min`.
+fn shown(time: Duration) -> String {
+    let seconds = time.as_secs_f64().round() as u64;
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+fn bytes(bytes: usize) -> String {
+    match bytes {
+        0..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
+        _ => format!("{:.1} GB", bytes as f64 / 1e9),
+    }
+}

@@ -1,0 +1,214 @@
+//! Protocols: the file, what it extends, what `--set` changes, and every setting resolved.
+
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+use super::overlay::merge;
+use super::{AttentionTask, DataSection, InputSection, Kind, KnnTask, Setting, SpecError, line_of};
+
+/// A protocol with every setting resolved.
+#[derive(Clone, Debug)]
+pub struct Protocol {
+    /// Name in tables.
+    pub name: String,
+    /// Raised whenever a number may change.
+    pub version: u32,
+    /// Which images.
+    pub data: DataSection,
+    /// How an image becomes an input.
+    pub input: InputSection,
+    /// The evaluation.
+    pub task: Task,
+    /// blake3 of all settings, hexadecimal.
+    pub hash: String,
+    /// All settings as TOML.
+    pub text: String,
+    /// Settings given on the command line, as given.
+    pub modified: Vec<String>,
+}
+
+/// What is measured, and how.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Task {
+    /// `kind = "knn"`.
+    Knn(KnnTask),
+    /// `kind = "attention"`.
+    Attention(AttentionTask),
+}
+
+/// A value that means nothing.
+#[derive(Debug)]
+pub(super) struct WrongValue {
+    /// Its key path.
+    pub field: &'static str,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// A file, its kind's task in it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File<T: Default> {
+    kind: Kind,
+    name: String,
+    version: u32,
+    /// A protocol beside this file whose settings hold where this one is silent.
+    #[serde(default, skip_serializing, rename = "extends")]
+    _extends: Option<String>,
+    #[serde(default)]
+    data: DataSection,
+    #[serde(default)]
+    input: InputSection,
+    #[serde(default)]
+    task: T,
+}
+
+impl Task {
+    /// What is measured.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Knn(_) => Kind::Knn,
+            Self::Attention(_) => Kind::Attention,
+        }
+    }
+
+    fn check(&self) -> Result<(), WrongValue> {
+        match self {
+            Self::Knn(task) => task.check(),
+            Self::Attention(task) => task.check(),
+        }
+    }
+}
+
+impl Protocol {
+    /// The protocol of `kind` that is used when no file is given, under `settings`.
+    pub fn builtin(kind: Kind, settings: &[Setting]) -> Result<Self, SpecError> {
+        let path = Path::new("built-in protocol");
+        Self::resolve(path, kind.builtin().to_owned(), Some(kind), settings)
+    }
+
+    /// The protocol in a file under `settings`; it must be of the `expected` kind, where one is.
+    pub fn read(
+        path: &Path,
+        expected: Option<Kind>,
+        settings: &[Setting],
+    ) -> Result<Self, SpecError> {
+        Self::resolve(path, read(path)?, expected, settings)
+    }
+
+    fn resolve(
+        path: &Path,
+        text: String,
+        expected: Option<Kind>,
+        settings: &[Setting],
+    ) -> Result<Self, SpecError> {
+        // The kind first, then its own structure, so that errors know their line.
+        let kind = kind(path, &text, expected)?;
+        let protocol = match kind {
+            Kind::Knn => resolve(path, &text, kind, settings, Task::Knn)?,
+            Kind::Attention => resolve(path, &text, kind, settings, Task::Attention)?,
+        };
+        let checked = protocol.task.check();
+        checked.map_err(|WrongValue { field, reason }| SpecError::Value {
+            protocol: protocol.name.clone(),
+            field,
+            reason,
+        })?;
+        Ok(protocol)
+    }
+
+    /// What is measured.
+    pub fn kind(&self) -> Kind {
+        self.task.kind()
+    }
+}
+
+fn kind(path: &Path, text: &str, expected: Option<Kind>) -> Result<Kind, SpecError> {
+    let wrong = |reason: String| SpecError::Parse {
+        path: path.to_owned(),
+        reason,
+    };
+    let table: Table = toml::from_str(text).map_err(|error| wrong(line_of(&error, text)))?;
+    let names = || Kind::ALL.map(|kind| format!("\"{kind}\"")).join(" or ");
+    let named = table.get("kind").and_then(Value::as_str);
+    let named = named.ok_or_else(|| match expected {
+        Some(kind) => wrong(format!("kind = \"{kind}\" is missing")),
+        None => wrong(format!("kind = {} is missing", names())),
+    })?;
+    let kind = Kind::ALL.into_iter().find(|kind| kind.name() == named);
+    match (kind, expected) {
+        (Some(kind), None) => Ok(kind),
+        (Some(kind), Some(expected)) if kind == expected => Ok(kind),
+        (_, Some(expected)) => Err(SpecError::Kind {
+            path: path.to_owned(),
+            found: named.to_owned(),
+            expected: expected.name(),
+        }),
+        (None, None) => Err(wrong(format!("kind = \"{named}\" is not {}", names()))),
+    }
+}
+
+fn resolve<T: Default + DeserializeOwned + Serialize>(
+    path: &Path,
+    text: &str,
+    kind: Kind,
+    settings: &[Setting],
+    task: impl FnOnce(T) -> Task,
+) -> Result<Protocol, SpecError> {
+    let wrong = |path: &Path, reason: String| SpecError::Parse {
+        path: path.to_owned(),
+        reason,
+    };
+    let parse = |path: &Path, text: &str| -> Result<Table, SpecError> {
+        let invalid = |error: toml::de::Error| wrong(path, line_of(&error, text));
+        // Read from the text as well, for errors that know their line.
+        toml::from_str::<File<T>>(text).map_err(invalid)?;
+        toml::from_str(text).map_err(invalid)
+    };
+    let mut table = parse(path, text)?;
+    if let Some(base) = table.remove("extends") {
+        let base = path.with_file_name(base.as_str().unwrap_or_default());
+        let text = read(&base)?;
+        self::kind(&base, &text, Some(kind))?;
+        let mut base_table = parse(&base, &text)?;
+        if base_table.contains_key("extends") {
+            return Err(SpecError::Chain { path: base });
+        }
+        merge(&mut base_table, table);
+        table = base_table;
+    }
+    for setting in settings {
+        setting.apply(&mut table)?;
+    }
+    table.insert("kind".to_owned(), Value::String(kind.name().to_owned()));
+    let file: File<T> = Value::Table(table)
+        .try_into()
+        .map_err(|error: toml::de::Error| {
+            let settings: Vec<_> = settings.iter().map(|setting| setting.0.as_str()).collect();
+            SpecError::Set {
+                setting: settings.join(" --set "),
+                reason: error.message().replace('\n', ", "),
+            }
+        })?;
+    let text = toml::to_string(&file).map_err(|error| wrong(path, error.to_string()))?;
+    Ok(Protocol {
+        name: file.name,
+        version: file.version,
+        data: file.data,
+        input: file.input,
+        task: task(file.task),
+        hash: blake3::hash(text.as_bytes()).to_hex().to_string(),
+        text,
+        modified: settings.iter().map(|setting| setting.0.clone()).collect(),
+    })
+}
+
+fn read(path: &Path) -> Result<String, SpecError> {
+    std::fs::read_to_string(path).map_err(|source| SpecError::Read {
+        path: path.to_owned(),
+        source,
+    })
+}

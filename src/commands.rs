@@ -303,6 +303,7 @@ pub fn bench(args: BenchArgs) -> Outcome {
         let options = BenchOptions {
             work: match args.work {
                 BenchWork::Forward => Work::Forward,
+                BenchWork::Attention => Work::Attention,
                 BenchWork::TrainStep => Work::TrainStep,
             },
             architecture,

@@ -10,7 +10,7 @@ use mimbench::checkpoint::{Checkpoint, LoadOptions};
 use mimbench::cli::{
     AllArgs, AttentionArgs, BenchArgs, BenchWork, ComputeArgs, ConvertArgs, DataArgs, DataCommand,
     DemoArgs, Engine, EngineArgs, FeaturesArgs, ForwardPrecision, InspectArgs, KnnArgs, LoadArgs,
-    MlpActivation, OnBadImage, ReportArgs, StoreArgs, StoreType, TensorNames,
+    MlpActivation, OnBadImage, ReportArgs, StoreArgs, StoreType, TableArgs, TableFormat, TensorNames,
 };
 use mimbench::data::OpenOptions;
 use mimbench::engine::{Activation, Compute, EngineKind, Precision};
@@ -24,13 +24,16 @@ use mimbench::hub::{self, HubSettings};
 use mimbench::plan::{
     DataRequest, EvaluationSet, Plan, RunOptions, Subject, default_store, input_spec,
 };
-use mimbench::report::{Record, csv, full_table, measure_table, tables, terminal};
+use mimbench::report::{
+    Record, Table, conflict_table, csv, full_table, html, json, latex, markdown, measure_table,
+    table_list, tables, terminal,
+};
 use mimbench::run::bench::{BenchOptions, Work};
 use mimbench::run::cells::Finished;
 use mimbench::run::convert::Converted;
 use mimbench::run::features::{PixelSource, Wanted};
 use mimbench::run::{self, Terminal};
-use mimbench::spec::{InputSection, Kind, Protocol, Setting};
+use mimbench::spec::{InputSection, Kind, PaperFolders, Papers, Protocol, Setting};
 use mimbench::store::RowType;
 use mimbench::vit::Architecture;
 
@@ -142,9 +145,10 @@ pub fn demo(args: DemoArgs) -> Outcome {
 }
 
 pub fn report(args: &ReportArgs) -> Outcome {
-    let written = run::report::run(&args.results, &args.out, args.plots.as_deref())?;
+    let papers = Papers::builtin()?;
+    let plots = args.plots.as_deref();
     let mut text = String::new();
-    for file in &written.files {
+    for file in run::report::run(&papers, &args.results, &args.out, plots)? {
         text.push_str(&format!("{}\n", file.display()));
     }
     print(&text)?;
@@ -249,6 +253,57 @@ pub fn data(args: DataArgs) -> Outcome {
     Ok(match run::check::trustworthy(&report) {
         true => ExitCode::SUCCESS,
         false => ExitCode::from(1),
+    })
+}
+
+pub fn table(args: TableArgs) -> Outcome {
+    let folders = PaperFolders {
+        tables: args.tables,
+        published: args.published,
+        cards: args.cards,
+    };
+    if args.check || args.write {
+        return page(&run::table::repository(&folders), args.write);
+    }
+    let papers = Papers::read(&folders)?;
+    let table = match (&args.id, args.conflicts) {
+        (Some(id), _) => run::table::joined(&papers, id, &args.results)?,
+        (None, true) => conflict_table(&papers),
+        (None, false) => table_list(&papers),
+    };
+    print(&formatted(&table, args.format)?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes the page of published tables or says whether it is up to date.
+fn page(folders: &PaperFolders, write: bool) -> Outcome {
+    let papers = Papers::read(folders)?;
+    let published = folders.published.clone().unwrap_or_default();
+    if write {
+        let path = run::table::write(&papers, &published)?;
+        print(&format!("{}\n", path.display()))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let (path, up_to_date) = run::table::check(&papers, &published)?;
+    let path = path.display();
+    if up_to_date {
+        print(&format!("{path} is up to date\n"))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    print(&format!(
+        "{path} is stale: mimbench table --write makes it again\n"
+    ))?;
+    Ok(ExitCode::from(1))
+}
+
+fn formatted(table: &Table, format: TableFormat) -> Result<String, Error> {
+    Ok(match format {
+        TableFormat::Terminal => terminal::render(table, None, colour())?,
+        TableFormat::Markdown => markdown::render(table)?,
+        TableFormat::Latex => latex::render(table)?,
+        TableFormat::Csv => csv::render(table)?,
+        TableFormat::Json => json::render(table)?,
+        TableFormat::Html => html::render(table)?,
     })
 }
 

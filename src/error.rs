@@ -11,7 +11,7 @@ use crate::protocol::attention::AttentionError;
 use crate::protocol::knn::KnnError;
 use crate::report::picture::PictureError;
 use crate::report::{PageError, RecordError, TableError};
-use crate::spec::SpecError;
+use crate::spec::{PaperError, SpecError};
 use crate::store::StoreError;
 use crate::vit::UnknownArchitecture;
 
@@ -69,6 +69,9 @@ pub enum Error {
     /// A picture.
     #[error(transparent)]
     Picture(#[from] PictureError),
+    /// A paper's table.
+    #[error(transparent)]
+    Paper(#[from] PaperError),
     /// A table.
     #[error(transparent)]
     Table(#[from] TableError),
@@ -106,6 +109,7 @@ impl Error {
             Self::Model(error) => error.hint(),
             Self::Record(error) => error.hint(),
             Self::Picture(error) => error.hint(),
+            Self::Paper(error) => error.hint(),
             Self::Table(error) => error.hint(),
             Self::Page(error) => error.hint(),
             Self::Usage { hint, .. } => Some(hint.clone()),

@@ -18,6 +18,7 @@ mod progress;
 mod record;
 pub mod report;
 mod subjects;
+pub mod table;
 
 pub use dispatch::check_engine;
 pub use progress::Terminal;

@@ -33,5 +33,6 @@ mod scenes;
 mod sources;
 mod store;
 mod support;
+mod tables;
 mod tensors;
 mod weights;

@@ -1,0 +1,49 @@
+//! Parse, dispatch, exit code.
+
+mod allocator;
+mod commands;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use mimbench::checkpoint::source::printable;
+use mimbench::cli::{Cli, Command};
+use mimbench::error::Error;
+
+fn main() -> ExitCode {
+    allocator::keep_memory();
+    let outcome = match Cli::parse().command {
+        Command::Knn(args) => commands::knn(args),
+        Command::Attention(args) => commands::attention(args),
+        Command::All(args) => commands::all(args),
+        Command::Features(args) => commands::features(args),
+        Command::Inspect(args) => commands::inspect(args),
+        Command::Convert(args) => commands::convert(args),
+        Command::Data(args) => commands::data(args),
+        Command::Report(args) => commands::report(&args),
+        Command::Table(args) => commands::table(args),
+        Command::Demo(args) => commands::demo(args),
+        Command::Bench(args) => commands::bench(args),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            report_error(&error);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// Characters of an error, whatever a file made of it.
+const LONGEST: usize = 1 << 14;
+
+#[expect(
+    clippy::print_stderr,
+    reason = "errors are for the person at the terminal"
+)]
+fn report_error(error: &Error) {
+    eprintln!("error: {}", printable(&error.to_string(), LONGEST));
+    if let Some(hint) = error.hint() {
+        eprintln!("hint: {}", printable(&hint, LONGEST));
+    }
+}

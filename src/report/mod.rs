@@ -1,0 +1,42 @@
+//! Records, tables and the formats they are written in. A table is a pure function of records.
+
+mod attention_maps;
+mod attention_tables;
+mod cell_text;
+pub mod csv;
+pub mod html;
+pub mod json;
+mod knn_tables;
+pub mod latex;
+pub mod markdown;
+mod outcomes;
+mod page;
+mod paper_notes;
+mod paper_page;
+mod paper_runs;
+mod paper_settings;
+mod paper_table;
+pub mod picture;
+pub mod plot;
+mod protocol_tables;
+mod record;
+mod record_error;
+mod table;
+mod table_error;
+pub mod terminal;
+
+pub use attention_maps::{AttentionMaps, HeadMaps, QueryMaps};
+pub use attention_tables::{layer_table, measure_table};
+pub use knn_tables::{curve_table, full_table, headline_table};
+pub use outcomes::{ImageOutcomes, ImageValues, Outcomes};
+pub use page::{Entry, JoinedTable, PageError, Report};
+pub use paper_page::{conflict_table, published_page, table_list};
+pub use paper_table::{has_measured, paper_table, published_table};
+pub use protocol_tables::tables;
+pub use record::{
+    CellKey, ComputeRecord, DataRecord, Measured, ProtocolRecord, Record, SCHEMA, Selection,
+    SplitRecord, SubjectRecord,
+};
+pub use record_error::RecordError;
+pub use table::{Align, Better, Cell, Column, Mark, Rank, Source, Table};
+pub use table_error::TableError;

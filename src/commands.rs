@@ -145,6 +145,17 @@ pub fn demo(args: DemoArgs) -> Outcome {
     )
 }
 
+pub fn report(args: &ReportArgs) -> Outcome {
+    let papers = Papers::builtin()?;
+    let plots = args.plots.as_deref();
+    let mut text = String::new();
+    for file in run::report::run(&papers, &args.results, &args.out, plots)? {
+        text.push_str(&format!("{}\n", file.display()));
+    }
+    print(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
 pub fn features(args: FeaturesArgs) -> Outcome {
     let load = load_options(args.load);
     in_pool(

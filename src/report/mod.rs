@@ -29,7 +29,7 @@ pub use attention_maps::{AttentionMaps, HeadMaps, QueryMaps};
 pub use attention_tables::{layer_table, measure_table};
 pub use knn_tables::{curve_table, full_table, headline_table};
 pub use outcomes::{ImageOutcomes, ImageValues, Outcomes};
-pub use page::{Entry, PageError, PaperTable, Report};
+pub use page::{Entry, JoinedTable, PageError, Report};
 pub use paper_page::{conflict_table, published_page, table_list};
 pub use paper_table::{has_measured, paper_table, published_table};
 pub use protocol_tables::tables;

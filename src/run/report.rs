@@ -4,25 +4,16 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 use crate::report::{
-    AttentionMaps, Entry, Outcomes, PaperTable, Record, Report, has_measured, paper_table,
+    AttentionMaps, Entry, JoinedTable, Outcomes, Record, Report, has_measured, paper_table,
 };
-use crate::spec::{self, Papers};
+use crate::spec::Papers;
 use crate::store::{StoreError, write_atomic};
 
-/// What was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Written {
-    /// Records that the page shows: every one there is.
-    pub records: usize,
-    /// The page, then the plots.
-    pub files: Vec<PathBuf>,
-}
-
-/// Everything that lies under `results`.
+/// Everything that lies under `results`, and the papers' tables with it.
 ///
 /// # Errors
 /// No records, or the first that cannot be shown: none is left out.
-pub fn read(results: &Path) -> Result<Report, Error> {
+pub fn read(papers: &Papers, results: &Path) -> Result<Report, Error> {
     let mut entries = Vec::new();
     for record in Record::all(results)? {
         let key = &record.cell.key;
@@ -46,28 +37,30 @@ pub fn read(results: &Path) -> Result<Report, Error> {
             hint: "mimbench demo makes some; --results DIR says where they are".to_owned(),
         });
     }
-    let papers = Papers::builtin()?;
     let records: Vec<Record> = entries.iter().map(|entry| entry.record.clone()).collect();
-    let joined = |table: &spec::PaperTable| PaperTable {
+    let joined = papers.tables.iter().map(|table| JoinedTable {
         id: table.definition.id.clone(),
+        measured: has_measured(table, &records),
         table: paper_table(table, &records, &papers.conflicts),
-    };
-    // Tables that have a measured value first.
-    let (measured, published): (Vec<_>, Vec<_>) =
-        (papers.tables.iter()).partition(|table| has_measured(table, &records));
+    });
     Ok(Report {
-        papers: measured.into_iter().chain(published).map(joined).collect(),
+        papers: joined.collect(),
         entries,
-        ..Report::default()
+        comparisons: Vec::new(),
     })
 }
 
-/// Writes the page and, where asked for, each plot as a file of its own.
+/// Writes the page and, where asked for, each plot as a file of its own; gives their paths.
 ///
 /// # Errors
 /// Those of [`read`]; a table that cannot be shown; a file that cannot be written.
-pub fn run(results: &Path, out: &Path, plots: Option<&Path>) -> Result<Written, Error> {
-    let report = read(results)?;
+pub fn run(
+    papers: &Papers,
+    results: &Path,
+    out: &Path,
+    plots: Option<&Path>,
+) -> Result<Vec<PathBuf>, Error> {
+    let report = read(papers, results)?;
     let mut files = vec![(out.to_owned(), report.page()?)];
     if let Some(folder) = plots {
         std::fs::create_dir_all(folder).map_err(|source| StoreError::Io {
@@ -82,8 +75,5 @@ pub fn run(results: &Path, out: &Path, plots: Option<&Path>) -> Result<Written, 
     for (path, text) in &files {
         write_atomic(path, text.as_bytes())?;
     }
-    Ok(Written {
-        records: report.entries.len(),
-        files: files.into_iter().map(|(path, _)| path).collect(),
-    })
+    Ok(files.into_iter().map(|(path, _)| path).collect())
 }

@@ -12,6 +12,7 @@ mod provenance;
 use maud::{Markup, PreEscaped, html};
 
 use super::picture::PictureError;
+use super::cell_text::printable;
 use super::plot::Plot;
 use super::table::Table;
 use super::table_error::TableError;
@@ -27,16 +28,18 @@ pub struct Report {
     /// What was measured, in the order of the tables.
     pub entries: Vec<Entry>,
     /// Of the papers, with measured values joined.
-    pub papers: Vec<PaperTable>,
+    pub papers: Vec<JoinedTable>,
     /// Comparisons of checkpoints on the same images.
     pub comparisons: Vec<Table>,
 }
 
 /// A table of a paper.
 #[derive(Clone, Debug, PartialEq)]
-pub struct PaperTable {
+pub struct JoinedTable {
     /// Such as `medic-1`; its anchor in the page.
     pub id: String,
+    /// Whether any value in it was measured.
+    pub measured: bool,
     /// Published and measured values.
     pub table: Table,
 }
@@ -148,9 +151,14 @@ impl Report {
 
     fn papers_section(&self, provenance: &Provenance<'_>) -> Result<Option<Section>, TableError> {
         let mut tables = Vec::new();
-        for PaperTable { id, table } in &self.papers {
-            let table = provenance.table(table)?;
-            tables.push(html! { div id=(id) { (table) } });
+        for paper in &self.papers {
+            let table = provenance.table(&paper.table)?;
+            tables.push(html! {
+                details class="paper" id=(paper.id) open[paper.measured] {
+                    summary { (printable(&paper.table.title)) }
+                    (table)
+                }
+            });
         }
         let content = html! { @for table in tables { (table) } };
         let none = self.papers.is_empty();

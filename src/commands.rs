@@ -10,7 +10,8 @@ use mimbench::checkpoint::{Checkpoint, LoadOptions};
 use mimbench::cli::{
     AllArgs, AttentionArgs, BenchArgs, BenchWork, ComputeArgs, ConvertArgs, DataArgs, DataCommand,
     DemoArgs, Engine, EngineArgs, FeaturesArgs, ForwardPrecision, InspectArgs, KnnArgs, LoadArgs,
-    MlpActivation, OnBadImage, StoreArgs, StoreType, TableArgs, TableFormat, TensorNames,
+    MlpActivation, OnBadImage, ReportArgs, StoreArgs, StoreType, TableArgs, TableFormat,
+    TensorNames,
 };
 use mimbench::data::OpenOptions;
 use mimbench::engine::{Activation, Compute, EngineKind, Precision};
@@ -142,6 +143,16 @@ pub fn demo(args: DemoArgs) -> Outcome {
             evaluate(&plan, &args.store, terminal)
         },
     )
+}
+
+pub fn report(args: &ReportArgs) -> Outcome {
+    let written = run::report::run(&args.results, &args.out, args.plots.as_deref())?;
+    let mut text = String::new();
+    for file in &written.files {
+        text.push_str(&format!("{}\n", file.display()));
+    }
+    print(&text)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 pub fn features(args: FeaturesArgs) -> Outcome {

@@ -10,7 +10,7 @@ use crate::nn::ModelError;
 use crate::protocol::attention::AttentionError;
 use crate::protocol::knn::KnnError;
 use crate::report::picture::PictureError;
-use crate::report::{RecordError, TableError};
+use crate::report::{PageError, RecordError, TableError};
 use crate::spec::{PaperError, SpecError};
 use crate::store::StoreError;
 use crate::vit::UnknownArchitecture;
@@ -75,6 +75,9 @@ pub enum Error {
     /// A table.
     #[error(transparent)]
     Table(#[from] TableError),
+    /// The report.
+    #[error(transparent)]
+    Page(#[from] PageError),
     /// The command line asks for what cannot be.
     #[error("{message}")]
     Usage {
@@ -108,6 +111,7 @@ impl Error {
             Self::Picture(error) => error.hint(),
             Self::Paper(error) => error.hint(),
             Self::Table(error) => error.hint(),
+            Self::Page(error) => error.hint(),
             Self::Usage { hint, .. } => Some(hint.clone()),
         }
     }

@@ -15,6 +15,7 @@ mod demo;
 mod features;
 mod inspect;
 mod knn;
+mod report;
 mod table;
 
 pub use all::AllArgs;
@@ -30,6 +31,7 @@ pub use demo::DemoArgs;
 pub use features::FeaturesArgs;
 pub use inspect::InspectArgs;
 pub use knn::KnnArgs;
+pub use report::ReportArgs;
 pub use table::{TableArgs, TableFormat};
 
 use clap::{Parser, Subcommand};
@@ -60,6 +62,8 @@ pub enum Command {
     Convert(ConvertArgs),
     /// Look at a dataset before trusting a number on it
     Data(DataArgs),
+    /// Show all records in one HTML file: tables, plots, and where every number comes from
+    Report(ReportArgs),
     /// A table of a paper, with measured values beside the published ones
     Table(TableArgs),
     /// A whole small run on made-up scenes; nothing to download

@@ -16,6 +16,7 @@ mod machine;
 pub mod overview;
 mod progress;
 mod record;
+pub mod report;
 mod subjects;
 pub mod table;
 

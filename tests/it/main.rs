@@ -8,6 +8,7 @@
 )]
 
 mod architecture;
+mod attention_statistics;
 mod audit;
 mod bench;
 mod cards;
@@ -27,6 +28,7 @@ mod mae;
 mod mutation;
 mod positions;
 mod protocol;
+mod report;
 mod saving;
 mod scenes;
 mod sources;

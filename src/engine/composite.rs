@@ -107,11 +107,7 @@ pub(super) fn attention_with_statistics<E: Engine>(
 }
 
 /// [`crate::metric::attention_statistics`] of maps `[B, H, N, N]` -> `[B, H, 4]`.
-fn statistics<E: Engine>(
-    engine: &E,
-    maps: &E::Tensor,
-    patches: &PatchGrid,
-) -> Result<E::Tensor> {
+fn statistics<E: Engine>(engine: &E, maps: &E::Tensor, patches: &PatchGrid) -> Result<E::Tensor> {
     /// Added to a probability, it makes 0 log 0 the number 0 and changes no other product.
     const SMALLEST: f64 = 1e-36;
     let (prefix, count) = (patches.prefix, patches.patches());

@@ -136,12 +136,7 @@ pub fn attention_statistics(map: &[f32], grid: &PatchGrid) -> Result<[f64; 4], M
     } else {
         information / (count.ln() * independent).sqrt()
     };
-    Ok([
-        nmi,
-        distance / count,
-        distance_raw / count,
-        entropy / count,
-    ])
+    Ok([nmi, distance / count, distance_raw / count, entropy / count])
 }
 
 /// What an event of this probability adds to an entropy, nats.

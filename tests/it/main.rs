@@ -12,6 +12,7 @@ mod audit;
 mod bench;
 mod cards;
 mod command_line;
+mod compare;
 mod conformance;
 mod corpora;
 mod dialects;

@@ -395,11 +395,21 @@ mod tests {
                 },
                 &|query, key| {
                     let rest = 1e-3 * (1 + (query * key) % 5) as f32;
-                    if key == tokens - 1 { 0.3 } else { rest / tokens as f32 }
+                    if key == tokens - 1 {
+                        0.3
+                    } else {
+                        rest / tokens as f32
+                    }
                 },
                 // All on the tokens before the patches; next to all.
                 &|_, key| f32::from(key < prefix),
-                &|query, key| if key < prefix { 1.0 } else { 1e-33 * (query + key) as f32 },
+                &|query, key| {
+                    if key < prefix {
+                        1.0
+                    } else {
+                        1e-33 * (query + key) as f32
+                    }
+                },
             ];
             for weight in maps {
                 let map: Vec<f32> = (0..tokens * tokens)

@@ -294,10 +294,7 @@ pub(super) mod tests {
             let want = f64::from(*x).ln();
             for got in [best, portable] {
                 let error = (f64::from(got) - want).abs();
-                assert!(
-                    error <= 1.2e-7 * want.abs(),
-                    "ln({x}) = {got}, {error:.1e}"
-                );
+                assert!(error <= 1.2e-7 * want.abs(), "ln({x}) = {got}, {error:.1e}");
             }
         }
     }

@@ -45,8 +45,8 @@ pub fn plan(
         options.pass.workers,
         &|_, _| {},
     )?;
-    let protocols = [Kind::Knn, Kind::Attention]
-        .map(|kind| Protocol::builtin(kind, &[]).map(Arc::new));
+    let protocols =
+        [Kind::Knn, Kind::Attention].map(|kind| Protocol::builtin(kind, &[]).map(Arc::new));
     let [knn, attention] = protocols;
     let (knn, attention) = (knn?, attention?);
     let set = EvaluationSet::open(&data, &DataRequest::default(), options.seed)?;

@@ -22,8 +22,13 @@ fn measure(record: &Value, name: &str, layer: usize, head: Option<usize>) -> f64
             && measure["layer"] == layer
             && measure.get("head").and_then(Value::as_u64) == head.map(|head| head as u64)
     });
-    let value = of.next().unwrap_or_else(|| panic!("{name} of block {layer} {head:?}"));
-    assert!(of.next().is_none(), "{name} of block {layer} {head:?} twice");
+    let value = of
+        .next()
+        .unwrap_or_else(|| panic!("{name} of block {layer} {head:?}"));
+    assert!(
+        of.next().is_none(),
+        "{name} of block {layer} {head:?} twice"
+    );
     value["value"].as_f64().unwrap()
 }
 
@@ -44,13 +49,21 @@ fn statistics_are_those_of_the_maps_that_features_writes() {
         let maps = tensor(&features, &format!("attn.{layer}"));
         assert_eq!(maps.shape, [12, 1, 5, 5]);
         let images = maps.data.chunks_exact(25);
-        let found: Vec<_> = images.map(|map| attention_statistics(map, &grid).unwrap()).collect();
-        for (kind, name) in ["nmi", "distance", "distance_raw", "entropy"].iter().enumerate() {
+        let found: Vec<_> = images
+            .map(|map| attention_statistics(map, &grid).unwrap())
+            .collect();
+        for (kind, name) in ["nmi", "distance", "distance_raw", "entropy"]
+            .iter()
+            .enumerate()
+        {
             let mean = found.iter().map(|one| one[kind]).sum::<f64>() / 12.0;
             for head in [None, Some(0)] {
                 let measured = measure(record, name, layer, head);
                 let error = (measured - mean).abs() / mean.abs().max(1.0);
-                assert!(error < 2e-6, "{name} of block {layer}: {measured} and {mean}");
+                assert!(
+                    error < 2e-6,
+                    "{name} of block {layer}: {measured} and {mean}"
+                );
             }
         }
     }
@@ -63,7 +76,10 @@ fn statistics_are_those_of_the_maps_that_features_writes() {
     let cka = record["measures"].as_array().unwrap().iter();
     let cka: Vec<_> = cka.filter(|measure| measure["name"] == "cka").collect();
     assert_eq!(cka.len(), 1);
-    assert_eq!((&cka[0]["layer"], &cka[0]["other_layer"]), (&0.into(), &1.into()));
+    assert_eq!(
+        (&cka[0]["layer"], &cka[0]["other_layer"]),
+        (&0.into(), &1.into())
+    );
     assert!(record["data"]["train"].is_null());
     assert_eq!(record["data"]["val"]["images"], 12);
     for measure in record["measures"].as_array().unwrap() {
@@ -79,7 +95,11 @@ fn values_and_maps_of_images_lie_beside_the_record() {
     let bench = Bench::new();
     let args = ["--data", "data", "--json"];
     let first = attention(&bench, &["tiny.safetensors"], &args);
-    assert!(first.stderr.contains("sheets in results/attention"), "{}", first.stderr);
+    assert!(
+        first.stderr.contains("sheets in results/attention"),
+        "{}",
+        first.stderr
+    );
     let record = first.records().remove(0);
     let key = record["cell"]["key"].as_str().unwrap();
     let results = bench.path("results");
@@ -101,7 +121,9 @@ fn values_and_maps_of_images_lie_beside_the_record() {
         assert_eq!((map.image.width(), map.image.height()), (8, 8));
         // The input of a network that takes images whole is the image.
         let file = std::fs::File::open(bench.path("data/val").join(&map.path)).unwrap();
-        let mut png = png::Decoder::new(std::io::BufReader::new(file)).read_info().unwrap();
+        let mut png = png::Decoder::new(std::io::BufReader::new(file))
+            .read_info()
+            .unwrap();
         let mut bytes = vec![0; png.output_buffer_size().unwrap()];
         png.next_frame(&mut bytes).unwrap();
         assert_eq!(map.image.rgb(), bytes);
@@ -110,7 +132,11 @@ fn values_and_maps_of_images_lie_beside_the_record() {
     assert_eq!(sheets.count(), 4 * 3);
 
     let again = attention(&bench, &["tiny.safetensors"], &args);
-    assert!(again.stderr.contains("is up to date; no forward pass"), "{}", again.stderr);
+    assert!(
+        again.stderr.contains("is up to date; no forward pass"),
+        "{}",
+        again.stderr
+    );
     assert_eq!(again.records().remove(0), record);
 }
 
@@ -120,19 +146,47 @@ fn images_alone_and_lists_of_them() {
     let images = ["--images", "data/val", "--json"];
     let all = attention(&bench, &["tiny.safetensors"], &images).records();
     assert_eq!(all[0]["data"]["val"]["images"], 12);
-    let set = ["--set", "task.images=5", "--set", "task.maps=0", "--set", "task.diagnostics=false"];
+    let set = [
+        "--set",
+        "task.images=5",
+        "--set",
+        "task.maps=0",
+        "--set",
+        "task.diagnostics=false",
+    ];
     let some = attention(&bench, &["tiny.safetensors"], &[&images[..], &set].concat()).records();
     assert_eq!(some[0]["data"]["val"]["images"], 5);
-    assert!(some[0]["measures"].as_array().unwrap().iter().all(|one| one["n"] == 5));
+    assert!(
+        some[0]["measures"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|one| one["n"] == 5)
+    );
     // One image has no spread to speak of.
     let set = ["--set", "task.images=1"];
     let one = attention(&bench, &["tiny.safetensors"], &[&images[..], &set].concat()).records();
-    assert!(one[0]["measures"].as_array().unwrap().iter().all(|one| one["interval"].is_null()));
-    assert!(one[0]["notes"][0].as_str().unwrap().contains("no diagnostics of a single image"));
+    assert!(
+        one[0]["measures"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|one| one["interval"].is_null())
+    );
+    assert!(
+        one[0]["notes"][0]
+            .as_str()
+            .unwrap()
+            .contains("no diagnostics of a single image")
+    );
     // A sixty-fourth of twelve images is none.
     let set = ["--set", "task.choice=cl-vs-mim"];
-    attention(&bench, &["tiny.safetensors"], &[&["--images", "data/val"], &set[..]].concat())
-        .refused(&["task.choice", "data/val"]);
+    attention(
+        &bench,
+        &["tiny.safetensors"],
+        &[&["--images", "data/val"], &set[..]].concat(),
+    )
+    .refused(&["task.choice", "data/val"]);
 }
 
 #[test]
@@ -140,23 +194,46 @@ fn the_notebooks_images_are_the_first_of_each_class() {
     let bench = Bench::empty();
     bench.dataset("data", (1, 130), 8, 150);
     bench.model("tiny.safetensors", &crate::support::tiny(), 1);
-    let args = ["--data", "data", "--json", "--set", "task.choice=cl-vs-mim", "--set", "task.images=5"];
-    let record = attention(&bench, &["tiny.safetensors"], &args).records().remove(0);
+    let args = [
+        "--data",
+        "data",
+        "--json",
+        "--set",
+        "task.choice=cl-vs-mim",
+        "--set",
+        "task.images=5",
+    ];
+    let record = attention(&bench, &["tiny.safetensors"], &args)
+        .records()
+        .remove(0);
     let key = record["cell"]["key"].as_str().unwrap();
     let outcomes = Outcomes::read(&bench.path("results"), key).unwrap();
     // Two of 130 images of each of three classes, and of these six the first five.
-    let expected = ["ant/0.png", "ant/1.png", "bee/0.png", "bee/1.png", "cat/0.png"];
+    let expected = [
+        "ant/0.png",
+        "ant/1.png",
+        "bee/0.png",
+        "bee/1.png",
+        "cat/0.png",
+    ];
     assert_eq!(outcomes.paths, expected);
 }
 
 #[test]
 fn every_measure_is_a_line_of_csv_and_every_layer_a_row() {
     let bench = Bench::new();
-    let csv = attention(&bench, &["tiny.safetensors"], &["--data", "data", "--csv"]).ok().stdout;
+    let csv = attention(&bench, &["tiny.safetensors"], &["--data", "data", "--csv"])
+        .ok()
+        .stdout;
     // Four statistics of two layers and two heads, three diagnostics of two layers, one pair.
     assert_eq!(csv.lines().count(), 1 + 4 * 2 * 2 + 3 * 2 + 1);
-    let table = attention(&bench, &["tiny.safetensors"], &["--data", "data"]).ok().stdout;
-    let rows: Vec<_> = table.lines().filter(|line| line.starts_with(" tiny ")).collect();
+    let table = attention(&bench, &["tiny.safetensors"], &["--data", "data"])
+        .ok()
+        .stdout;
+    let rows: Vec<_> = table
+        .lines()
+        .filter(|line| line.starts_with(" tiny "))
+        .collect();
     assert_eq!(rows.len(), 2, "{table}");
     assert!(table.contains("NMI"), "{table}");
 }
@@ -172,11 +249,23 @@ fn settings_that_mean_nothing_are_refused() {
         ("task.choice=random", "stratified"),
         ("task.k=[5]", "unknown field"),
     ] {
-        attention(&bench, &["tiny.safetensors"], &["--data", "data", "--set", set]).refused(&[said]);
+        attention(
+            &bench,
+            &["tiny.safetensors"],
+            &["--data", "data", "--set", set],
+        )
+        .refused(&[said]);
     }
-    let knn = ["--protocol", concat!(env!("CARGO_MANIFEST_DIR"), "/protocols/knn.toml")];
-    attention(&bench, &["tiny.safetensors"], &[&["--data", "data"], &knn[..]].concat())
-        .refused(&["kind \"knn\"", "attention"]);
+    let knn = [
+        "--protocol",
+        concat!(env!("CARGO_MANIFEST_DIR"), "/protocols/knn.toml"),
+    ];
+    attention(
+        &bench,
+        &["tiny.safetensors"],
+        &[&["--data", "data"], &knn[..]].concat(),
+    )
+    .refused(&["kind \"knn\"", "attention"]);
 }
 
 #[test]
@@ -194,13 +283,21 @@ fn distances_of_a_trained_checkpoint_are_those_of_its_golden() {
     }
     let weights = folder.join("timm_names.safetensors");
     let images = ["--images", "ten", "--json"];
-    let record = attention(&bench, &[weights.to_str().unwrap()], &images).records().remove(0);
+    let record = attention(&bench, &[weights.to_str().unwrap()], &images)
+        .records()
+        .remove(0);
     let expected = golden["attention_distance_px"]["value"].as_array().unwrap();
     for (layer, heads) in expected.iter().enumerate() {
         for (head, value) in heads.as_array().unwrap().iter().enumerate() {
-            let (value, found) = (value.as_f64().unwrap(), measure(&record, "distance", layer, Some(head)));
+            let (value, found) = (
+                value.as_f64().unwrap(),
+                measure(&record, "distance", layer, Some(head)),
+            );
             // The golden is written with five digits after the point.
-            assert!((value - found).abs() < 6e-5, "block {layer} head {head}: {found}, not {value}");
+            assert!(
+                (value - found).abs() < 6e-5,
+                "block {layer} head {head}: {found}, not {value}"
+            );
         }
     }
     assert_eq!(expected.len(), 4);
@@ -210,7 +307,9 @@ fn distances_of_a_trained_checkpoint_are_those_of_its_golden() {
 fn a_record_that_was_changed_is_computed_again_and_never_shown() {
     let bench = Bench::new();
     let args = ["--data", "data", "--json"];
-    let record = attention(&bench, &["tiny.safetensors"], &args).records().remove(0);
+    let record = attention(&bench, &["tiny.safetensors"], &args)
+        .records()
+        .remove(0);
     let key = record["cell"]["key"].as_str().unwrap();
     let path = Record::path(&bench.path("results"), key);
     let text = std::fs::read_to_string(&path).unwrap();

@@ -16,6 +16,7 @@ mod batches;
 mod bench;
 mod cards;
 mod command_line;
+mod compare;
 mod conformance;
 mod corpora;
 mod dialects;

@@ -11,8 +11,8 @@ mod provenance;
 
 use maud::{Markup, PreEscaped, html};
 
-use super::picture::PictureError;
 use super::cell_text::printable;
+use super::picture::PictureError;
 use super::plot::Plot;
 use super::table::Table;
 use super::table_error::TableError;

@@ -52,10 +52,11 @@ impl Noise {
         };
         let variances = || seeds.iter().map(|seeds| seeds.deviation.powi(2));
         let variance = (images.unwrap_or(0.0) / Z).powi(2) + variances().sum::<f64>();
-        let unsure: f64 = variances()
+        let unsure = variances()
             .zip(seeds)
             .map(|(variance, seeds)| variance.powi(2) / seeds.freedom)
-            .sum();
+            // What is divided by it: the sum of nothing is to be 0, not -0.
+            .fold(0.0, |sum, part| sum + part);
         Some(Self {
             half_width: quantile(variance.powi(2) / unsure) * variance.sqrt(),
             source,

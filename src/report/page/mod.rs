@@ -11,8 +11,8 @@ mod provenance;
 
 use maud::{Markup, PreEscaped, html};
 
-use super::picture::PictureError;
 use super::cell_text::printable;
+use super::picture::PictureError;
 use super::plot::Plot;
 use super::table::Table;
 use super::table_error::TableError;
@@ -96,7 +96,9 @@ impl Report {
 
     /// All plots of the page, as they stand in it.
     pub fn plots(&self) -> Vec<Plot> {
-        self.groups().iter().flat_map(plots).collect()
+        let rows = self.groups();
+        let rows = rows.iter().flat_map(plots);
+        rows.flat_map(|row| row.plots).collect()
     }
 
     fn records(&self) -> impl Iterator<Item = &Record> {
@@ -108,12 +110,13 @@ impl Report {
     }
 
     fn section(&self, group: &Group, provenance: &Provenance<'_>) -> Result<Section, PageError> {
-        let mut content = Vec::new();
-        match group.kind {
-            Kind::Knn => content.push(provenance.table(&super::headline_table(&group.records))?),
-            Kind::Attention => content.push(provenance.table(&super::layer_table(&group.records))?),
-        }
-        content.push(figure::plots(&plots(group), provenance)?);
+        let table = match group.kind {
+            Kind::Knn => super::headline_table(&group.records),
+            Kind::Attention => super::layer_table(&group.records),
+        };
+        let table = provenance.table(&table)?;
+        let plots = figure::rows(&plots(group), provenance)?;
+        let mut content = vec![html! { div class="lead" { (table) (plots) } }];
         let entry = |record: &Record| {
             let mut entries = self.entries.iter();
             entries.find(|entry| entry.record.cell.key == record.cell.key)
@@ -130,7 +133,7 @@ impl Report {
         Ok(Section {
             id: group.id.clone(),
             name: group.name.clone(),
-            title: group.title.clone(),
+            title: group.name.clone(),
             content: html! { @for part in content { (part) } },
         })
     }
@@ -194,7 +197,14 @@ impl Report {
     }
 }
 
-fn plots(group: &Group) -> Vec<Plot> {
+/// Plots side by side.
+struct Row {
+    /// Above them.
+    title: Option<&'static str>,
+    plots: Vec<Plot>,
+}
+
+fn plots(group: &Group) -> Vec<Row> {
     match group.kind {
         Kind::Knn => knn::plots(group),
         Kind::Attention => attention::plots(group),

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use mimbench::checkpoint::{Checkpoint, LoadOptions};
 use mimbench::cli::{
-    AllArgs, AttentionArgs, BenchArgs, BenchWork, ComputeArgs, ConvertArgs, DataArgs, DataCommand,
-    DemoArgs, Engine, EngineArgs, FeaturesArgs, ForwardPrecision, InspectArgs, KnnArgs, LoadArgs,
-    MlpActivation, OnBadImage, ReportArgs, StoreArgs, StoreType, TableArgs, TableFormat, TensorNames,
+    AllArgs, AttentionArgs, BenchArgs, BenchWork, CompareArgs, ComputeArgs, ConvertArgs, DataArgs,
+    DataCommand, DemoArgs, Engine, EngineArgs, FeaturesArgs, ForwardPrecision, InspectArgs,
+    KnnArgs, LoadArgs, MlpActivation, OnBadImage, ReportArgs, StoreArgs, StoreType, TableArgs,
+    TableFormat, TensorNames,
 };
 use mimbench::data::OpenOptions;
 use mimbench::engine::{Activation, Compute, EngineKind, Precision};
@@ -25,8 +26,8 @@ use mimbench::plan::{
     DataRequest, EvaluationSet, Plan, RunOptions, Subject, default_store, input_spec,
 };
 use mimbench::report::{
-    Record, Table, conflict_table, csv, full_table, html, json, latex, markdown, measure_table,
-    table_list, tables, terminal,
+    Question, Record, Table, comparison_tables, conflict_table, csv, full_table, html, json, latex,
+    markdown, measure_table, pairs_table, table_list, tables, terminal,
 };
 use mimbench::run::bench::{BenchOptions, Work};
 use mimbench::run::cells::Finished;
@@ -34,6 +35,7 @@ use mimbench::run::convert::Converted;
 use mimbench::run::features::{PixelSource, Wanted};
 use mimbench::run::{self, Terminal};
 use mimbench::spec::{InputSection, Kind, PaperFolders, Papers, Protocol, Setting};
+use mimbench::stats::Bootstrap;
 use mimbench::store::RowType;
 use mimbench::vit::Architecture;
 
@@ -113,6 +115,10 @@ pub fn all(args: AllArgs) -> Outcome {
             let Finished { records, failures } = run::all::run(&plan, &estimates, terminal);
             if !records.is_empty() {
                 print_records(&records, &args.store)?;
+                let written = run::table::regenerate(&Papers::builtin()?, &args.store.results)?;
+                for file in written {
+                    terminal.notice(&format!("table: {}", file.display()));
+                }
             }
             for failure in &failures {
                 terminal.notice(&format!("failed: {}", failure.cell));
@@ -127,18 +133,36 @@ pub fn all(args: AllArgs) -> Outcome {
     )
 }
 
+pub fn compare(args: CompareArgs) -> Outcome {
+    let question = Question {
+        measure: args.measure,
+        features: args.feature,
+        k: args.k,
+        disagreements: args.show,
+        bootstrap: Bootstrap {
+            seed: args.seed,
+            resamples: args.resamples as usize,
+        },
+    };
+    let comparison = run::compare::run(&args.results, &args.subjects, &args.protocol, &question)?;
+    if args.json {
+        print_json(&comparison)?;
+    } else if args.csv {
+        print(&csv::render(&pairs_table(&comparison))?)?;
+    } else {
+        print_tables(&comparison_tables(&comparison))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 pub fn demo(args: DemoArgs) -> Outcome {
-    let protocol = Protocol::builtin(Kind::Knn, &[])?;
     in_pool(
         &args.compute.engine,
         args.compute.quiet,
         |compute, terminal| {
             let options = run_options(compute, &args.compute, &args.store);
             let per_class = [args.train_per_class, args.val_per_class].map(|n| n as usize);
-            let (folder, subjects) = run::demo::prepare(per_class, &options, terminal)?;
-            let data = DataRequest::default();
-            let set = EvaluationSet::open(&folder, &data, options.seed)?;
-            let plan = Plan::new(subjects, vec![protocol], set, options)?;
+            let plan = run::demo::plan(per_class, options, terminal)?;
             evaluate(&plan, &args.store, terminal)
         },
     )
@@ -313,6 +337,7 @@ pub fn bench(args: BenchArgs) -> Outcome {
         let options = BenchOptions {
             work: match args.work {
                 BenchWork::Forward => Work::Forward,
+                BenchWork::Attention => Work::Attention,
                 BenchWork::TrainStep => Work::TrainStep,
             },
             architecture,
@@ -514,9 +539,13 @@ fn print_records(records: &[Record], args: &StoreArgs) -> Result<(), Error> {
         };
         return print(&csv::render(&table)?);
     }
+    print_tables(&tables(records))
+}
+
+fn print_tables(tables: &[Table]) -> Result<(), Error> {
     let mut texts = Vec::new();
-    for table in tables(records) {
-        let text = terminal::render(&table, None, colour())?;
+    for table in tables {
+        let text = terminal::render(table, None, colour())?;
         texts.push(text.trim_end().to_owned());
     }
     print(&format!("{}\n", texts.join("\n\n")))

@@ -10,7 +10,7 @@ use crate::nn::ModelError;
 use crate::protocol::attention::AttentionError;
 use crate::protocol::knn::KnnError;
 use crate::report::picture::PictureError;
-use crate::report::{PageError, RecordError, TableError};
+use crate::report::{ComparisonError, PageError, RecordError, TableError};
 use crate::spec::{PaperError, SpecError};
 use crate::store::StoreError;
 use crate::vit::UnknownArchitecture;
@@ -66,6 +66,9 @@ pub enum Error {
     /// A record.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// Records side by side.
+    #[error(transparent)]
+    Comparison(#[from] ComparisonError),
     /// A picture.
     #[error(transparent)]
     Picture(#[from] PictureError),
@@ -108,6 +111,7 @@ impl Error {
             Self::Architecture(error) => error.hint(),
             Self::Model(error) => error.hint(),
             Self::Record(error) => error.hint(),
+            Self::Comparison(error) => error.hint(),
             Self::Picture(error) => error.hint(),
             Self::Paper(error) => error.hint(),
             Self::Table(error) => error.hint(),

@@ -16,6 +16,7 @@ fn main() -> ExitCode {
         Command::Knn(args) => commands::knn(args),
         Command::Attention(args) => commands::attention(args),
         Command::All(args) => commands::all(args),
+        Command::Compare(args) => commands::compare(args),
         Command::Features(args) => commands::features(args),
         Command::Inspect(args) => commands::inspect(args),
         Command::Convert(args) => commands::convert(args),

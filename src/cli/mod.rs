@@ -9,6 +9,7 @@ mod all;
 mod attention;
 mod bench;
 mod common;
+mod compare;
 mod convert;
 mod data;
 mod demo;
@@ -25,6 +26,7 @@ pub use common::{
     ComputeArgs, Engine, EngineArgs, ForwardPrecision, LoadArgs, MlpActivation, OnBadImage,
     StoreArgs, StoreType,
 };
+pub use compare::CompareArgs;
 pub use convert::{ConvertArgs, TensorNames};
 pub use data::{DataArgs, DataCommand};
 pub use demo::DemoArgs;
@@ -54,6 +56,8 @@ pub enum Command {
     Attention(AttentionArgs),
     /// Checkpoints under several protocols: the plan, then every cell that is missing
     All(AllArgs),
+    /// Test checkpoints against each other on the same images, from their records
+    Compare(CompareArgs),
     /// Write embeddings of images or pixels for your own use
     Features(FeaturesArgs),
     /// Say what a checkpoint is and what became of every key

@@ -3,6 +3,11 @@
 mod attention_maps;
 mod attention_tables;
 mod cell_text;
+mod comparison;
+mod comparison_error;
+mod comparison_images;
+mod comparison_settings;
+mod comparison_tables;
 pub mod csv;
 pub mod html;
 pub mod json;
@@ -27,6 +32,10 @@ pub mod terminal;
 
 pub use attention_maps::{AttentionMaps, HeadMaps, QueryMaps};
 pub use attention_tables::{layer_table, measure_table};
+pub use comparison::{Class, Comparison, Disagreement, Pair, Question, Run, Side, SideRun, Test};
+pub use comparison_error::ComparisonError;
+pub use comparison_settings::differing_settings;
+pub use comparison_tables::{comparison_tables, pairs_table};
 pub use knn_tables::{curve_table, full_table, headline_table};
 pub use outcomes::{ImageOutcomes, ImageValues, Outcomes};
 pub use page::{Entry, JoinedTable, PageError, Report};

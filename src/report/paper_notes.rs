@@ -88,7 +88,7 @@ pub(super) fn published_notes(table: &PaperTable, conflicts: &[Conflict]) -> Vec
             .map(|Claim { place, value }| format!("{value} ({place})"))
             .collect();
         notes.push(format!(
-            "papers disagree: {}: {}",
+            "contradiction: {}: {}",
             conflict.what,
             claims.join(", ")
         ));
@@ -128,7 +128,7 @@ fn words(cell: &PublishedCell) -> Option<String> {
         if !note.contains(sign) {
             words.push(match mark {
                 PublishedMark::Approximate => "approximate".to_owned(),
-                _ => format!("{sign} in the paper"),
+                _ => format!("the paper's {sign}, which it does not explain"),
             });
         }
     }
@@ -137,6 +137,14 @@ fn words(cell: &PublishedCell) -> Option<String> {
     if selected && !shown {
         words.push("selected on the validation set".to_owned());
     }
-    words.extend(cell.note.clone());
+    words.extend(cell.note.as_deref().map(note_words));
     (!words.is_empty()).then(|| words.join("; "))
+}
+
+/// A note that explains a sign of the paper's says so: tables have signs of their own.
+fn note_words(note: &str) -> String {
+    match note.starts_with(['†', '‡', '*']) {
+        true => format!("the paper's {note}"),
+        false => note.to_owned(),
+    }
 }

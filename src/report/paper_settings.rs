@@ -76,8 +76,8 @@ fn paths(
     }
     let exact = setting(protocol, "task.search").and_then(Value::as_str) == Some("exact");
     paths.retain(|path| {
-        let index = path.starts_with("task.hnsw.");
-        !FREE.contains(&path.as_str()) && !(index && exact)
+        let unused = exact && path.starts_with("task.hnsw.");
+        !unused && !FREE.contains(&path.as_str())
     });
     paths
 }

@@ -5,6 +5,7 @@ pub mod attention;
 pub mod bench;
 pub mod cells;
 pub mod check;
+pub mod compare;
 pub mod convert;
 pub mod demo;
 mod dispatch;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::error::{SampleError, finite};
 use super::interval::CONFIDENCE;
 
-/// Resamples whose sums are formed together.
+/// Resamples whose sums are formed together: as many as the widest vectors have lanes.
 const GROUP: usize = 8;
 
 /// Columns whose sums are formed together: a cache line of the values.
@@ -76,7 +76,6 @@ impl Bootstrap {
         finite(values)?;
         let n = values.len() / columns;
         let draws = self.draws(n)?;
-        let panels = panels(values, columns);
         let starts: Vec<usize> = (0..self.resamples).step_by(GROUP).collect();
         let groups: Vec<Vec<[f64; GROUP]>> = starts
             .into_par_iter()
@@ -88,8 +87,11 @@ impl Bootstrap {
                             weights[lane] = f64::from(count);
                         }
                     }
-                    let panels = &panels;
-                    Arch::new().dispatch(Sums { panels, weights })
+                    Arch::new().dispatch(Sums {
+                        values,
+                        columns,
+                        weights,
+                    })
                 },
             )
             .collect();
@@ -167,45 +169,55 @@ impl Draws {
     }
 }
 
-/// values: `[n, columns]` -> `[panels, n, PANEL]`, zero behind the last column.
-fn panels(values: &[f64], columns: usize) -> Vec<Vec<[f64; PANEL]>> {
-    let starts = (0..columns).step_by(PANEL);
-    let panel = |start: usize| {
-        let rows = values.chunks_exact(columns);
-        rows.map(|row| std::array::from_fn(|lane| row.get(start + lane).copied().unwrap_or(0.0)))
-            .collect()
-    };
-    starts.map(panel).collect()
-}
-
 /// Weighted sums of columns, for several sets of weights at once.
 struct Sums<'a> {
-    /// `[panels, n, PANEL]`
-    panels: &'a [Vec<[f64; PANEL]>],
+    /// `[n, columns]`
+    values: &'a [f64],
+    columns: usize,
     /// `[n, GROUP]`
     weights: &'a [[f64; GROUP]],
 }
 
 impl WithSimd for Sums<'_> {
-    /// `[panels * PANEL, GROUP]`
+    /// `[columns, GROUP]`
     type Output = Vec<[f64; GROUP]>;
 
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
+        let mut sums = vec![[0.0; GROUP]; self.columns];
+        let (panels, rest) = sums.as_chunks_mut::<PANEL>();
+        for (panel, sums) in panels.iter_mut().enumerate() {
+            self.panel(simd, panel * PANEL, sums);
+        }
+        let first = self.columns - rest.len();
+        for (column, sums) in rest.iter_mut().enumerate() {
+            self.panel(simd, first + column, std::array::from_mut(sums));
+        }
+        sums
+    }
+}
+
+impl Sums<'_> {
     /// Products and sums stay apart, unlike fused ones the same on every processor.
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> Self::Output {
-        let mut all = Vec::with_capacity(self.panels.len() * PANEL);
-        for panel in self.panels {
-            let mut sums = [[0.0; GROUP]; PANEL];
-            for (values, weights) in panel.iter().zip(self.weights) {
-                for (sums, value) in sums.iter_mut().zip(values) {
-                    for (sum, weight) in sums.iter_mut().zip(weights) {
-                        *sum += value * weight;
+    fn panel<S: Simd, const C: usize>(&self, simd: S, first: usize, sums: &mut [[f64; GROUP]; C]) {
+        let vectors = GROUP / S::F64_LANES;
+        let weights = S::as_simd_f64s(self.weights.as_flattened()).0;
+        for vector in 0..vectors {
+            let mut totals = [simd.splat_f64s(0.0); C];
+            let rows = self.values.chunks_exact(self.columns);
+            for (row, weights) in rows.zip(weights.chunks_exact(vectors)) {
+                if let Some(values) = row[first..].first_chunk::<C>() {
+                    for (total, &value) in totals.iter_mut().zip(values) {
+                        let product = simd.mul_f64s(simd.splat_f64s(value), weights[vector]);
+                        *total = simd.add_f64s(*total, product);
                     }
                 }
             }
-            all.extend(sums);
+            for (sums, total) in sums.iter_mut().zip(totals) {
+                S::as_mut_simd_f64s(sums).0[vector] = total;
+            }
         }
-        all
     }
 }
 
@@ -342,7 +354,13 @@ mod tests {
     fn the_draws_are_pinned() {
         let draws = Bootstrap::new(0).draws(6).unwrap();
         let first: Vec<_> = (0..4).map(|resample| draws.counts(resample)).collect();
-        assert_eq!(first, [[0u32; 6]; 4]);
+        let want = [
+            [0, 0, 1, 2, 3, 0],
+            [0, 0, 1, 1, 3, 1],
+            [2, 1, 0, 1, 0, 2],
+            [2, 3, 0, 0, 0, 1],
+        ];
+        assert_eq!(first, want);
     }
 
     #[test]
@@ -435,21 +453,5 @@ mod tests {
         );
         assert!(bootstrap.statistic(0, |_| 0.0).is_err());
         assert!(bootstrap.statistic(3, |_| f64::NAN).is_err());
-    }
-
-    #[test]
-    fn timing() {
-        let values = matrix(5000, 1000, 1);
-        let b = Bootstrap {
-            seed: 0,
-            resamples: 1000,
-        };
-        let start = std::time::Instant::now();
-        b.mean_intervals(&values, 1000).unwrap();
-        println!("TIME {:?}", start.elapsed());
-        let values = matrix(50000, 1, 1);
-        let start = std::time::Instant::now();
-        Bootstrap::new(0).mean_intervals(&values, 1).unwrap();
-        println!("TIME 50k x 10k {:?}", start.elapsed());
     }
 }

@@ -7,11 +7,16 @@
     reason = "tests fail by panicking and print why they are skipped"
 )]
 
+mod all;
 mod architecture;
+mod attention;
+mod attention_statistics;
 mod audit;
+mod batches;
 mod bench;
 mod cards;
 mod command_line;
+mod compare;
 mod conformance;
 mod corpora;
 mod dialects;

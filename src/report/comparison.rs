@@ -1,0 +1,599 @@
+//! Checkpoints compared on the same images.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::comparison_images::{Predicted, check, class_names, curve, order, title, values};
+use super::{Better, ComparisonError, Measured, Outcomes, Record, differing_settings};
+use crate::spec::Kind;
+use crate::stats::{
+    Bootstrap, CONFIDENCE, Measure, Noise, PairedHits, SampleError, Seeds, Spread, Unit,
+    half_width, holm, paired_differences,
+};
+
+/// What is compared, and how.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// Name of the measure; the first headline of the records where none is given.
+    pub measure: Option<String>,
+    /// None where every record has one feature, else one for all checkpoints or one for each.
+    pub features: Vec<String>,
+    /// Neighbours; those of the headline where none are given.
+    pub k: Option<usize>,
+    /// Disagreements that are named, for each checkpoint of a pair.
+    pub disagreements: usize,
+    /// How the images are resampled.
+    pub bootstrap: Bootstrap,
+}
+
+/// One record and what lies beside it.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// The record.
+    pub record: Record,
+    /// What became of its images.
+    pub outcomes: Outcomes,
+}
+
+/// Two checkpoints or more under one protocol, on the same images.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Comparison {
+    /// Name of the protocol.
+    pub protocol: String,
+    /// Its version.
+    pub version: u32,
+    /// Hash of its settings.
+    pub protocol_hash: String,
+    /// The dataset's folder, as the first record has it.
+    pub data: PathBuf,
+    /// Number of images.
+    pub images: u64,
+    /// Which measure.
+    pub measure: String,
+    /// Neighbours, where there are any.
+    pub k: Option<usize>,
+    /// The unit of values and differences; a difference of percentages is one of points.
+    pub unit: Unit,
+    /// Which values are the better ones, where any are.
+    pub better: Option<Better>,
+    /// Confidence of all intervals.
+    pub confidence: f64,
+    /// How the images were resampled.
+    pub bootstrap: Bootstrap,
+    /// The checkpoints, as they were asked for.
+    pub sides: Vec<Side>,
+    /// Each with each.
+    pub pairs: Vec<Pair>,
+    /// What a reader must know.
+    pub notes: Vec<String>,
+}
+
+/// One checkpoint.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Side {
+    /// Name in tables.
+    pub name: String,
+    /// The weights; none for raw pixels.
+    pub path: Option<PathBuf>,
+    /// The feature, in words.
+    pub feature: String,
+    /// Its records, which differ by seed alone.
+    pub runs: Vec<SideRun>,
+    /// Their mean, spread and noise.
+    pub seeds: Seeds,
+}
+
+/// One record of a checkpoint.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SideRun {
+    /// The record's key.
+    pub key: String,
+    /// Its seed.
+    pub seed: u64,
+    /// Place of the measure among the record's, from 0.
+    pub measure: usize,
+    /// Its value.
+    pub value: f64,
+    /// Its 95 % interval, where it has one.
+    pub interval: Option<[f64; 2]>,
+}
+
+/// How a p-value was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Test {
+    /// McNemar's, exact: every image is right or wrong.
+    McnemarExact,
+    /// Resampled images: values that are numbers, or shares of several seeds.
+    PairedBootstrap,
+}
+
+/// Two checkpoints on the same images.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Pair {
+    /// Place of the first among the sides.
+    pub a: usize,
+    /// Place of the second.
+    pub b: usize,
+    /// First minus second, over the means of the seeds.
+    pub difference: f64,
+    /// Its 95 % interval over resampled images.
+    pub interval: [f64; 2],
+    /// The test of no difference.
+    pub test: Test,
+    /// Its two-sided p-value.
+    pub p: f64,
+    /// The p-value by Holm's correction for all pairs.
+    pub adjusted_p: f64,
+    /// How the images are shared out, where each is right or wrong.
+    pub hits: Option<PairedHits>,
+    /// Share of images that both put into the same class, where they are classified once.
+    pub agreement: Option<f64>,
+    /// Of the difference, images and seeds together, where either has several seeds.
+    pub noise: Option<Noise>,
+    /// Whether the difference may be chance of images and seeds together, where that is known.
+    pub within_noise: Option<bool>,
+    /// Images that one gets right and the other wrong, the most telling first: the first's, then
+    /// the second's.
+    pub disagreements: Vec<Disagreement>,
+}
+
+/// An image that one checkpoint gets right and the other wrong.
+///
+/// The records keep no votes, so that how sure both are is judged by the numbers of neighbours they
+/// keep: an image that is won whatever the k tells more than one that is won by a single k. Where
+/// that is equal, it tells more if the loser has not even its first five classes right.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Disagreement {
+    /// Place of the winner among the sides.
+    pub winner: usize,
+    /// Path in the dataset.
+    pub path: String,
+    /// First half of the blake3 of its bytes, hexadecimal.
+    pub content: String,
+    /// True class.
+    pub label: Class,
+    /// What the first of the pair says.
+    pub a: Class,
+    /// What the second says.
+    pub b: Class,
+    /// Numbers of neighbours under which the winner is right and the loser wrong.
+    pub won: usize,
+    /// Numbers of neighbours that there are.
+    pub of: usize,
+    /// Whether the true class is among the loser's first five.
+    pub near: bool,
+}
+
+/// A class.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Class {
+    /// Its number.
+    pub index: u32,
+    /// Its folder, where every class has one.
+    pub name: Option<String>,
+}
+
+/// One checkpoint with what was chosen of its records.
+struct Chosen<'a> {
+    runs: &'a [Run],
+    measured: Vec<&'a Measured>,
+    /// `[n]` in the common order of images: mean over the seeds.
+    values: Vec<f64>,
+    order: Vec<usize>,
+}
+
+impl<'a> Chosen<'a> {
+    /// The first run's predictions under every k, and the place of the k that is compared.
+    fn curve(&self) -> Option<(&'a Outcomes, Vec<(usize, Predicted<'a>)>, usize)> {
+        let run = self.runs.first()?;
+        let measured = self.measured.first()?;
+        let curve = curve(&run.outcomes, &run.record, &measured.feature);
+        let own = curve.iter().position(|&(k, _)| Some(k) == measured.k)?;
+        Some((&run.outcomes, curve, own))
+    }
+}
+
+impl Comparison {
+    /// Compares checkpoints, each by its records, which differ by seed alone.
+    ///
+    /// # Errors
+    /// Fewer than two, records under different protocols or of different images, a measure that
+    /// they do not have or have not kept image by image.
+    pub fn new(sides: &[Vec<Run>], question: &Question) -> Result<Self, ComparisonError> {
+        let first = comparable(sides)?;
+        let mut chosen = Vec::new();
+        for (place, runs) in sides.iter().enumerate() {
+            let feature = match question.features.as_slice() {
+                [] => None,
+                [all] => Some(all),
+                each if each.len() == sides.len() => each.get(place),
+                each => {
+                    return Err(ComparisonError::FeatureCount {
+                        features: each.len(),
+                        sides: sides.len(),
+                    });
+                }
+            };
+            chosen.push(choose(runs, question, feature.map(String::as_str))?);
+        }
+        let measure = &chosen[0].measured[0].measure;
+        for side in &chosen[1..] {
+            let other = &side.measured[0].measure;
+            if (&other.name, other.unit) != (&measure.name, measure.unit) {
+                let (left, right) = (measure.name.clone(), other.name.clone());
+                return Err(SampleError::Unlike { left, right }.into());
+            }
+        }
+        let mut described = Vec::new();
+        for side in &chosen {
+            described.push(describe(side)?);
+        }
+        Ok(Self {
+            protocol: first.record.protocol.name.clone(),
+            version: first.record.protocol.version,
+            protocol_hash: first.record.protocol.hash.clone(),
+            data: first.record.data.root.clone(),
+            images: first.outcomes.labels.len() as u64,
+            measure: measure.name.clone(),
+            k: chosen[0].measured[0].k,
+            unit: measure.unit,
+            better: (first.record.protocol.kind == Kind::Knn).then_some(Better::Higher),
+            confidence: CONFIDENCE,
+            bootstrap: question.bootstrap,
+            pairs: pairs(&chosen, &described, question)?,
+            sides: described,
+            notes: notes(sides),
+        })
+    }
+}
+
+/// Refuses what cannot be compared; the first record of all.
+fn comparable(sides: &[Vec<Run>]) -> Result<&Run, ComparisonError> {
+    let runs: Vec<&Run> = sides.iter().flatten().collect();
+    let [first, others @ ..] = &runs[..] else {
+        return Err(ComparisonError::Alone);
+    };
+    if sides.len() < 2 {
+        return Err(ComparisonError::Alone);
+    }
+    for (place, run) in runs.iter().enumerate() {
+        if runs[..place]
+            .iter()
+            .any(|other| other.record.cell.key == run.record.cell.key)
+        {
+            let name = title(&run.record);
+            return Err(ComparisonError::Twice { name });
+        }
+    }
+    for run in others {
+        let names = || (title(&first.record), title(&run.record));
+        let (ours, theirs) = (&first.record, &run.record);
+        if ours.protocol.hash != theirs.protocol.hash {
+            let (left, right) = names();
+            return Err(ComparisonError::Protocols {
+                left,
+                right,
+                fields: differing_settings(&ours.protocol.text, &theirs.protocol.text),
+            });
+        }
+        let train = |record: &Record| record.data.train.as_ref().map(|s| s.fingerprint.clone());
+        if train(ours) != train(theirs) {
+            let (left, right) = names();
+            return Err(ComparisonError::Train { left, right });
+        }
+        check((&first.outcomes, ours), (&run.outcomes, theirs))?;
+    }
+    Ok(first)
+}
+
+/// The measure of each run of one checkpoint, and its values.
+fn choose<'a>(
+    runs: &'a [Run],
+    question: &Question,
+    feature: Option<&str>,
+) -> Result<Chosen<'a>, ComparisonError> {
+    let Some(first) = runs.first() else {
+        return Err(SampleError::Empty("runs").into());
+    };
+    let order = order(&first.outcomes);
+    let mut measured = Vec::new();
+    let mut sums = vec![0.0; order.len()];
+    for run in runs {
+        let found = measure_of(&run.record, question, feature)?;
+        let values = values(&run.outcomes, &run.record, found).ok_or_else(|| {
+            ComparisonError::NotByImage {
+                record: title(&run.record),
+                measure: found.measure.name.clone(),
+            }
+        })?;
+        let mean = values.iter().sum::<f64>() / values.len() as f64;
+        let recorded = found.measure.value;
+        // The same numbers in the same order; what is left is how they are added.
+        if (mean - recorded).abs() > 1e-9 * recorded.abs().max(1.0) {
+            return Err(ComparisonError::Outcomes {
+                record: title(&run.record),
+                measure: found.measure.name.clone(),
+                recorded,
+                found: mean,
+            });
+        }
+        for (sum, &image) in sums.iter_mut().zip(&self::order(&run.outcomes)) {
+            *sum += values[image];
+        }
+        measured.push(found);
+    }
+    Ok(Chosen {
+        runs,
+        measured,
+        values: sums.iter().map(|sum| sum / runs.len() as f64).collect(),
+        order,
+    })
+}
+
+/// The one measure of a record that is asked for.
+fn measure_of<'a>(
+    record: &'a Record,
+    question: &Question,
+    feature: Option<&str>,
+) -> Result<&'a Measured, ComparisonError> {
+    let unknown = |wanted: String, mut known: Vec<String>| {
+        known.dedup();
+        let record = title(record);
+        ComparisonError::Unknown {
+            record,
+            wanted,
+            known,
+        }
+    };
+    let mut headlines = record.measures.iter().filter(|measured| measured.headline);
+    let first = headlines.next().map(|first| first.measure.name.as_str());
+    let name = question.measure.as_deref().or(first).unwrap_or_default();
+    let all = |pick: &dyn Fn(&Measured) -> bool| -> Vec<&'a Measured> {
+        record
+            .measures
+            .iter()
+            .filter(|measured| pick(measured))
+            .collect()
+    };
+    let named = all(&|measured| measured.measure.name == name && measured.other_layer.is_none());
+    if named.is_empty() {
+        let mut known: Vec<String> = record
+            .measures
+            .iter()
+            .map(|measured| measured.measure.name.clone())
+            .collect();
+        known.sort_unstable();
+        return Err(unknown(format!("measure {name}"), known));
+    }
+    let features = |measures: &[&Measured]| -> Vec<String> {
+        let mut features: Vec<String> = measures.iter().map(|m| m.feature.clone()).collect();
+        features.dedup();
+        features
+    };
+    let of_feature: Vec<&Measured> = match feature {
+        Some(feature) => named
+            .iter()
+            .copied()
+            .filter(|m| m.feature == feature)
+            .collect(),
+        // Heads are asked for by name.
+        None => named.iter().copied().filter(|m| m.head.is_none()).collect(),
+    };
+    if of_feature.is_empty() {
+        let wanted = format!("feature {}", feature.unwrap_or_default());
+        return Err(unknown(wanted, features(&named)));
+    }
+    let of_k: Vec<&Measured> = of_feature
+        .iter()
+        .copied()
+        .filter(|measured| match (measured.k, question.k) {
+            (None, None) => true,
+            (Some(_), None) => measured.headline,
+            (k, wanted) => k == wanted,
+        })
+        .collect();
+    match of_k[..] {
+        [one] => Ok(one),
+        [] => {
+            let mut ks: Vec<usize> = of_feature.iter().filter_map(|m| m.k).collect();
+            ks.sort_unstable();
+            let known = match ks.is_empty() {
+                true => vec!["none".to_owned()],
+                false => ks.iter().map(|k| format!("k = {k}")).collect(),
+            };
+            Err(unknown(
+                format!("k = {}", question.k.unwrap_or_default()),
+                known,
+            ))
+        }
+        _ => Err(ComparisonError::Features {
+            record: title(record),
+            measure: name.to_owned(),
+            features: features(&of_k),
+        }),
+    }
+}
+
+fn describe(side: &Chosen<'_>) -> Result<Side, ComparisonError> {
+    let record = &side.runs[0].record;
+    let measures: Vec<&Measure> = side.measured.iter().map(|m| &m.measure).collect();
+    let runs = side.runs.iter().zip(&side.measured);
+    Ok(Side {
+        name: record.subject.name.clone(),
+        path: record.subject.path.clone(),
+        feature: side.measured[0].feature.clone(),
+        runs: runs
+            .map(|(Run { record, .. }, measured)| SideRun {
+                key: record.cell.key.clone(),
+                seed: record.cell.seed,
+                measure: record
+                    .measures
+                    .iter()
+                    .take_while(|other| !std::ptr::eq(*other, *measured))
+                    .count(),
+                value: measured.measure.value,
+                interval: measured.measure.interval,
+            })
+            .collect(),
+        seeds: Seeds::of(&measures)?,
+    })
+}
+
+fn pairs(
+    chosen: &[Chosen<'_>],
+    described: &[Side],
+    question: &Question,
+) -> Result<Vec<Pair>, ComparisonError> {
+    let values: Vec<&[f64]> = chosen.iter().map(|side| &side.values[..]).collect();
+    let mut pairs = Vec::new();
+    for found in paired_differences(&values, &question.bootstrap)? {
+        let (a, b) = (&chosen[found.a], &chosen[found.b]);
+        let classified = |side: &Chosen<'_>| side.runs.len() == 1 && side.measured[0].k.is_some();
+        let both_classified = classified(a) && classified(b);
+        let hits = match both_classified {
+            true => {
+                let right = |side: &Chosen<'_>| -> Vec<bool> {
+                    side.values.iter().map(|&value| value > 0.0).collect()
+                };
+                Some(PairedHits::count(&right(a), &right(b))?)
+            }
+            false => None,
+        };
+        let spreads: Vec<Spread> = [found.a, found.b]
+            .iter()
+            .filter_map(|&side| described[side].seeds.of_mean())
+            .collect();
+        let noise = match spreads.is_empty() {
+            true => None,
+            false => Noise::combined(Some(half_width(found.interval)), &spreads),
+        };
+        let (agreement, disagreements) = match both_classified {
+            true => disagree((found.a, a), (found.b, b), question.disagreements),
+            false => (None, Vec::new()),
+        };
+        pairs.push(Pair {
+            a: found.a,
+            b: found.b,
+            difference: found.difference,
+            interval: found.interval,
+            test: match hits {
+                Some(_) => Test::McnemarExact,
+                None => Test::PairedBootstrap,
+            },
+            p: hits.map_or(found.p, |hits| hits.p()),
+            adjusted_p: 1.0,
+            hits,
+            agreement,
+            noise,
+            within_noise: noise.map(|noise| noise.covers(found.difference)),
+            disagreements,
+        });
+    }
+    let p: Vec<f64> = pairs.iter().map(|pair| pair.p).collect();
+    for (pair, adjusted) in pairs.iter_mut().zip(holm(&p)) {
+        pair.adjusted_p = adjusted;
+    }
+    Ok(pairs)
+}
+
+/// The share of images that both put into one class, and the most telling of those that one gets
+/// right and the other wrong.
+fn disagree(
+    (place_a, a): (usize, &Chosen<'_>),
+    (place_b, b): (usize, &Chosen<'_>),
+    most: usize,
+) -> (Option<f64>, Vec<Disagreement>) {
+    let (Some((outcomes, curve_a, own)), Some((_, curve_b, own_b))) = (a.curve(), b.curve()) else {
+        return (None, Vec::new());
+    };
+    let names = class_names(outcomes);
+    let class = |index: u32| Class {
+        index,
+        name: names.get(&index).cloned(),
+    };
+    let mut same = 0;
+    let mut all = Vec::new();
+    for (row, (&image_a, &image_b)) in a.order.iter().zip(&b.order).enumerate() {
+        let says = (curve_a[own].1.top1[image_a], curve_b[own_b].1.top1[image_b]);
+        same += usize::from(says.0 == says.1);
+        let (right_a, right_b) = (a.values[row] > 0.0, b.values[row] > 0.0);
+        if right_a == right_b {
+            continue;
+        }
+        let label = outcomes.labels[image_a];
+        let won = curve_a.iter().zip(&curve_b).filter(|((_, a), (_, b))| {
+            let right = [a.top1[image_a] == label, b.top1[image_b] == label];
+            right == [right_a, right_b]
+        });
+        let near = match right_a {
+            true => curve_b[own_b].1.top5[image_b],
+            false => curve_a[own].1.top5[image_a],
+        };
+        all.push(Disagreement {
+            winner: if right_a { place_a } else { place_b },
+            path: outcomes.paths[image_a].clone(),
+            content: outcomes.contents[image_a]
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect(),
+            label: class(label),
+            a: class(says.0),
+            b: class(says.1),
+            won: won.count(),
+            of: curve_a.len().min(curve_b.len()),
+            near,
+        });
+    }
+    all.sort_by(|x, y| {
+        let telling = |d: &Disagreement| (std::cmp::Reverse(d.won), d.near);
+        telling(x)
+            .cmp(&telling(y))
+            .then_with(|| x.path.cmp(&y.path))
+    });
+    let of = |winner| all.iter().filter(move |d| d.winner == winner).take(most);
+    let telling = of(place_a).chain(of(place_b)).cloned().collect();
+    (Some(same as f64 / a.order.len() as f64), telling)
+}
+
+/// What differs between the records beside the checkpoint, and what was changed of the protocol.
+fn notes(sides: &[Vec<Run>]) -> Vec<String> {
+    let mut notes: Vec<String> = Vec::new();
+    let records = || sides.iter().flatten().map(|run| &run.record);
+    for record in records() {
+        let name = &record.subject.name;
+        let settings = record
+            .protocol
+            .modified
+            .iter()
+            .map(|s| format!("{name}: --set {s}"));
+        notes.extend(settings);
+        notes.extend(
+            record
+                .data
+                .limit
+                .map(|n| format!("{name}: --limit {n} images a split")),
+        );
+        let keys = record.subject.ignored_keys.iter();
+        notes.extend(keys.map(|key| format!("{name}: key {key} left out on request")));
+        if record.skipped() > 0 {
+            let skipped = record.skipped();
+            notes.push(format!("{name}: {skipped} images could not be decoded"));
+        }
+    }
+    let of = |record: &Record| {
+        let compute = &record.compute;
+        let [engine, precision, stored] = [&compute.engine, &compute.precision, &compute.stored];
+        format!("{engine}, {precision}, features stored as {stored}")
+    };
+    let mut computed: Vec<(String, &Record)> =
+        records().map(|record| (of(record), record)).collect();
+    computed.dedup_by(|a, b| a.0 == b.0);
+    if computed.len() > 1 {
+        let by = |(how, record): &(String, &Record)| format!("{}: by {how}", record.subject.name);
+        notes.extend(computed.iter().map(by));
+    }
+    notes.dedup();
+    notes
+}

@@ -1,0 +1,167 @@
+//! What became of the same images under several records.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::{ComparisonError, Measured, Outcomes, Record};
+
+/// What an image is matched by: contents, then class and path where several are the same.
+fn place(outcomes: &Outcomes, image: usize) -> ([u8; 16], u32, &str) {
+    let (contents, label) = (outcomes.contents[image], outcomes.labels[image]);
+    (contents, label, &outcomes.paths[image])
+}
+
+/// Images in an order that is the same for all records of the same images.
+pub(super) fn order(outcomes: &Outcomes) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..outcomes.labels.len()).collect();
+    order.sort_by(|&a, &b| place(outcomes, a).cmp(&place(outcomes, b)));
+    order
+}
+
+/// Refuses records of different images, or of the same under other classes.
+pub(super) fn check(
+    (left, left_record): (&Outcomes, &Record),
+    (right, right_record): (&Outcomes, &Record),
+) -> Result<(), ComparisonError> {
+    let orders = [order(left), order(right)];
+    let mut lefts = orders[0].iter().copied().peekable();
+    let mut rights = orders[1].iter().copied().peekable();
+    let [mut only_left, mut only_right] = [0, 0];
+    let (mut example, mut other_class) = (None, None);
+    loop {
+        let side = match (lefts.peek(), rights.peek()) {
+            (None, None) => break,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(&l), Some(&r)) => left.contents[l].cmp(&right.contents[r]),
+        };
+        let l = if side.is_le() { lefts.next() } else { None };
+        let r = if side.is_ge() { rights.next() } else { None };
+        match (l, r) {
+            (Some(l), Some(r)) if left.labels[l] != right.labels[r] => {
+                other_class = other_class.or(Some(&left.paths[l]));
+            }
+            (Some(l), None) => {
+                only_left += 1;
+                example = example.or(Some(&left.paths[l]));
+            }
+            (None, Some(r)) => {
+                only_right += 1;
+                example = example.or(Some(&right.paths[r]));
+            }
+            _ => {}
+        }
+    }
+    let names = || (title(left_record), title(right_record));
+    if let Some(example) = example {
+        let (left_name, right_name) = names();
+        return Err(ComparisonError::Images {
+            left: left_name,
+            right: right_name,
+            only_left,
+            left_images: left.labels.len(),
+            only_right,
+            right_images: right.labels.len(),
+            example: example.clone(),
+        });
+    }
+    match other_class {
+        Some(path) => {
+            let (left, right) = names();
+            let path = path.clone();
+            Err(ComparisonError::Labels { left, right, path })
+        }
+        None => Ok(()),
+    }
+}
+
+/// A record in an error: its checkpoint and the beginning of its key.
+pub(super) fn title(record: &Record) -> String {
+    let key: String = record.cell.key.chars().take(8).collect();
+    format!("{} ({key})", record.subject.name)
+}
+
+/// Classes predicted for each image under one k, and whether the true one is among the first five.
+pub(super) struct Predicted<'a> {
+    pub top1: &'a [u32],
+    pub top5: &'a [bool],
+}
+
+/// The predictions of the feature under each k of the record, ascending.
+pub(super) fn curve<'a>(
+    outcomes: &'a Outcomes,
+    record: &Record,
+    feature: &str,
+) -> Vec<(usize, Predicted<'a>)> {
+    let of_feature = record.measures.iter().filter(|m| m.feature == feature);
+    let mut ks: Vec<usize> = of_feature.filter_map(|measured| measured.k).collect();
+    ks.sort_unstable();
+    ks.dedup();
+    let mut curve = Vec::new();
+    for k in ks {
+        let name = format!("{feature}/k{k}");
+        let found = outcomes.predictions.iter().find(|other| other.name == name);
+        curve.extend(found.map(|found| {
+            let (top1, top5) = (&found.top1[..], &found.top5[..]);
+            (k, Predicted { top1, top5 })
+        }));
+    }
+    curve
+}
+
+/// The measure's value for each image, in the unit of the measure; none where it is of all images
+/// together.
+pub(super) fn values(
+    outcomes: &Outcomes,
+    record: &Record,
+    measured: &Measured,
+) -> Option<Vec<f64>> {
+    let name = measured.measure.name.as_str();
+    if let Some(k) = measured.k {
+        let curve = curve(outcomes, record, &measured.feature);
+        let (_, Predicted { top1, top5 }) = curve.into_iter().find(|&(other, _)| other == k)?;
+        let percent = |hit: bool| if hit { 100.0 } else { 0.0 };
+        let first = || top1.iter().zip(&outcomes.labels).map(|(a, b)| a == b);
+        return match name {
+            "top1" => Some(first().map(percent).collect()),
+            "top5" => Some(top5.iter().copied().map(percent).collect()),
+            _ => None,
+        };
+    }
+    let layer = measured.layer.filter(|_| measured.other_layer.is_none())?;
+    let name = format!("block {layer}/{name}");
+    let found = outcomes.values.iter().find(|values| values.name == name)?;
+    let rows = found.values.chunks_exact(found.width.max(1));
+    match measured.head {
+        Some(head) => rows
+            .map(|row| row.get(head).map(|&x| f64::from(x)))
+            .collect(),
+        None => Some(
+            rows.map(|row| row.iter().map(|&x| f64::from(x)).sum::<f64>() / row.len() as f64)
+                .collect(),
+        ),
+    }
+}
+
+/// Names of classes: the folders of their images, where every class has one of its own.
+pub(super) fn class_names(outcomes: &Outcomes) -> BTreeMap<u32, String> {
+    let mut names: BTreeMap<u32, String> = BTreeMap::new();
+    for (path, &label) in outcomes.paths.iter().zip(&outcomes.labels) {
+        let folder = Path::new(path).parent().and_then(Path::file_name);
+        let Some(folder) = folder.and_then(|folder| folder.to_str()) else {
+            return BTreeMap::new();
+        };
+        let known = names.entry(label).or_insert_with(|| folder.to_owned());
+        if known != folder {
+            return BTreeMap::new();
+        }
+    }
+    let mut folders: Vec<&String> = names.values().collect();
+    folders.sort_unstable();
+    folders.dedup();
+    match folders.len() == names.len() {
+        true => names,
+        false => BTreeMap::new(),
+    }
+}

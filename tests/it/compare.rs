@@ -1,0 +1,341 @@
+//! `mimbench compare` on records of made-up images.
+
+use mimbench::report::{Outcomes, Record};
+use mimbench::stats::mcnemar;
+use serde_json::Value;
+
+use super::support::{Bench, Run, tiny};
+
+/// Records of three untrained models on one dataset.
+fn evaluated(more: &[&str]) -> Bench {
+    let bench = Bench::empty();
+    bench.dataset("data", (8, 20), 8, 150);
+    for (seed, name) in [(1, "one"), (2, "two"), (3, "three")] {
+        bench.model(&format!("{name}.safetensors"), &tiny(), seed);
+    }
+    knn(&bench, more);
+    bench
+}
+
+fn knn(bench: &Bench, more: &[&str]) {
+    let ckpts = ["one.safetensors", "two.safetensors", "three.safetensors"];
+    bench.knn_of(&ckpts, more).ok();
+}
+
+fn compare(bench: &Bench, more: &[&str]) -> Run {
+    bench.run(&[&["compare", "--protocol", "knn"], more].concat())
+}
+
+fn json(run: Run) -> Value {
+    serde_json::from_str(&run.ok().stdout).unwrap()
+}
+
+fn record(bench: &Bench, name: &str) -> Record {
+    let records = Record::all(&bench.path("results")).unwrap();
+    let mut found = records.into_iter().filter(|r| r.subject.name == name);
+    let record = found.next().unwrap();
+    assert!(found.next().is_none(), "{name} has several records");
+    record
+}
+
+/// Which images the headline gets right.
+fn hits(bench: &Bench, record: &Record) -> (Outcomes, Vec<u32>, Vec<bool>) {
+    let outcomes = Outcomes::read(&bench.path("results"), &record.cell.key).unwrap();
+    let headline = record.measures.iter().find(|m| m.headline).unwrap();
+    let name = format!("{}/k{}", headline.feature, headline.k.unwrap());
+    let found = outcomes
+        .predictions
+        .iter()
+        .find(|p| p.name == name)
+        .unwrap();
+    let says = found.top1.clone();
+    let right = says
+        .iter()
+        .zip(&outcomes.labels)
+        .map(|(a, b)| a == b)
+        .collect();
+    (outcomes, says, right)
+}
+
+#[test]
+fn two_checkpoints_are_tested_on_the_same_images() {
+    let bench = evaluated(&[]);
+    let found = json(compare(&bench, &["one", "two", "--json", "--show", "3"]));
+    let (one, two) = (record(&bench, "one"), record(&bench, "two"));
+    let (outcomes, says_one, right_one) = hits(&bench, &one);
+    let (_, says_two, right_two) = hits(&bench, &two);
+    let count = |pair: (bool, bool)| {
+        let pairs = right_one.iter().zip(&right_two);
+        pairs.filter(|&(&a, &b)| (a, b) == pair).count() as u64
+    };
+    let pair = &found["pairs"][0];
+    let [only_a, only_b] = [count((true, false)), count((false, true))];
+    assert!(only_a > 0 && only_b > 0, "the models are too much alike");
+    for (field, want) in [
+        ("only_a", only_a),
+        ("only_b", only_b),
+        ("both", count((true, true))),
+        ("neither", count((false, false))),
+    ] {
+        assert_eq!(pair["hits"][field], want, "{field}");
+    }
+    assert_eq!(pair["test"], "mcnemar_exact");
+    assert_eq!(pair["p"].as_f64().unwrap(), mcnemar(only_a, only_b));
+    assert_eq!(pair["adjusted_p"], pair["p"]);
+    let same = says_one
+        .iter()
+        .zip(&says_two)
+        .filter(|(a, b)| a == b)
+        .count();
+    assert_eq!(pair["agreement"].as_f64().unwrap(), same as f64 / 60.0);
+    let difference = pair["difference"].as_f64().unwrap();
+    let want = 100.0 * (only_a as f64 - only_b as f64) / 60.0;
+    assert!((difference - want).abs() < 1e-9);
+    let end = |place: usize| pair["interval"][place].as_f64().unwrap();
+    assert!(end(0) < difference && difference < end(1));
+
+    assert_eq!(found["images"], 60);
+    assert_eq!(
+        (&found["measure"], &found["k"]),
+        (&"top1".into(), &20.into())
+    );
+    for (side, record) in [&one, &two].into_iter().enumerate() {
+        let side = &found["sides"][side];
+        let run = &side["runs"][0];
+        assert_eq!(run["key"], record.cell.key);
+        let measured = &record.measures[run["measure"].as_u64().unwrap() as usize];
+        assert!(measured.headline && measured.measure.name == "top1");
+        assert_eq!(run["value"].as_f64().unwrap(), measured.measure.value);
+        assert_eq!(side["seeds"]["noise"]["source"], "images");
+    }
+
+    let disagreements = pair["disagreements"].as_array().unwrap();
+    assert!(!disagreements.is_empty() && disagreements.len() <= 6);
+    let mut last = [u64::MAX; 2];
+    for image in disagreements {
+        let path = image["path"].as_str().unwrap();
+        let row = outcomes
+            .paths
+            .iter()
+            .position(|other| other == path)
+            .unwrap();
+        let winner = image["winner"].as_u64().unwrap() as usize;
+        assert_eq!([right_one[row], right_two[row]], [winner == 0, winner == 1]);
+        assert_eq!(image["label"]["index"], outcomes.labels[row]);
+        assert!(path.contains(image["label"]["name"].as_str().unwrap()));
+        assert_eq!(image["a"]["index"], says_one[row]);
+        assert_eq!(image["b"]["index"], says_two[row]);
+        let won = image["won"].as_u64().unwrap();
+        assert!(won >= 1 && won <= image["of"].as_u64().unwrap() && won <= last[winner]);
+        last[winner] = won;
+    }
+
+    // The same again, however the checkpoints are named, and from any number of threads.
+    let keys = [&one.cell.key[..], &two.cell.key[..8]];
+    for names in [keys, ["one.safetensors", "./two.safetensors"]] {
+        let again = json(compare(
+            &bench,
+            &[names[0], names[1], "--json", "--show", "3"],
+        ));
+        assert_eq!(again, found);
+    }
+    let text = compare(&bench, &["one", "two"]).ok().stdout;
+    println!("{text}");
+    assert!(
+        text.contains("McNemar, exact") && text.contains("of 7"),
+        "{text}"
+    );
+    let csv = compare(&bench, &["one", "two", "--csv"]).ok().stdout;
+    assert_eq!(csv.lines().count(), 2);
+    let five = json(compare(
+        &bench,
+        &["one", "two", "--json", "--measure", "top5", "--k", "5"],
+    ));
+    assert_eq!((&five["measure"], &five["k"]), (&"top5".into(), &5.into()));
+}
+
+#[test]
+fn several_checkpoints_are_compared_each_with_each() {
+    let bench = evaluated(&[]);
+    let found = json(compare(&bench, &["one", "two", "three", "--json"]));
+    let pairs = found["pairs"].as_array().unwrap();
+    let places: Vec<_> = pairs
+        .iter()
+        .map(|p| (p["a"].as_u64(), p["b"].as_u64()))
+        .collect();
+    let place = |a, b| (Some(a), Some(b));
+    assert_eq!(places, [place(0, 1), place(0, 2), place(1, 2)]);
+    let p = |name: &str| -> Vec<f64> { pairs.iter().map(|p| p[name].as_f64().unwrap()).collect() };
+    let (raw, adjusted) = (p("p"), p("adjusted_p"));
+    assert_eq!(mimbench::stats::holm(&raw), adjusted);
+    let alone = json(compare(&bench, &["one", "three", "--json"]));
+    assert_eq!(alone["pairs"][0]["p"], pairs[1]["p"]);
+    assert_eq!(alone["pairs"][0]["interval"], pairs[1]["interval"]);
+    let text = compare(&bench, &["one", "two", "three"]).ok().stdout;
+    assert!(text.contains("p (Holm)"), "{text}");
+}
+
+#[test]
+fn seeds_are_taken_together() {
+    let bench = evaluated(&[]);
+    knn(&bench, &["--seed", "1"]);
+    let found = json(compare(&bench, &["one", "two", "--json"]));
+    for side in found["sides"].as_array().unwrap() {
+        assert_eq!(side["runs"].as_array().unwrap().len(), 2);
+        assert_eq!(
+            (&side["seeds"]["runs"], &side["seeds"]["deviation"]),
+            (&2.into(), &0.0.into())
+        );
+        assert_eq!(side["seeds"]["noise"]["source"], "images_and_seeds");
+    }
+    let pair = &found["pairs"][0];
+    assert_eq!(pair["test"], "paired_bootstrap");
+    assert!(pair["hits"].is_null() && pair["within_noise"].is_boolean());
+    let text = compare(&bench, &["one", "two"]).ok().stdout;
+    assert!(text.contains("within noise"), "{text}");
+}
+
+#[test]
+fn attention_is_compared_image_by_image() {
+    let bench = Bench::empty();
+    bench.dataset("data", (1, 4), 8, 150);
+    for (seed, name) in [(1, "one"), (2, "two")] {
+        bench.model(&format!("{name}.safetensors"), &tiny(), seed);
+    }
+    let args = ["attention", "--threads", "1", "--data", "data", "--ckpt"];
+    bench
+        .run(&[&args[..], &["one.safetensors", "two.safetensors"]].concat())
+        .ok();
+    let attention = |more: &[&str]| {
+        bench.run(&[&["compare", "--protocol", "attention", "one", "two"], more].concat())
+    };
+    attention(&[]).refused(&["several features", "block 0", "block 1"]);
+    for feature in ["block 1", "block 1 head 0"] {
+        let more = ["--measure", "distance", "--feature", feature, "--json"];
+        let found = json(attention(&more));
+        let pair = &found["pairs"][0];
+        assert_eq!(
+            (&found["unit"], &pair["test"]),
+            (&"pixels".into(), &"paired_bootstrap".into())
+        );
+        let value = |side: usize| {
+            let record = record(&bench, ["one", "two"][side]);
+            let run = &found["sides"][side]["runs"][0];
+            let measured = &record.measures[run["measure"].as_u64().unwrap() as usize];
+            assert_eq!(
+                (&measured.feature[..], &measured.measure.name[..]),
+                (feature, "distance")
+            );
+            measured.measure.value
+        };
+        let difference = pair["difference"].as_f64().unwrap();
+        assert!((difference - (value(0) - value(1))).abs() < 1e-9);
+    }
+    attention(&["--measure", "rank_me"]).refused(&["several features"]);
+}
+
+#[test]
+fn images_are_matched_by_their_contents() {
+    let bench = Bench::empty();
+    bench.dataset("data", (8, 6), 8, 150);
+    bench.dataset("moved", (8, 6), 8, 150);
+    for class in super::support::CLASSES {
+        for i in 0..6 {
+            let name = |i: usize| bench.path(&format!("moved/val/{class}/{i}.png"));
+            std::fs::rename(
+                name(i),
+                bench.path(&format!("moved/val/{class}/z{}.png", 9 - i)),
+            )
+            .unwrap();
+        }
+    }
+    bench.model("one.safetensors", &tiny(), 1);
+    bench.model("two.safetensors", &tiny(), 2);
+    let run = |ckpt: &str, data: &str| {
+        let args = [
+            "knn",
+            "--threads",
+            "1",
+            "--quiet",
+            "--ckpt",
+            ckpt,
+            "--data",
+            data,
+            "--json",
+        ];
+        bench.run(&args).records()[0]["cell"]["key"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let one = run("one.safetensors", "data");
+    let two = [
+        run("two.safetensors", "data"),
+        run("two.safetensors", "moved"),
+    ];
+    compare(&bench, &["one", "two"]).refused(&["2 records", &two[0], &two[1], "seed 0", "moved"]);
+    let [here, moved] =
+        two.map(|two| json(compare(&bench, &[&one, &two, "--json"]))["pairs"][0].clone());
+    assert_eq!(here["hits"], moved["hits"]);
+    assert_eq!(here["interval"], moved["interval"]);
+}
+
+#[test]
+fn what_cannot_be_compared_is_refused() {
+    let bench = evaluated(&[]);
+    compare(&bench, &["one", "one"]).refused(&["one", "twice"]);
+    compare(&bench, &["one", "four"]).refused(&["four", "one, three, two"]);
+    compare(&bench, &["one", "two", "--measure", "top7"]).refused(&["top7", "top5_strict"]);
+    compare(&bench, &["one", "two", "--measure", "top5_strict"]).refused(&["image by image"]);
+    compare(&bench, &["one", "two", "--k", "3"]).refused(&["k = 3", "k = 200"]);
+    compare(&bench, &["one", "two", "--feature", "block 9"]).refused(&["block 9", "block 1"]);
+    compare(&bench, &["one", "two", "--results", "nowhere"]).refused(&["no records in nowhere"]);
+    let other = bench.run(&["compare", "one", "two", "--protocol", "linear"]);
+    other.refused(&["protocol linear", "knn"]);
+
+    // Other images: one of them changed, one more.
+    bench.dataset("other", (8, 20), 8, 150);
+    bench.write(
+        "other/val/bee/7.png",
+        super::support::noisy_png(1, 999, 8, 150),
+    );
+    bench.write(
+        "other/val/cat/77.png",
+        super::support::noisy_png(2, 998, 8, 150),
+    );
+    let ckpt = [
+        "knn",
+        "--threads",
+        "1",
+        "--quiet",
+        "--ckpt",
+        "two.safetensors",
+        "--json",
+    ];
+    let key = |more: &[&str]| {
+        let records = bench.run(&[&ckpt[..], more].concat()).records();
+        records[0]["cell"]["key"].as_str().unwrap().to_owned()
+    };
+    let images = key(&["--data", "other"]);
+    compare(&bench, &["one", &images]).refused(&[
+        "different images",
+        "1 of 60 are only in the first, 2 of 61 only in the second",
+        "val/",
+    ]);
+    // Other settings.
+    let protocol = key(&["--data", "data", "--set", "task.k=[5,20]"]);
+    compare(&bench, &["one", &protocol])
+        .refused(&["task.k: [1, 5, 10, 20, 50, 100, 200] and [5, 20]"]);
+    // Other train images.
+    bench.write(
+        "data/train/ant/99.png",
+        super::support::noisy_png(0, 997, 8, 150),
+    );
+    let train = key(&["--data", "data"]);
+    compare(&bench, &["one", &train]).refused(&["different train images"]);
+    // Outcomes of another record.
+    let records = ["one", "three"].map(|name| record(&bench, name).cell.key);
+    let [one, three] = records.map(|key| Outcomes::path(&bench.path("results"), &key));
+    std::fs::copy(three, one).unwrap();
+    compare(&bench, &["one", "three"]).refused(&["one", "top1", "its images give"]);
+}

@@ -2,6 +2,7 @@
 
 mod attention;
 mod classes;
+mod comparisons;
 mod figure;
 mod group;
 mod knn;
@@ -18,6 +19,7 @@ use super::table::Table;
 use super::table_error::TableError;
 use super::{AttentionMaps, Outcomes, Record};
 use crate::spec::Kind;
+pub use comparisons::{Compared, comparisons};
 use group::Group;
 use layout::Section;
 use provenance::Provenance;
@@ -30,7 +32,7 @@ pub struct Report {
     /// Of the papers, with measured values joined.
     pub papers: Vec<JoinedTable>,
     /// Comparisons of checkpoints on the same images.
-    pub comparisons: Vec<Table>,
+    pub comparisons: Vec<Compared>,
 }
 
 /// A table of a paper.
@@ -141,15 +143,19 @@ impl Report {
     fn comparisons_section(
         &self,
         provenance: &Provenance<'_>,
-    ) -> Result<Option<Section>, TableError> {
-        let tables: Result<Vec<Markup>, _> = self
-            .comparisons
-            .iter()
-            .map(|table| provenance.table(table))
-            .collect();
-        let content = html! { @for table in tables? { (table) } };
+    ) -> Result<Option<Section>, PageError> {
+        let mut parts = Vec::new();
+        for compared in &self.comparisons {
+            parts.push(comparisons::show(compared, provenance)?);
+        }
+        let content = html! { @for part in parts { (part) } };
         let none = self.comparisons.is_empty();
-        Ok(Section::unless(none, "comparisons", "Comparisons", content))
+        Ok(Section::unless(
+            none,
+            "comparisons",
+            "Compared on the same images",
+            content,
+        ))
     }
 
     fn papers_section(&self, provenance: &Provenance<'_>) -> Result<Option<Section>, TableError> {

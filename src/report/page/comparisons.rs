@@ -118,9 +118,11 @@ pub(super) fn show(compared: &Compared, provenance: &Provenance<'_>) -> Result<M
         .iter()
         .filter(|pair| !pair.disagreements.is_empty());
     Ok(html! {
-        @for table in tables? { (table) }
-        @for pair in telling {
-            (disagreements(comparison, pair, pictures, comparison.pairs.len() == 1))
+        div class="comparison" {
+            @for table in tables? { (table) }
+            @for pair in telling {
+                (disagreements(comparison, pair, pictures, comparison.pairs.len() == 1))
+            }
         }
     })
 }

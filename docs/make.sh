@@ -3,22 +3,32 @@
 # Needs Chromium; pngquant and optipng make the screenshot smaller where they are installed.
 #
 #     docs/make.sh [RESULTS]    # a folder that may hold the demo's records already
+#
+# MIMBENCH is the program, where it is built already.
 set -eu
 cd "$(dirname "$0")/.."
 results=${1:-target/demo}
 made=$(mktemp -d)
 trap 'rm -rf "$made"' EXIT
 
-cargo run --release --quiet -- demo --results "$results" >"$made/demo.txt"
-cargo run --release --quiet -- report --results "$results" --out "$made/report.html" --plots "$made/plots"
+mimbench() {
+    if [ -n "${MIMBENCH:-}" ]; then "$MIMBENCH" "$@"; else cargo run --release --quiet -- "$@"; fi
+}
+mimbench demo --results "$results" >"$made/demo.txt"
+mimbench report --results "$results" --out "$made/report.html" --plots "$made/plots"
 mkdir -p docs/pictures
 for plot in "$made"/plots/knn-*-k.svg; do
     cp "$plot" docs/pictures/knn-over-k.svg
 done
 
-for browser in chromium chromium-browser google-chrome; do
-    command -v "$browser" >/dev/null && break
+browser=
+for name in chromium chromium-browser google-chrome; do
+    [ -n "$browser" ] || browser=$(command -v "$name" || true)
 done
+if [ -z "$browser" ]; then
+    echo "no chromium, chromium-browser or google-chrome on PATH" >&2
+    exit 1
+fi
 "$browser" --headless --no-sandbox --disable-gpu --hide-scrollbars --force-color-profile=srgb \
     --user-data-dir="$made/profile" --window-size=1280,1100 --virtual-time-budget=5000 \
     --screenshot="$made/report.png" "file://$made/report.html" 2>"$made/browser.txt"

@@ -38,7 +38,7 @@ pub use comparison_settings::differing_settings;
 pub use comparison_tables::{comparison_tables, pairs_table};
 pub use knn_tables::{curve_table, full_table, headline_table};
 pub use outcomes::{ImageOutcomes, ImageValues, Outcomes};
-pub use page::{Entry, JoinedTable, PageError, Report};
+pub use page::{Compared, Entry, JoinedTable, PageError, Report, comparisons};
 pub use paper_page::{conflict_table, published_page, table_list};
 pub use paper_table::{has_measured, paper_table, published_table};
 pub use protocol_tables::tables;

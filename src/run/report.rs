@@ -1,13 +1,20 @@
 //! `mimbench report`: from a folder of records to one page.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::data::{Colour, Limits, decode};
 use crate::error::Error;
+use crate::report::picture::Picture;
 use crate::report::{
-    AttentionMaps, Entry, JoinedTable, Outcomes, Record, Report, has_measured, paper_table,
+    AttentionMaps, Compared, Comparison, Entry, JoinedTable, Outcomes, Record, Report, comparisons,
+    has_measured, paper_table,
 };
 use crate::spec::Papers;
 use crate::store::{StoreError, write_atomic};
+
+/// Shorter side of a small picture, pixels.
+const THUMBNAIL: usize = 96;
 
 /// Everything that lies under `results`, and the papers' tables with it.
 ///
@@ -43,11 +50,40 @@ pub fn read(papers: &Papers, results: &Path) -> Result<Report, Error> {
         measured: has_measured(table, &records),
         table: paper_table(table, &records, &papers.conflicts),
     });
+    let comparisons = comparisons(&entries)?;
+    let compared = comparisons.into_iter().map(|comparison| Compared {
+        pictures: pictures(&comparison),
+        comparison,
+    });
     Ok(Report {
         papers: joined.collect(),
         entries,
-        comparisons: Vec::new(),
+        comparisons: compared.collect(),
     })
+}
+
+/// Small pictures of the images that a comparison names, where the dataset still has them as files.
+fn pictures(comparison: &Comparison) -> BTreeMap<String, Vec<u8>> {
+    let images = comparison.pairs.iter().flat_map(|pair| &pair.disagreements);
+    let found = images.filter_map(|image| {
+        let root = &comparison.data;
+        let places = [root.join("val").join(&image.path), root.join(&image.path)];
+        let bytes = places.iter().find_map(|path| std::fs::read(path).ok())?;
+        let same = blake3::hash(&bytes).to_hex().starts_with(&image.content);
+        let png = same.then(|| thumbnail(&bytes)).flatten()?;
+        Some((image.content.clone(), png))
+    });
+    found.collect()
+}
+
+/// The image as PNG, its shorter side brought to [`THUMBNAIL`] pixels.
+fn thumbnail(bytes: &[u8]) -> Option<Vec<u8>> {
+    let pixels = decode(bytes, Colour::Rgb, &Limits::default()).ok()?;
+    let shorter = pixels.width.min(pixels.height).max(1);
+    let side = |side: usize| (side * THUMBNAIL / shorter).clamp(1, 4 * THUMBNAIL);
+    let [width, height] = [side(pixels.width), side(pixels.height)];
+    let picture = Picture::new(pixels.width, pixels.height, pixels.data).ok()?;
+    picture.resized(width, height).ok()?.png().ok()
 }
 
 /// Writes the page and, where asked for, each plot as a file of its own; gives their paths.

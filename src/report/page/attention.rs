@@ -1,6 +1,7 @@
 //! Statistics of attention and diagnostics of layers, in the layout of figures 1, 2 and 5 of Hybrid
 //! Distillation: one line a model over the blocks; one panel a model with a dot for every head.
 
+use super::Row;
 use super::figure::{point, said};
 use super::group::Group;
 use crate::report::plot::{Axis, Chart, HeatMap, Plot, Series, Shape, Square};
@@ -18,6 +19,9 @@ struct Statistic {
 const ANY: [f64; 2] = [f64::NEG_INFINITY, f64::INFINITY];
 const FROM_0: [f64; 2] = [0.0, f64::INFINITY];
 
+/// How many of the statistics are of attention; the others are of features.
+const OF_ATTENTION: usize = 4;
+
 /// In the order of the page.
 const STATISTICS: [Statistic; 7] = [
     Statistic {
@@ -28,7 +32,7 @@ const STATISTICS: [Statistic; 7] = [
     },
     Statistic {
         name: "nmi",
-        title: "Normalised mutual information of queries and keys",
+        title: "Normalised mutual information",
         label: "NMI",
         bounds: FROM_0,
     },
@@ -40,7 +44,7 @@ const STATISTICS: [Statistic; 7] = [
     },
     Statistic {
         name: "distance_raw",
-        title: "Average head distance, rows not renormalised",
+        title: "Head distance, rows not renormalised",
         label: "distance (px)",
         bounds: FROM_0,
     },
@@ -65,15 +69,30 @@ const STATISTICS: [Statistic; 7] = [
 ];
 
 /// The statistics by block, the distances of the heads, and how alike the layers are.
-pub(super) fn plots(group: &Group) -> Vec<Plot> {
-    let by_block = STATISTICS
-        .iter()
-        .filter_map(|statistic| by_block(group, statistic));
-    let mut plots: Vec<Plot> = by_block.map(Plot::Chart).collect();
-    plots.extend(by_head(group).into_iter().map(Plot::Chart));
+pub(super) fn plots(group: &Group) -> Vec<Row> {
+    let by_block = |statistics: &[Statistic]| -> Vec<Plot> {
+        let charts = statistics.iter().filter_map(|s| by_block(group, s));
+        charts.map(Plot::Chart).collect()
+    };
+    let (attention, features) = STATISTICS.split_at(OF_ATTENTION);
     let maps = group.records.iter().zip(&group.slots).enumerate();
-    plots.extend(maps.filter_map(|(i, (record, &slot))| alike(group, i, record, slot)));
-    plots
+    let maps = maps.filter_map(|(i, (record, &slot))| alike(group, i, record, slot));
+    [
+        ("Attention by block", by_block(attention)),
+        (
+            "Every head",
+            by_head(group).into_iter().map(Plot::Chart).collect(),
+        ),
+        ("Features by block", by_block(features)),
+        ("How alike the blocks are", maps.collect()),
+    ]
+    .into_iter()
+    .filter(|(_, plots)| !plots.is_empty())
+    .map(|(title, plots)| Row {
+        title: Some(title),
+        plots,
+    })
+    .collect()
 }
 
 /// Measures of a record that belong to a block and are called so.

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::provenance::Provenance;
 use crate::report::cell_text::printable;
-use crate::report::table::{Better, Cell, Column, Source, Table};
+use crate::report::table::{Cell, Column, Source, Table};
 use crate::report::table_error::TableError;
 use crate::report::{Outcomes, Record};
 use crate::stats::wilson;
@@ -158,7 +158,7 @@ impl Counts {
                 Column::text("images of"),
                 Column::text("taken for"),
                 Column::numbers("n", None),
-                Column::numbers("of the class", Some("%")).ranked(Better::Higher),
+                Column::numbers("of the class", Some("%")),
             ],
             rows: rows.collect(),
             footnotes: Vec::new(),

@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use maud::{Markup, html};
 
+use super::Row;
 use super::provenance::Provenance;
 use crate::report::cell_text::{printable, rounded};
 use crate::report::plot::{Plot, Point, Shape};
@@ -67,24 +68,33 @@ pub(super) fn point(
     }
 }
 
-/// The plots side by side, each with its numbers where it has lines.
-pub(super) fn plots(plots: &[Plot], provenance: &Provenance<'_>) -> Result<Markup, TableError> {
-    let mut figures = Vec::new();
-    for plot in plots {
-        let numbers = numbers(plot);
-        let numbers = numbers.map(|table| provenance.table(&table)).transpose()?;
-        figures.push(html! {
-            figure class="chart" id=(plot.id()) {
-                figcaption { (printable(plot.title())) }
-                (plot.inline())
-                @if let Some(numbers) = numbers {
-                    details { summary { "Numbers" } (numbers) }
-                }
+/// The rows of plots, each plot with its numbers where it has lines.
+pub(super) fn rows(rows: &[Row], provenance: &Provenance<'_>) -> Result<Markup, TableError> {
+    let mut parts = Vec::new();
+    for row in rows {
+        let figures: Result<Vec<Markup>, _> =
+            row.plots.iter().map(|p| plot(p, provenance)).collect();
+        parts.push(html! {
+            div class="row" {
+                @if let Some(title) = row.title { h3 { (title) } }
+                div class="charts" { @for figure in figures? { (figure) } }
             }
         });
     }
+    Ok(html! { @for part in parts { (part) } })
+}
+
+fn plot(plot: &Plot, provenance: &Provenance<'_>) -> Result<Markup, TableError> {
+    let numbers = numbers(plot);
+    let numbers = numbers.map(|table| provenance.table(&table)).transpose()?;
     Ok(html! {
-        @if !figures.is_empty() { div class="charts" { @for figure in figures { (figure) } } }
+        figure class="chart" id=(plot.id()) {
+            figcaption { (printable(plot.title())) }
+            (plot.inline())
+            @if let Some(numbers) = numbers {
+                details { summary { "Numbers" } (numbers) }
+            }
+        }
     })
 }
 
@@ -132,11 +142,12 @@ fn numbers(plot: &Plot) -> Option<Table> {
 }
 
 /// A picture with its file in it.
-pub(super) fn picture(title: &str, description: &str, png: &[u8]) -> Markup {
+pub(super) fn picture(title: &str, description: &str, png: &[u8], open: bool) -> Markup {
+    let source = format!("data:image/png;base64,{}", STANDARD.encode(png));
     html! {
-        figure class="sheet" {
-            figcaption { (printable(title)) }
-            img alt=(printable(description)) src=(format!("data:image/png;base64,{}", STANDARD.encode(png)));
+        details class="sheet" open[open] {
+            summary { (printable(title)) }
+            div class="wide" { img alt=(printable(description)) src=(source); }
         }
     }
 }

@@ -7,10 +7,8 @@ use crate::spec::Kind;
 pub(super) struct Group {
     /// Anchor, and the beginning of the names of its plots' files.
     pub id: String,
-    /// A word or two for the page's menu.
+    /// Protocol and data; with the protocol's hash where another group has the same.
     pub name: String,
-    /// Protocol and data.
-    pub title: String,
     /// What was measured.
     pub kind: Kind,
     /// The records, their subjects called by names that tell them apart.
@@ -56,38 +54,35 @@ pub(super) fn groups<'a>(records: impl Iterator<Item = &'a Record>) -> Vec<Group
         let place = subjects.iter().position(|other| *other == subject(record));
         place.unwrap_or_default()
     };
-    grouped
-        .iter()
-        .map(|records| {
-            let first = records[0];
-            let protocol = &first.protocol;
-            let data = match &first.data.dataset {
-                Some(dataset) => dataset.clone(),
-                None => {
-                    let folder = first.data.root.file_name();
-                    folder.map_or_else(String::new, |name| name.to_string_lossy().into_owned())
-                }
-            };
+    let names: Vec<String> = grouped.iter().map(|records| name(records[0])).collect();
+    let places = grouped.iter().enumerate();
+    places
+        .map(|(place, records)| {
+            let protocol = &records[0].protocol;
+            let hash = short(&protocol.hash);
+            let alike = names.iter().filter(|other| **other == names[place]);
             Group {
-                id: format!(
-                    "{}-{}-{}",
-                    protocol.kind,
-                    short(&protocol.hash),
-                    short(&first.data.val.fingerprint)
-                ),
-                name: format!("{} on {data}", protocol.name),
-                title: format!(
-                    "{} version {} ({}) on {data}",
-                    protocol.name,
-                    protocol.version,
-                    short(&protocol.hash)
-                ),
+                id: format!("{}-{hash}-{}", protocol.kind, place + 1),
+                name: match alike.count() {
+                    1 => names[place].clone(),
+                    _ => format!("{} ({hash})", names[place]),
+                },
                 kind: protocol.kind,
                 slots: records.iter().map(|record| slot(record)).collect(),
                 records: labelled(records),
             }
         })
         .collect()
+}
+
+/// `knn on cifar10`.
+fn name(record: &Record) -> String {
+    let folder = || {
+        let folder = record.data.root.file_name()?;
+        Some(folder.to_string_lossy().into_owned())
+    };
+    let data = record.data.dataset.clone().or_else(folder);
+    format!("{} on {}", record.protocol.name, data.unwrap_or_default())
 }
 
 /// The first eight digits of a hash.

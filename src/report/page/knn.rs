@@ -1,17 +1,17 @@
 //! kNN accuracies over k and over layers.
 
+use super::Row;
 use super::figure::{point, said};
 use super::group::Group;
 use crate::report::plot::{Axis, Chart, Plot, Series, Shape};
 use crate::report::{Measured, Record};
 
 /// top-1 over k, and over layers where several were read.
-pub(super) fn plots(group: &Group) -> Vec<Plot> {
-    let curve = k_curve(group).map(Plot::Chart);
-    curve
-        .into_iter()
-        .chain(layer_curve(group).map(Plot::Chart))
-        .collect()
+pub(super) fn plots(group: &Group) -> Vec<Row> {
+    let charts = [k_curve(group), layer_curve(group)].into_iter().flatten();
+    let plots: Vec<Plot> = charts.map(Plot::Chart).collect();
+    let row = (!plots.is_empty()).then_some(Row { title: None, plots });
+    row.into_iter().collect()
 }
 
 /// One value of a record on a curve.

@@ -41,7 +41,8 @@ pub(super) fn sheets(subjects: &[(&str, &[AttentionMaps])]) -> Result<Vec<Markup
                 names.join(", ")
             );
             let bytes = sheet(&rows, view, CELL)?.png()?;
-            pictures.push(figure::picture(&title, &description, &bytes));
+            let first = pictures.is_empty();
+            pictures.push(figure::picture(&title, &description, &bytes, first));
         }
     }
     Ok(pictures)

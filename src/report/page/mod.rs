@@ -2,6 +2,7 @@
 
 mod attention;
 mod classes;
+mod comparisons;
 mod figure;
 mod group;
 mod knn;
@@ -18,6 +19,7 @@ use super::table::Table;
 use super::table_error::TableError;
 use super::{AttentionMaps, Outcomes, Record};
 use crate::spec::Kind;
+pub use comparisons::{Compared, comparisons};
 use group::Group;
 use layout::Section;
 use provenance::Provenance;
@@ -30,7 +32,7 @@ pub struct Report {
     /// Of the papers, with measured values joined.
     pub papers: Vec<JoinedTable>,
     /// Comparisons of checkpoints on the same images.
-    pub comparisons: Vec<Table>,
+    pub comparisons: Vec<Compared>,
 }
 
 /// A table of a paper.
@@ -96,7 +98,9 @@ impl Report {
 
     /// All plots of the page, as they stand in it.
     pub fn plots(&self) -> Vec<Plot> {
-        self.groups().iter().flat_map(plots).collect()
+        let rows = self.groups();
+        let rows = rows.iter().flat_map(plots);
+        rows.flat_map(|row| row.plots).collect()
     }
 
     fn records(&self) -> impl Iterator<Item = &Record> {
@@ -108,12 +112,13 @@ impl Report {
     }
 
     fn section(&self, group: &Group, provenance: &Provenance<'_>) -> Result<Section, PageError> {
-        let mut content = Vec::new();
-        match group.kind {
-            Kind::Knn => content.push(provenance.table(&super::headline_table(&group.records))?),
-            Kind::Attention => content.push(provenance.table(&super::layer_table(&group.records))?),
-        }
-        content.push(figure::plots(&plots(group), provenance)?);
+        let table = match group.kind {
+            Kind::Knn => super::headline_table(&group.records),
+            Kind::Attention => super::layer_table(&group.records),
+        };
+        let table = provenance.table(&table)?;
+        let plots = figure::rows(&plots(group), provenance)?;
+        let mut content = vec![html! { div class="lead" { (table) (plots) } }];
         let entry = |record: &Record| {
             let mut entries = self.entries.iter();
             entries.find(|entry| entry.record.cell.key == record.cell.key)
@@ -130,7 +135,7 @@ impl Report {
         Ok(Section {
             id: group.id.clone(),
             name: group.name.clone(),
-            title: group.title.clone(),
+            title: group.name.clone(),
             content: html! { @for part in content { (part) } },
         })
     }
@@ -138,15 +143,19 @@ impl Report {
     fn comparisons_section(
         &self,
         provenance: &Provenance<'_>,
-    ) -> Result<Option<Section>, TableError> {
-        let tables: Result<Vec<Markup>, _> = self
-            .comparisons
-            .iter()
-            .map(|table| provenance.table(table))
-            .collect();
-        let content = html! { @for table in tables? { (table) } };
+    ) -> Result<Option<Section>, PageError> {
+        let mut parts = Vec::new();
+        for compared in &self.comparisons {
+            parts.push(comparisons::show(compared, provenance)?);
+        }
+        let content = html! { @for part in parts { (part) } };
         let none = self.comparisons.is_empty();
-        Ok(Section::unless(none, "comparisons", "Comparisons", content))
+        Ok(Section::unless(
+            none,
+            "comparisons",
+            "Compared on the same images",
+            content,
+        ))
     }
 
     fn papers_section(&self, provenance: &Provenance<'_>) -> Result<Option<Section>, TableError> {
@@ -194,7 +203,14 @@ impl Report {
     }
 }
 
-fn plots(group: &Group) -> Vec<Plot> {
+/// Plots side by side.
+struct Row {
+    /// Above them.
+    title: Option<&'static str>,
+    plots: Vec<Plot>,
+}
+
+fn plots(group: &Group) -> Vec<Row> {
     match group.kind {
         Kind::Knn => knn::plots(group),
         Kind::Attention => attention::plots(group),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use maud::{Markup, html};
+use serde_json::Value;
 
 use super::figure::said;
 use super::group::short;
@@ -96,28 +97,29 @@ fn details(record: &Record) -> Markup {
         compute,
         ..
     } = record;
-    let optional = |text: &Option<String>| text.clone().unwrap_or_else(|| "none".to_owned());
     let split = |split: &crate::report::SplitRecord| {
         format!(
             "{} images, fingerprint {}, {} left out",
             split.images, split.fingerprint, split.skipped
         )
     };
-    let mut fields: Vec<(&str, String)> = vec![
-        ("checkpoint", subject.name.clone()),
-        (
-            "file",
-            subject
-                .path
-                .as_ref()
-                .map_or_else(|| "none".to_owned(), |path| path.display().to_string()),
-        ),
-        ("blake3", optional(&subject.blake3)),
-        ("card", optional(&subject.card)),
-        ("dialect", optional(&subject.dialect)),
-        ("architecture", subject.architecture.to_string()),
-        ("what the weights did not tell", subject.choices.to_string()),
-        ("input", record.input.to_string()),
+    let path = subject.path.as_ref();
+    let mut fields: Vec<(&str, String)> = vec![("checkpoint", subject.name.clone())];
+    let known = [
+        ("file", path.map(|path| path.display().to_string())),
+        ("blake3", subject.blake3.clone()),
+        ("card", subject.card.clone()),
+        ("dialect", subject.dialect.clone()),
+        ("architecture", plain(&subject.architecture)),
+        ("what the weights did not tell", plain(&subject.choices)),
+        ("input", plain(&record.input)),
+    ];
+    fields.extend(
+        known
+            .into_iter()
+            .filter_map(|(name, text)| Some((name, text?))),
+    );
+    fields.extend([
         (
             "protocol",
             format!(
@@ -126,9 +128,9 @@ fn details(record: &Record) -> Markup {
             ),
         ),
         ("data", data.root.display().to_string()),
-        ("dataset", optional(&data.dataset)),
-        ("validation", split(&data.val)),
-    ];
+    ]);
+    fields.extend(data.dataset.clone().map(|dataset| ("dataset", dataset)));
+    fields.push(("validation", split(&data.val)));
     fields.extend(data.train.as_ref().map(|train| ("train", split(train))));
     fields.extend(
         data.limit
@@ -175,6 +177,25 @@ fn details(record: &Record) -> Markup {
                 dt { "settings" }
                 dd { pre { (protocol.text.trim_end()) } }
             }
+        }
+    }
+}
+
+/// JSON without its punctuation: `width: 192, depth: 6`; nothing of nothing.
+fn plain(value: &Value) -> Option<String> {
+    let joined = |parts: Vec<String>| (!parts.is_empty()).then(|| parts.join(", "));
+    match value {
+        Value::Null => None,
+        Value::String(text) => Some(text.clone()),
+        Value::Bool(_) | Value::Number(_) => Some(value.to_string()),
+        Value::Array(items) => joined(items.iter().filter_map(plain).collect()),
+        Value::Object(fields) => {
+            let fields = fields.iter();
+            let fields = fields.filter_map(|(name, value)| match value {
+                Value::Object(_) | Value::Array(_) => Some(format!("{name}: ({})", plain(value)?)),
+                _ => Some(format!("{name}: {}", plain(value)?)),
+            });
+            joined(fields.collect())
         }
     }
 }

@@ -25,10 +25,14 @@
     const record = link && document.getElementById(link.getAttribute("href").slice(1));
     if (!record) return;
     event.preventDefault();
-    const said = document.createElement("p");
-    said.className = "said";
-    said.textContent = link.getAttribute("title") ?? link.querySelector("title")?.textContent ?? "";
-    body.replaceChildren(said, record.querySelector("dl").cloneNode(true));
+    const told = link.getAttribute("title") ?? link.querySelector("title")?.textContent ?? "";
+    const lines = told.split("\n").map((text, line) => {
+      const p = document.createElement("p");
+      p.className = line ? "faint" : "said";
+      p.textContent = text;
+      return p;
+    });
+    body.replaceChildren(...lines, record.querySelector("dl").cloneNode(true));
     dialog.showModal();
     dialog.scrollTop = 0;
   });

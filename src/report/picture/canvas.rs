@@ -78,7 +78,10 @@ impl Picture {
     }
 
     /// The picture in another size, antialiased.
-    pub(super) fn resized(&self, width: usize, height: usize) -> Result<Self, PictureError> {
+    ///
+    /// # Errors
+    /// A size that a picture cannot have.
+    pub fn resized(&self, width: usize, height: usize) -> Result<Self, PictureError> {
         let window = |size| Window {
             size,
             start: 0,

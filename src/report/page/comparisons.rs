@@ -1,0 +1,168 @@
+//! Checkpoints compared on the same images, and the images that tell them apart.
+
+use std::collections::BTreeMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use maud::{Markup, html};
+
+use super::group::{Group, groups};
+use super::provenance::Provenance;
+use super::{Entry, PageError};
+use crate::report::cell_text::printable;
+use crate::report::{
+    Class, Comparison, ComparisonError, Pair, Question, Record, Run, comparison_tables,
+};
+use crate::spec::Kind;
+use crate::stats::Bootstrap;
+
+/// How `mimbench compare` draws where nothing else is asked for, so that both say the same.
+const BOOTSTRAP: Bootstrap = Bootstrap {
+    seed: 0,
+    resamples: 10_000,
+};
+/// Disagreements that are shown for each checkpoint of a pair.
+const DISAGREEMENTS: usize = 5;
+
+/// A comparison and pictures of the images that it names.
+#[derive(Clone, Debug)]
+pub struct Compared {
+    /// The comparison.
+    pub comparison: Comparison,
+    /// Small pictures, PNG, by the content of the image: those that were found.
+    pub pictures: BTreeMap<String, Vec<u8>>,
+}
+
+/// Comparisons of all kNN records with predictions, of one protocol on the same images each.
+///
+/// # Errors
+/// Predictions that do not belong to their record.
+pub fn comparisons(entries: &[Entry]) -> Result<Vec<Comparison>, ComparisonError> {
+    let mut comparisons = Vec::new();
+    for group in groups(entries.iter().map(|entry| &entry.record)) {
+        if group.kind != Kind::Knn {
+            continue;
+        }
+        let sides = sides(&group, entries);
+        if sides.len() > 1 {
+            let question = Question {
+                measure: None,
+                features: sides.iter().filter_map(|runs| feature(runs)).collect(),
+                k: None,
+                disagreements: DISAGREEMENTS,
+                bootstrap: BOOTSTRAP,
+            };
+            comparisons.push(Comparison::new(&sides, &question)?);
+        }
+    }
+    Ok(comparisons)
+}
+
+/// The records of each checkpoint, which differ by seed alone.
+fn sides(group: &Group, entries: &[Entry]) -> Vec<Vec<Run>> {
+    let made = |record: &Record| {
+        let compute = &record.compute;
+        let by = (&compute.engine, &compute.precision, &compute.stored);
+        let by = (by.0.clone(), by.1.clone(), by.2.clone());
+        (record.cell.subject.clone(), by)
+    };
+    let mut sides: Vec<Vec<Run>> = Vec::new();
+    for record in &group.records {
+        let mut entries = entries.iter();
+        let entry = entries.find(|entry| entry.record.cell.key == record.cell.key);
+        let Some((entry, outcomes)) = entry.and_then(|e| Some((e, e.outcomes.clone()?))) else {
+            continue;
+        };
+        let side = sides.iter_mut().find(|side| {
+            let seed = side
+                .iter()
+                .all(|run| run.record.cell.seed != record.cell.seed);
+            seed && side.iter().all(|run| made(&run.record) == made(record))
+        });
+        match side {
+            Some(side) => side.push(Run {
+                record: entry.record.clone(),
+                outcomes,
+            }),
+            None => sides.push(vec![Run {
+                record: record.clone(),
+                outcomes,
+            }]),
+        }
+    }
+    sides
+}
+
+/// Of several blocks the last.
+fn feature(runs: &[Run]) -> Option<String> {
+    let measures = runs.first()?.record.measures.iter();
+    let last = measures.filter(|m| m.headline).max_by_key(|m| m.layer)?;
+    Some(last.feature.clone())
+}
+
+/// The tables of a comparison and, for each pair, the images that it disagrees on.
+pub(super) fn show(compared: &Compared, provenance: &Provenance<'_>) -> Result<Markup, PageError> {
+    let Compared {
+        comparison,
+        pictures,
+    } = compared;
+    let tables = comparison_tables(comparison);
+    // The third names the images of a single pair, which are shown below.
+    let tables: Result<Vec<Markup>, _> = tables
+        .iter()
+        .take(2)
+        .map(|table| provenance.table(table))
+        .collect();
+    let telling = comparison
+        .pairs
+        .iter()
+        .filter(|pair| !pair.disagreements.is_empty());
+    Ok(html! {
+        div class="comparison" {
+            @for table in tables? { (table) }
+            @for pair in telling {
+                (disagreements(comparison, pair, pictures, comparison.pairs.len() == 1))
+            }
+        }
+    })
+}
+
+fn disagreements(
+    comparison: &Comparison,
+    pair: &Pair,
+    pictures: &BTreeMap<String, Vec<u8>>,
+    open: bool,
+) -> Markup {
+    let name = |side: usize| comparison.sides.get(side).map_or("", |side| &side.name);
+    html! {
+        details class="disagreements" open[open] {
+            summary { "Images that " strong { (printable(name(pair.a))) } " and "
+                strong { (printable(name(pair.b))) } " disagree on most" }
+            ul class="cards" {
+                @for image in &pair.disagreements {
+                    li {
+                        @if let Some(png) = pictures.get(&image.content) {
+                            img alt=(printable(&image.path))
+                                src=(format!("data:image/png;base64,{}", STANDARD.encode(png)));
+                        }
+                        p { strong { (class(&image.label)) } }
+                        @for (side, says) in [(pair.a, &image.a), (pair.b, &image.b)] {
+                            p {
+                                @if side == image.winner { "✓ " } @else { "✗ " }
+                                (printable(name(side))) ": " (class(says))
+                            }
+                        }
+                        p class="faint" { (printable(&image.path)) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn class(class: &Class) -> String {
+    match &class.name {
+        Some(name) => printable(name),
+        None => format!("class {}", class.index),
+    }
+}

@@ -10,6 +10,7 @@ use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput};
 use mimbench::engine::candle::kernels;
 use mimbench::engine::{Activation, AdamW};
+use mimbench::metric::PatchGrid;
 
 #[path = "../src/allocator.rs"]
 mod allocator;
@@ -117,6 +118,15 @@ fn layers(criterion: &mut Criterion) {
     let map = 8 * 12 * TOKENS * TOKENS * 64;
     products("attention", 2 * map, &|| {
         black_box(kernels::attention(&qkv, sizes, None, 0.125, None));
+    });
+    let patches = PatchGrid {
+        prefix: 1,
+        grid: [14, 14],
+        patch_size: 16,
+    };
+    products("attention with statistics", 2 * map, &|| {
+        let patches = Some(&patches);
+        black_box(kernels::attention(&qkv, sizes, None, 0.125, patches));
     });
     let attended = kernels::attention(&qkv, sizes, None, 0.125, None);
     let kept = (&attended.out[..], &attended.log_sums[..]);

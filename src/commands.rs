@@ -10,7 +10,8 @@ use mimbench::checkpoint::{Checkpoint, LoadOptions};
 use mimbench::cli::{
     AllArgs, AttentionArgs, BenchArgs, BenchWork, CompareArgs, ComputeArgs, ConvertArgs, DataArgs,
     DataCommand, DemoArgs, Engine, EngineArgs, FeaturesArgs, ForwardPrecision, InspectArgs,
-    KnnArgs, LoadArgs, MlpActivation, OnBadImage, StoreArgs, StoreType, TensorNames,
+    KnnArgs, LoadArgs, MlpActivation, OnBadImage, ReportArgs, StoreArgs, StoreType, TableArgs,
+    TableFormat, TensorNames,
 };
 use mimbench::data::OpenOptions;
 use mimbench::engine::{Activation, Compute, EngineKind, Precision};
@@ -25,15 +26,15 @@ use mimbench::plan::{
     DataRequest, EvaluationSet, Plan, RunOptions, Subject, default_store, input_spec,
 };
 use mimbench::report::{
-    Question, Record, Table, comparison_tables, csv, full_table, measure_table, pairs_table,
-    tables, terminal,
+    Question, Record, Table, comparison_tables, conflict_table, csv, full_table, html, json, latex,
+    markdown, measure_table, pairs_table, table_list, tables, terminal,
 };
 use mimbench::run::bench::{BenchOptions, Work};
 use mimbench::run::cells::Finished;
 use mimbench::run::convert::Converted;
 use mimbench::run::features::{PixelSource, Wanted};
 use mimbench::run::{self, Terminal};
-use mimbench::spec::{InputSection, Kind, Protocol, Setting};
+use mimbench::spec::{InputSection, Kind, PaperFolders, Papers, Protocol, Setting};
 use mimbench::stats::Bootstrap;
 use mimbench::store::RowType;
 use mimbench::vit::Architecture;
@@ -114,6 +115,10 @@ pub fn all(args: AllArgs) -> Outcome {
             let Finished { records, failures } = run::all::run(&plan, &estimates, terminal);
             if !records.is_empty() {
                 print_records(&records, &args.store)?;
+                let written = run::table::regenerate(&Papers::builtin()?, &args.store.results)?;
+                for file in written {
+                    terminal.notice(&format!("table: {}", file.display()));
+                }
             }
             for failure in &failures {
                 terminal.notice(&format!("failed: {}", failure.cell));
@@ -151,20 +156,27 @@ pub fn compare(args: CompareArgs) -> Outcome {
 }
 
 pub fn demo(args: DemoArgs) -> Outcome {
-    let protocol = Protocol::builtin(Kind::Knn, &[])?;
     in_pool(
         &args.compute.engine,
         args.compute.quiet,
         |compute, terminal| {
             let options = run_options(compute, &args.compute, &args.store);
             let per_class = [args.train_per_class, args.val_per_class].map(|n| n as usize);
-            let (folder, subjects) = run::demo::prepare(per_class, &options, terminal)?;
-            let data = DataRequest::default();
-            let set = EvaluationSet::open(&folder, &data, options.seed)?;
-            let plan = Plan::new(subjects, vec![protocol], set, options)?;
+            let plan = run::demo::plan(per_class, options, terminal)?;
             evaluate(&plan, &args.store, terminal)
         },
     )
+}
+
+pub fn report(args: &ReportArgs) -> Outcome {
+    let papers = Papers::builtin()?;
+    let plots = args.plots.as_deref();
+    let mut text = String::new();
+    for file in run::report::run(&papers, &args.results, &args.out, plots)? {
+        text.push_str(&format!("{}\n", file.display()));
+    }
+    print(&text)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 pub fn features(args: FeaturesArgs) -> Outcome {
@@ -268,12 +280,64 @@ pub fn data(args: DataArgs) -> Outcome {
     })
 }
 
+pub fn table(args: TableArgs) -> Outcome {
+    let folders = PaperFolders {
+        tables: args.tables,
+        published: args.published,
+        cards: args.cards,
+    };
+    if args.check || args.write {
+        return page(&run::table::repository(&folders), args.write);
+    }
+    let papers = Papers::read(&folders)?;
+    let table = match (&args.id, args.conflicts) {
+        (Some(id), _) => run::table::joined(&papers, id, &args.results)?,
+        (None, true) => conflict_table(&papers),
+        (None, false) => table_list(&papers),
+    };
+    print(&formatted(&table, args.format)?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes the page of published tables or says whether it is up to date.
+fn page(folders: &PaperFolders, write: bool) -> Outcome {
+    let papers = Papers::read(folders)?;
+    let published = folders.published.clone().unwrap_or_default();
+    if write {
+        let path = run::table::write(&papers, &published)?;
+        print(&format!("{}\n", path.display()))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let (path, up_to_date) = run::table::check(&papers, &published)?;
+    let path = path.display();
+    if up_to_date {
+        print(&format!("{path} is up to date\n"))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    print(&format!(
+        "{path} is stale: mimbench table --write makes it again\n"
+    ))?;
+    Ok(ExitCode::from(1))
+}
+
+fn formatted(table: &Table, format: TableFormat) -> Result<String, Error> {
+    Ok(match format {
+        TableFormat::Terminal => terminal::render(table, None, colour())?,
+        TableFormat::Markdown => markdown::render(table)?,
+        TableFormat::Latex => latex::render(table)?,
+        TableFormat::Csv => csv::render(table)?,
+        TableFormat::Json => json::render(table)?,
+        TableFormat::Html => html::render(table)?,
+    })
+}
+
 pub fn bench(args: BenchArgs) -> Outcome {
     let architecture = Architecture::named(&args.arch)?;
     in_pool(&args.engine, args.quiet, |compute, terminal| {
         let options = BenchOptions {
             work: match args.work {
                 BenchWork::Forward => Work::Forward,
+                BenchWork::Attention => Work::Attention,
                 BenchWork::TrainStep => Work::TrainStep,
             },
             architecture,

@@ -10,8 +10,8 @@ use crate::nn::ModelError;
 use crate::protocol::attention::AttentionError;
 use crate::protocol::knn::KnnError;
 use crate::report::picture::PictureError;
-use crate::report::{ComparisonError, RecordError, TableError};
-use crate::spec::SpecError;
+use crate::report::{ComparisonError, PageError, RecordError, TableError};
+use crate::spec::{PaperError, SpecError};
 use crate::store::StoreError;
 use crate::vit::UnknownArchitecture;
 
@@ -72,9 +72,15 @@ pub enum Error {
     /// A picture.
     #[error(transparent)]
     Picture(#[from] PictureError),
+    /// A paper's table.
+    #[error(transparent)]
+    Paper(#[from] PaperError),
     /// A table.
     #[error(transparent)]
     Table(#[from] TableError),
+    /// The report.
+    #[error(transparent)]
+    Page(#[from] PageError),
     /// The command line asks for what cannot be.
     #[error("{message}")]
     Usage {
@@ -107,7 +113,9 @@ impl Error {
             Self::Record(error) => error.hint(),
             Self::Comparison(error) => error.hint(),
             Self::Picture(error) => error.hint(),
+            Self::Paper(error) => error.hint(),
             Self::Table(error) => error.hint(),
+            Self::Page(error) => error.hint(),
             Self::Usage { hint, .. } => Some(hint.clone()),
         }
     }

@@ -21,6 +21,8 @@ fn main() -> ExitCode {
         Command::Inspect(args) => commands::inspect(args),
         Command::Convert(args) => commands::convert(args),
         Command::Data(args) => commands::data(args),
+        Command::Report(args) => commands::report(&args),
+        Command::Table(args) => commands::table(args),
         Command::Demo(args) => commands::demo(args),
         Command::Bench(args) => commands::bench(args),
     };

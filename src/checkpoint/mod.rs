@@ -24,7 +24,7 @@ mod strict_json;
 
 pub use audit::{Audit, AuditLine, Fate};
 pub use decoder::MaeCheckpoint;
-pub use dialect::{Dialect, PositionResize, Statistics};
+pub use dialect::{Dialect, PositionResize};
 pub use error::CheckpointError;
 pub use loading::{Checkpoint, Choice, Feature, InputFacts, LoadOptions, audit_file};
 pub use mapped::MappedWeights;

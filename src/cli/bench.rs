@@ -41,6 +41,8 @@ pub struct BenchArgs {
 pub enum BenchWork {
     /// Images to normalised tokens
     Forward,
+    /// The same with the attention statistics of every block
+    Attention,
     /// Forward, cross entropy over 1000 classes, every gradient, AdamW
     TrainStep,
 }

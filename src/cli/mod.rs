@@ -16,6 +16,8 @@ mod demo;
 mod features;
 mod inspect;
 mod knn;
+mod report;
+mod table;
 
 pub use all::AllArgs;
 pub use attention::AttentionArgs;
@@ -31,6 +33,8 @@ pub use demo::DemoArgs;
 pub use features::FeaturesArgs;
 pub use inspect::InspectArgs;
 pub use knn::KnnArgs;
+pub use report::ReportArgs;
+pub use table::{TableArgs, TableFormat};
 
 use clap::{Parser, Subcommand};
 
@@ -62,6 +66,10 @@ pub enum Command {
     Convert(ConvertArgs),
     /// Look at a dataset before trusting a number on it
     Data(DataArgs),
+    /// Show all records in one HTML file: tables, plots, and where every number comes from
+    Report(ReportArgs),
+    /// A table of a paper, with measured values beside the published ones
+    Table(TableArgs),
     /// A whole small run on made-up scenes; nothing to download
     Demo(DemoArgs),
     /// Time an architecture with random weights on an engine

@@ -12,6 +12,7 @@ mod manifest;
 mod resize;
 pub mod scenes;
 mod shards;
+mod statistics;
 mod subset;
 mod synset;
 
@@ -23,6 +24,7 @@ pub use input::{InputSpec, Preprocessor, Resize};
 pub use loader::{LoadError, Loaded, load_batches};
 pub use manifest::{FileStamp, content_hash, fingerprint};
 pub use resize::{Interpolation, Resizer, Window};
+pub use statistics::Statistics;
 
 /// Decoders whose versions decide the bytes of an image.
 pub const DECODERS: &str = "libjpeg-turbo-rs 0.9.0, png 0.18, image-webp 0.2";

@@ -23,7 +23,7 @@ use crate::metric::PatchGrid;
 
 /// Version of everything that can change a bit of a feature: part of every store key, raised
 /// whenever the numerics of decoding, resizing, the engines or the model change.
-pub const NUMERICS_VERSION: u32 = 2;
+pub const NUMERICS_VERSION: u32 = 3;
 
 /// The engines that can be asked for with `--engine`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -378,7 +378,7 @@ pub trait Engine: Clone + Send {
 
     /// [`Engine::attention`], bit for bit, and what every head's weights say about the patches, as
     /// constants: (`[B, N, D]`, `[B, H, 4]`), in the order of
-    /// [`crate::metric::AttentionStatistic::ALL`].
+    /// [`crate::metric::AttentionStatistic::ALL`]. `patches` is the grid of all the tokens.
     fn attention_with_statistics(
         &self,
         qkv: &Self::Tensor,

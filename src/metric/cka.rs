@@ -82,17 +82,18 @@ pub fn cka_matrix(sets: &[&dyn Rows]) -> Result<CkaMatrix, MetricError> {
     let pairs: Vec<_> = (0..n)
         .flat_map(|left| (left..n).map(move |right| (left, right)))
         .collect();
+    // Only two numbers of each product are kept: all of them would not fit in memory.
     let products: Vec<_> = pairs
         .par_iter()
         .map(|&(left, right)| product(&of[left], &of[right]))
+        .map(|product| product.map(|product| (product.squared_norm_l2(), trace(&product))))
         .collect();
     let mut squared = vec![0.0; n * n];
     let mut varies = vec![false; n];
     for (&(left, right), product) in pairs.iter().zip(products) {
-        let product = product?;
-        squared[left * n + right] = product.squared_norm_l2();
+        let (norm, variation) = product?;
+        squared[left * n + right] = norm;
         if left == right {
-            let variation: f64 = product.diagonal().column_vector().iter().sum();
             let rounding = f64::from(f32::EPSILON).powi(2) * of[left].squares;
             varies[left] = variation > rounding;
         }
@@ -171,6 +172,11 @@ fn product(left: &Centred, right: &Centred) -> Result<Mat<f64>, MetricError> {
         );
     }
     Ok(product)
+}
+
+/// Sum of the diagonal: of `X^T X`, all squares of X.
+fn trace(product: &Mat<f64>) -> f64 {
+    product.diagonal().column_vector().iter().sum()
 }
 
 #[cfg(test)]

@@ -20,9 +20,9 @@ const BLOCK: usize = 512;
 /// Contrastive Representation Learning through Alignment and Uniformity on the Hypersphere",
 /// ICML 2020, section 4.2). 0 where all point the same way; lower is more uniform.
 ///
-/// Work grows with the square of the images: 3 s for 50 000 and 64 features on two cores. Blocks
-/// are computed by the threads of the current pool and added in order, so that their number
-/// changes no bit; each thread holds two blocks of 512 rows in `f64`.
+/// Work grows with the square of the images. Blocks are computed by the threads of the current
+/// pool and added in order, so that their number changes no bit; each thread holds two blocks of
+/// 512 rows in `f64`.
 ///
 /// # Errors
 /// Fewer than two rows, no features, a row that is not finite or zero.

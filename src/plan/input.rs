@@ -1,7 +1,7 @@
 //! How images become inputs.
 
-use crate::checkpoint::{Checkpoint, Statistics};
-use crate::data::{InputSpec, Interpolation, Resize};
+use crate::checkpoint::Checkpoint;
+use crate::data::{InputSpec, Interpolation, Resize, Statistics};
 use crate::error::Error;
 use crate::spec::{InputSection, InterpolationChoice, Normalise, ResizeChoice};
 

@@ -16,11 +16,22 @@ use super::{
 /// # Errors
 /// Those of [`Table::check`].
 pub fn render(table: &Table) -> Result<String, TableError> {
-    Ok(figure(table)?.into_string() + "\n")
+    Ok(figure(table, &|_| None)?.into_string() + "\n")
 }
 
-/// [`render`], to be a part of a page.
-pub(super) fn figure(table: &Table) -> Result<Markup, TableError> {
+/// What a page knows about a number.
+pub(super) struct Told {
+    /// Shown when one points at it.
+    pub text: String,
+    /// Where it leads.
+    pub link: String,
+}
+
+/// [`render`], to be a part of a page that knows where its numbers come from.
+pub(super) fn figure(
+    table: &Table,
+    told: &dyn Fn(&Source) -> Option<Told>,
+) -> Result<Markup, TableError> {
     table.check()?;
     let reasons = Reasons::of(table);
     let notes = reasons.notes(table);
@@ -42,7 +53,7 @@ pub(super) fn figure(table: &Table) -> Result<Markup, TableError> {
                     @for (row, ranks) in table.rows.iter().zip(table.ranks()) {
                         tr {
                             @for ((cell, rank), column) in row.iter().zip(ranks).zip(&table.columns) {
-                                td class=[class(column.align)] { (show(cell, rank, &reasons)) }
+                                td class=[class(column.align)] { (show(cell, rank, &reasons, told)) }
                             }
                         }
                     }
@@ -64,7 +75,12 @@ fn class(align: Align) -> Option<&'static str> {
     }
 }
 
-fn show(cell: &Cell, rank: Option<Rank>, reasons: &Reasons<'_>) -> Markup {
+fn show(
+    cell: &Cell,
+    rank: Option<Rank>,
+    reasons: &Reasons<'_>,
+    told: &dyn Fn(&Source) -> Option<Told>,
+) -> Markup {
     match cell {
         Cell::Text(text) => html! { (printable(text)) },
         Cell::Count(count) => html! { (count) },
@@ -77,6 +93,12 @@ fn show(cell: &Cell, rank: Option<Rank>, reasons: &Reasons<'_>) -> Markup {
         } => {
             let shown = Shown::new(*value, *interval, *decimals, marks);
             let number = number(*value, &shown.number, source.as_ref());
+            let number = match source.as_ref().and_then(told) {
+                Some(Told { text, link }) => html! {
+                    a href=(link) title=(printable_lines(&text)) { (number) }
+                },
+                None => number,
+            };
             html! {
                 @match rank {
                     Some(Rank::Best) => { strong { (number) } }
@@ -96,16 +118,25 @@ fn show(cell: &Cell, rank: Option<Rank>, reasons: &Reasons<'_>) -> Markup {
 }
 
 /// A number and where it stands written.
-pub(super) fn number(value: f64, shown: &str, source: Option<&Source>) -> Markup {
+fn number(value: f64, shown: &str, source: Option<&Source>) -> Markup {
     match source {
         None => html! { data value=(value) { (shown) } },
         Some(Source::Record { key, measure }) => html! {
             data value=(value) data-record=(key) data-measure=(measure) { (shown) }
         },
+        Some(Source::Outcomes { key }) => html! {
+            data value=(value) data-outcomes=(key) { (shown) }
+        },
         Some(Source::Paper { citation }) => html! {
             data value=(value) data-paper=(citation) title=(printable(citation)) { (shown) }
         },
     }
+}
+
+/// The text of several lines.
+fn printable_lines(text: &str) -> String {
+    let lines: Vec<String> = text.lines().map(printable).collect();
+    lines.join("\n")
 }
 
 fn sign(mark: Mark) -> Markup {

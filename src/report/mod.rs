@@ -15,7 +15,14 @@ mod knn_tables;
 pub mod latex;
 pub mod markdown;
 mod outcomes;
+mod page;
+mod paper_notes;
+mod paper_page;
+mod paper_runs;
+mod paper_settings;
+mod paper_table;
 pub mod picture;
+pub mod plot;
 mod protocol_tables;
 mod record;
 mod record_error;
@@ -31,6 +38,9 @@ pub use comparison_settings::differing_settings;
 pub use comparison_tables::{comparison_tables, pairs_table};
 pub use knn_tables::{curve_table, full_table, headline_table};
 pub use outcomes::{ImageOutcomes, ImageValues, Outcomes};
+pub use page::{Entry, JoinedTable, PageError, Report};
+pub use paper_page::{conflict_table, published_page, table_list};
+pub use paper_table::{has_measured, paper_table, published_table};
 pub use protocol_tables::tables;
 pub use record::{
     CellKey, ComputeRecord, DataRecord, Measured, ProtocolRecord, Record, SCHEMA, Selection,

@@ -98,6 +98,11 @@ pub enum Source {
         /// Its place among the record's measures, from 0.
         measure: usize,
     },
+    /// It was counted from the predictions for each image beside a record.
+    Outcomes {
+        /// Key of the record.
+        key: String,
+    },
     /// It was published.
     Paper {
         /// Such as `MEDiC, table 1`.

@@ -13,7 +13,7 @@ use crate::engine::{AdamW, Compute, Engine, Moments, Targets, Update};
 use crate::error::Error;
 use crate::nn::{Loader, ModelError};
 use crate::report::{Align, Cell, Column, Table};
-use crate::vit::{Architecture, Classifier, Vit, random_classifier_weights, random_weights};
+use crate::vit::{Architecture, Classifier, Site, Vit, random_classifier_weights, random_weights};
 
 /// Classes of the head that a training step has: ImageNet-1K's.
 const CLASSES: usize = 1000;
@@ -24,6 +24,8 @@ const CLASSES: usize = 1000;
 pub enum Work {
     /// Images to the tokens behind the final normalisation, without a graph.
     Forward,
+    /// The same with the attention statistics of every block.
+    Attention,
     /// Forward, cross entropy, the gradient of every parameter, AdamW.
     TrainStep,
 }
@@ -147,6 +149,7 @@ pub fn table(benchmark: &Benchmark) -> Table {
     };
     let what = match benchmark.what {
         Work::Forward => "forward pass",
+        Work::Attention => "forward pass with attention statistics",
         Work::TrainStep => "training step",
     };
     let mut columns = vec![
@@ -201,7 +204,8 @@ impl Job for Timing<'_> {
 
     fn run<E: Engine + 'static>(self, engine: E) -> Self::Output {
         let timed = match self.options.work {
-            Work::Forward => self.forward(&engine),
+            Work::Forward => self.forward(&engine, false),
+            Work::Attention => self.forward(&engine, true),
             Work::TrainStep => self.train_steps(&engine),
         };
         self.bar.finish_and_clear();
@@ -241,14 +245,15 @@ impl Timing<'_> {
         Ok(engine.tensor(&pixels[..], &shape)?)
     }
 
-    fn forward<E: Engine>(&self, engine: &E) -> Result<Timed, ModelError> {
+    fn forward<E: Engine>(&self, engine: &E, statistics: bool) -> Result<Timed, ModelError> {
         let config = self.options.architecture.config();
         let mut weights = random_weights(&config, self.options.seed);
         let vit = Vit::load(&mut Loader::frozen(engine, &mut weights), &config)?;
         let images = self.images(engine, &mut self.random())?;
-        let nothing = &mut |_, _: &E::Tensor| Ok(());
+        let wants = |site| statistics && matches!(site, Site::AttentionStatistics(_));
+        let read = &mut |_, statistics: &E::Tensor| engine.to_f32(statistics).map(drop);
         let seconds = self.time(|| {
-            let tokens = vit.forward(engine, &images, config.depth, &|_| false, nothing)?;
+            let tokens = vit.forward(engine, &images, config.depth, &wants, read)?;
             let mut last = vit.normalise(engine, &tokens)?;
             // One number on the host: the device is done when it is there.
             for axis in 0..3 {

@@ -17,7 +17,9 @@ mod machine;
 pub mod overview;
 mod progress;
 mod record;
+pub mod report;
 mod subjects;
+pub mod table;
 
 pub use dispatch::check_engine;
 pub use progress::Terminal;

@@ -1,22 +1,35 @@
-//! Protocol files: what is measured, and how, in TOML.
+//! Protocol files: what is measured, and how, in TOML. The papers' tables: what was published.
 
 mod attention;
+mod conflict;
 mod error;
 mod feature;
 mod kind;
 mod knn;
 mod line;
 mod overlay;
+mod paper_error;
+mod papers;
 mod pattern;
 mod protocol;
+mod published;
 mod section;
+mod table;
 
 pub use attention::{AttentionTask, ImageChoice};
+pub use conflict::{CellPlace, Claim, Conflict, Place};
 pub use error::SpecError;
 pub use feature::{FeatureChoice, NormChoice};
 pub use kind::Kind;
 pub use knn::{KnnTask, Layers, NamedLayers, Search, VoteKind};
 pub use line::line_of;
 pub use overlay::Setting;
+pub use paper_error::PaperError;
+pub use papers::{PaperFolders, Papers};
 pub use protocol::{Protocol, Task};
+pub use published::{Content, PaperTable, PublishedCell, PublishedMark, PublishedRow};
 pub use section::{DataSection, InputSection, InterpolationChoice, Normalise, ResizeChoice};
+pub use table::{
+    ColumnDefinition, ColumnKind, ColumnUnit, MeasuredBy, MeasuredOn, Measurement, Paper,
+    Preference, RowDefinition, Select, TableDefinition, setting,
+};

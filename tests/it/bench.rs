@@ -48,6 +48,16 @@ fn json_says_everything_needed_to_repeat_it() {
 }
 
 #[test]
+fn attention_statistics_can_be_timed() {
+    let found = json("attention", ["1", "0", "1"], &[]);
+    assert_eq!(found["what"], "attention");
+    assert!(found["images_per_s"].as_f64().unwrap() > 0.0);
+    let table = bench("attention", ["1", "0", "1"], &[]).ok().stdout;
+    let title = "forward pass with attention statistics, candle ";
+    assert!(table.starts_with(title), "{table}");
+}
+
+#[test]
 fn training_steps_are_a_function_of_the_seed() {
     let loss = |rounds, more: &[&str]| {
         let found = json("train-step", ["1", "0", rounds], more);

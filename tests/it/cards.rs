@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use mimbench::checkpoint::Statistics;
 use mimbench::checkpoint::card::Card;
-use mimbench::data::Interpolation;
+use mimbench::data::{Interpolation, Statistics};
 
 use crate::support::{Bench, tiny};
 

@@ -6,6 +6,7 @@ use mimbench::engine::candle::Candle;
 use mimbench::engine::{Activation, AdamW, Engine, Moments, Precision, Result, Targets, Update};
 #[cfg(feature = "torch")]
 use mimbench::engine::{Device, torch::Torch};
+use mimbench::metric::{PatchGrid, attention_statistics};
 use safetensors::SafeTensors;
 
 use crate::support::fixture;
@@ -13,6 +14,12 @@ use crate::support::fixture;
 const HEADS: usize = 2;
 const SCALE: f64 = 0.5;
 const CLASSES: [u32; 3] = [1, 0, 3];
+/// The grid of the case of attention statistics, three patches in a row.
+const PATCHES: PatchGrid = PatchGrid {
+    prefix: 1,
+    grid: [1, 3],
+    patch_size: 2,
+};
 /// Settings of `tests/goldens/engine/generate.py`.
 const ADAMW: AdamW = AdamW {
     learning_rate: 0.01,
@@ -43,6 +50,8 @@ fn apply<E: Engine>(e: &E, name: &str, x: &[E::Tensor]) -> Option<Result<E::Tens
         ("matmul_transposed", [x, y]) => e.permute(y, &[0, 2, 1]).and_then(|y| e.matmul(x, &y)),
         ("softmax", [x]) => e.softmax(x),
         ("log_softmax", [x]) => e.log_softmax(x),
+        ("log", [x]) => squares(e, x).and_then(|x| e.log(&x)),
+        ("pow", [x]) => squares(e, x).and_then(|x| e.pow(&x, -1.5)),
         ("gelu", [x]) => e.activation(x, Activation::Gelu),
         ("gelu_tanh", [x]) => e.activation(x, Activation::GeluTanh),
         ("quick_gelu", [x]) => e.activation(x, Activation::QuickGelu),
@@ -57,10 +66,18 @@ fn apply<E: Engine>(e: &E, name: &str, x: &[E::Tensor]) -> Option<Result<E::Tens
         ("attention_weights", [qkv]) => e
             .attention_with_weights(qkv, HEADS, None, SCALE)
             .map(|(_, weights)| weights),
+        ("attention_with_statistics", [qkv]) => e
+            .attention_with_statistics(qkv, HEADS, None, SCALE, &PATCHES)
+            .and_then(|(out, statistics)| e.mul(&statistics, &e.mean(&out, &[0, 1, 2])?)),
         ("cross_entropy_classes", [x]) => e.cross_entropy(x, Targets::Classes(&CLASSES)),
         ("cross_entropy_soft", [x, y]) => e.cross_entropy(x, Targets::Soft(y)),
         _ => return None,
     })
+}
+
+/// `x² + 1 / 2`.
+fn squares<E: Engine>(e: &E, x: &E::Tensor) -> Result<E::Tensor> {
+    e.affine(&e.mul(x, x)?, 1.0, 0.5)
 }
 
 /// One case's tensors, f64.
@@ -130,7 +147,7 @@ fn conforms<E: Engine>(e: &E, tolerance: f64) {
         .iter()
         .filter_map(|key| key.split('/').next())
         .collect();
-    assert!(names.len() >= 31);
+    assert!(names.len() >= 34);
     for name in names {
         let case = read(&file, name);
         let parameters = |inputs: &[(Vec<usize>, Vec<f64>)]| -> Vec<E::Tensor> {
@@ -155,7 +172,7 @@ fn conforms<E: Engine>(e: &E, tolerance: f64) {
             assert_near(&what, &e.to_f64(found).unwrap(), expected, tolerance);
         }
         // What finite differences cannot see, or would see as steps.
-        let unseen = ["detach", "round_to_bf16"].contains(&name);
+        let unseen = ["detach", "round_to_bf16", "attention_with_statistics"].contains(&name);
         if e.precision() == Precision::F64 && !unseen {
             finite_differences(e, &case, &gradients);
         }
@@ -250,6 +267,16 @@ fn refuses_shapes<E: Engine>(e: &E) {
     assert!(e.linear(&x, &x, Some(&three)).is_err());
     assert!(e.matmul(&x, &three).is_err());
     assert!(e.attention(&x, 1, None, 1.0).is_err());
+    let qkv = e.tensor(&[0f32; 12][..], &[1, 2, 6]).unwrap();
+    for (prefix, grid) in [(1, [1, 1]), (0, [2, 1]), (1, [2, 1]), (2, [0, 0])] {
+        let patches = PatchGrid {
+            prefix,
+            grid,
+            patch_size: 4,
+        };
+        let found = e.attention_with_statistics(&qkv, 1, None, 1.0, &patches);
+        assert_eq!(found.is_ok(), prefix + grid[0] == 2 && grid[0] > 0);
+    }
     assert!(e.cross_entropy(&x, Targets::Classes(&[0, 3])).is_err());
     assert!(e.cross_entropy(&x, Targets::Classes(&[0])).is_err());
     assert!(e.grad(&x, &[&x]).is_err());
@@ -403,6 +430,52 @@ fn biases_broadcast<E: Engine>(e: &E) {
     }
 }
 
+/// Statistics are those of the weights, whatever the bias, and leave the output alone.
+fn statistics_are_those_of_the_weights<E: Engine>(e: &E) {
+    let patches = PatchGrid {
+        prefix: 2,
+        grid: [3, 4],
+        patch_size: 16,
+    };
+    let (batch, tokens) = (2, patches.tokens());
+    let qkv: Vec<f32> = (0..batch * tokens * 18)
+        .map(|i| (i as f32 * 0.7).sin())
+        .collect();
+    let qkv = e.tensor(&qkv[..], &[batch, tokens, 18]).unwrap();
+    let shapes: [Option<&[usize]>; 4] = [
+        None,
+        Some(&[1, HEADS, tokens, tokens]),
+        Some(&[batch, 1, 1, tokens]),
+        Some(&[batch, HEADS, tokens, tokens]),
+    ];
+    for shape in shapes {
+        let bias = shape.map(|shape| {
+            let count = shape.iter().product::<usize>();
+            let numbers: Vec<f32> = (0..count).map(|i| 4.0 * (i as f32 * 1.3).cos()).collect();
+            e.tensor(&numbers[..], shape).unwrap()
+        });
+        let bias = bias.as_ref();
+        let alone = e.attention(&qkv, HEADS, bias, SCALE).unwrap();
+        let (out, statistics) = e
+            .attention_with_statistics(&qkv, HEADS, bias, SCALE, &patches)
+            .unwrap();
+        assert_eq!(e.to_f64(&out).unwrap(), e.to_f64(&alone).unwrap());
+        let (_, maps) = e.attention_with_weights(&qkv, HEADS, bias, SCALE).unwrap();
+        let expected: Vec<f64> = e
+            .to_f32(&maps)
+            .unwrap()
+            .chunks_exact(tokens * tokens)
+            .flat_map(|map| attention_statistics(map, &patches).unwrap())
+            .collect();
+        assert_eq!(e.shape(&statistics), [batch, HEADS, 4]);
+        let found = e.to_f64(&statistics).unwrap();
+        for (found, expected) in found.iter().zip(&expected) {
+            let error = (found - expected).abs() / expected.max(1.0);
+            assert!(error <= 1e-6, "{shape:?}: {found} for {expected}");
+        }
+    }
+}
+
 fn intermediate_values_have_gradients<E: Engine>(e: &E) {
     let x = e.parameter(&[1f32, 2.0][..], &[2]).unwrap();
     let inner = e.affine(&x, 3.0, 0.0).unwrap();
@@ -421,6 +494,7 @@ fn behaves_in_f32<E: Engine>(e: &E) {
     intermediate_values_have_gradients(e);
     views_are_read_as_copies(e);
     biases_broadcast(e);
+    statistics_are_those_of_the_weights(e);
     refuses_shapes(e);
     refuses_updates(e);
     an_update_ends_older_graphs(e);

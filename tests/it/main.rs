@@ -7,8 +7,12 @@
     reason = "tests fail by panicking and print why they are skipped"
 )]
 
+mod all;
 mod architecture;
+mod attention;
+mod attention_statistics;
 mod audit;
+mod batches;
 mod bench;
 mod cards;
 mod command_line;
@@ -28,10 +32,12 @@ mod mae;
 mod mutation;
 mod positions;
 mod protocol;
+mod report;
 mod saving;
 mod scenes;
 mod sources;
 mod store;
 mod support;
+mod tables;
 mod tensors;
 mod weights;

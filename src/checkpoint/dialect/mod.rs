@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::rule::Names;
 
-pub use family::{PositionResize, Statistics};
+pub use family::PositionResize;
 pub(super) use names::DECODER;
 pub(super) use recognise::recognise;
 

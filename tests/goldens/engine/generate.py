@@ -24,6 +24,25 @@ def attention(qkv, bias=None):
     return (weights @ v).transpose(1, 2).reshape(b, n, d // 3), weights
 
 
+def statistics(maps):
+    """NMI, two distances and the entropy of maps [B, H, 4, 4] over one prefix token and patches of 2 pixels in a row."""
+    maps = maps[:, :, 1:, 1:]
+    place = 2 * torch.arange(3, dtype=maps.dtype)
+    spans = (place[:, None] - place).abs()
+    nmi, far = (p / p.sum(-1, keepdim=True) for p in (maps + 1e-8, maps + 1e-32))
+    keys = nmi.mean(-2)
+    information = (nmi / 3 * (nmi / keys[:, :, None]).log()).sum((-1, -2))
+    roots = (torch.tensor(3.0, dtype=maps.dtype).log() * -(keys * keys.log()).sum(-1)).sqrt()
+    means = [(p * spans).sum(-1).mean(-1) for p in (far, maps)]
+    return torch.stack([information / roots, *means, -(far * far.log()).sum(-1).mean(-1)], -1)
+
+
+def attention_with_statistics(qkv):
+    # The statistics are constants, so that the gradient is the output's alone.
+    out, maps = attention(qkv)
+    return statistics(maps).detach() * out.mean()
+
+
 def cross_entropy_soft(logits, targets):
     return -(targets * logits.log_softmax(-1)).sum(-1).mean()
 
@@ -64,6 +83,9 @@ CASES = {
     "cross_entropy_soft": ([(3, 4), (3, 4)], cross_entropy_soft),
     "silu": ([(3, 7)], F.silu),
     "round_to_bf16": ([(3, 7)], lambda x: x.bfloat16().double()),
+    "log": ([(3, 7)], lambda x: (x * x + 0.5).log()),
+    "pow": ([(3, 7)], lambda x: (x * x + 0.5).pow(-1.5)),
+    "attention_with_statistics": ([(2, 4, 18)], attention_with_statistics),
 }
 
 tensors = {}

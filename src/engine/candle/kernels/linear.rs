@@ -19,7 +19,36 @@ const GAP: usize = 16;
 const ROWS: usize = 128;
 
 /// `x Wᵀ + b`: x `[N, I]`, weight `[O, I]`, bias `[O]` -> `[N, O]`
+///
+/// A row of y does not depend on how many rows stand beside it, to the bit.
 pub fn linear(x: &[f32], weight: &[f32], bias: Option<&[f32]>, inputs: usize) -> Vec<f32> {
+    let (rows, outputs) = (x.len() / inputs.max(1), weight.len() / inputs.max(1));
+    let least = least_rows(inputs, outputs);
+    if rows < least && rows > 0 {
+        let mut filled = x.to_vec();
+        filled.resize(least * inputs, 0.0);
+        let mut y = product(&filled, weight, bias, inputs);
+        y.truncate(rows * outputs);
+        return y;
+    }
+    product(x, weight, bias, inputs)
+}
+
+/// Rows from which on the sums behind an element are always formed in the same order. Below, the
+/// gemm crate has kernels of their own for up to 256 elements of output and for single rows, and,
+/// where rows and columns are at most 64, cuts an inner dimension of more than 512 into other
+/// blocks (gemm-common 0.19, `gemm.rs` and `cache.rs`).
+fn least_rows(inputs: usize, outputs: usize) -> usize {
+    let least = (256 / outputs.max(1) + 1).max(2);
+    if outputs <= 64 && inputs > 512 {
+        least.max(65)
+    } else {
+        least
+    }
+}
+
+/// `x Wᵀ + b` of at least [`least_rows`].
+fn product(x: &[f32], weight: &[f32], bias: Option<&[f32]>, inputs: usize) -> Vec<f32> {
     let lhs = Matrix::new(x, inputs);
     let aliased = inputs.is_multiple_of(ALIAS) && lhs.rows() >= ROWS;
     let apart = aliased.then(|| apart(weight, inputs));
@@ -138,6 +167,35 @@ pub(super) mod tests {
             let expected = plain_gradient(&x64, &w64, &dy64, inputs);
             for (found, expected) in gradients.iter().zip(&expected) {
                 assert_close(found.as_ref().unwrap(), expected, 1e-6);
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_does_not_depend_on_those_beside_it() {
+        // Inner dimensions in one block and in several, outputs few and many.
+        for (inputs, outputs) in [
+            (1, 3),
+            (2, 7),
+            (48, 64),
+            (64, 1),
+            (64, 192),
+            (300, 5),
+            (768, 40),
+            (768, 64),
+            (1300, 65),
+            (1300, 256),
+        ] {
+            let rows = least_rows(inputs, outputs) + 40;
+            let x = noise(rows * inputs, 1);
+            let (weight, bias) = (noise(outputs * inputs, 2), noise(outputs, 3));
+            for bias in [None, Some(&bias[..])] {
+                let all = linear(&x, &weight, bias, inputs);
+                for few in 1..rows {
+                    let found = linear(&x[..few * inputs], &weight, bias, inputs);
+                    let same = found == all[..few * outputs];
+                    assert!(same, "{few} of {rows} rows, {inputs} x {outputs}");
+                }
             }
         }
     }

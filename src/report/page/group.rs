@@ -1,0 +1,132 @@
+//! Records that may stand in one table: of one protocol on the same images.
+
+use crate::report::Record;
+use crate::spec::Kind;
+
+/// Records of one protocol on the same images.
+pub(super) struct Group {
+    /// Anchor, and the beginning of the names of its plots' files.
+    pub id: String,
+    /// A word or two for the page's menu.
+    pub name: String,
+    /// Protocol and data.
+    pub title: String,
+    /// What was measured.
+    pub kind: Kind,
+    /// The records, their subjects called by names that tell them apart.
+    pub records: Vec<Record>,
+    /// The place of each record's subject among all subjects of the report: decides its colour.
+    pub slots: Vec<usize>,
+}
+
+/// What makes records comparable.
+fn comparable(record: &Record) -> (Kind, &str, Option<&str>, &str) {
+    (
+        record.protocol.kind,
+        &record.protocol.hash,
+        record
+            .data
+            .train
+            .as_ref()
+            .map(|train| train.fingerprint.as_str()),
+        &record.data.val.fingerprint,
+    )
+}
+
+/// What makes subjects the same.
+fn subject(record: &Record) -> (&str, Option<&str>) {
+    (&record.subject.name, record.subject.blake3.as_deref())
+}
+
+/// The groups, in the order of their first records.
+pub(super) fn groups<'a>(records: impl Iterator<Item = &'a Record>) -> Vec<Group> {
+    let mut subjects = Vec::new();
+    let mut grouped: Vec<Vec<&Record>> = Vec::new();
+    for record in records {
+        if !subjects.contains(&subject(record)) {
+            subjects.push(subject(record));
+        }
+        let mut groups = grouped.iter_mut();
+        match groups.find(|group| comparable(group[0]) == comparable(record)) {
+            Some(group) => group.push(record),
+            None => grouped.push(vec![record]),
+        }
+    }
+    let slot = |record: &Record| {
+        let place = subjects.iter().position(|other| *other == subject(record));
+        place.unwrap_or_default()
+    };
+    grouped
+        .iter()
+        .map(|records| {
+            let first = records[0];
+            let protocol = &first.protocol;
+            let data = match &first.data.dataset {
+                Some(dataset) => dataset.clone(),
+                None => {
+                    let folder = first.data.root.file_name();
+                    folder.map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+                }
+            };
+            Group {
+                id: format!(
+                    "{}-{}-{}",
+                    protocol.kind,
+                    short(&protocol.hash),
+                    short(&first.data.val.fingerprint)
+                ),
+                name: format!("{} on {data}", protocol.name),
+                title: format!(
+                    "{} version {} ({}) on {data}",
+                    protocol.name,
+                    protocol.version,
+                    short(&protocol.hash)
+                ),
+                kind: protocol.kind,
+                slots: records.iter().map(|record| slot(record)).collect(),
+                records: labelled(records),
+            }
+        })
+        .collect()
+}
+
+/// The first eight digits of a hash.
+pub(super) fn short(hash: &str) -> &str {
+    hash.get(..8).unwrap_or(hash)
+}
+
+/// The records, with whatever tells two of one name apart added to the name.
+fn labelled(records: &[&Record]) -> Vec<Record> {
+    let differences: [fn(&Record) -> String; 5] = [
+        |record| {
+            record
+                .subject
+                .blake3
+                .as_deref()
+                .map_or("", short)
+                .to_owned()
+        },
+        |record| format!("seed {}", record.cell.seed),
+        |record| record.compute.engine.clone(),
+        |record| {
+            format!(
+                "{}, stored {}",
+                record.compute.precision, record.compute.stored
+            )
+        },
+        |record| short(&record.cell.key).to_owned(),
+    ];
+    let mut labelled: Vec<Record> = records.iter().map(|&record| record.clone()).collect();
+    for difference in differences {
+        let names: Vec<String> = labelled.iter().map(|r| r.subject.name.clone()).collect();
+        for (record, name) in labelled.iter_mut().zip(&names) {
+            let mut others = records.iter().zip(&names);
+            let own = difference(record);
+            // A difference helps where another of the same name has another one.
+            if others.any(|(other, theirs)| theirs == name && difference(other) != own) {
+                record.subject.name = format!("{name} ({own})");
+            }
+        }
+    }
+    labelled
+}

@@ -1,0 +1,207 @@
+//! The report: one HTML file with everything in it, for any browser, without a network.
+
+mod attention;
+mod classes;
+mod figure;
+mod group;
+mod knn;
+mod layout;
+mod maps;
+mod provenance;
+
+use maud::{Markup, PreEscaped, html};
+
+use super::cell_text::printable;
+use super::picture::PictureError;
+use super::plot::Plot;
+use super::table::Table;
+use super::table_error::TableError;
+use super::{AttentionMaps, Outcomes, Record};
+use crate::spec::Kind;
+use group::Group;
+use layout::Section;
+use provenance::Provenance;
+
+/// What a report shows.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// What was measured, in the order of the tables.
+    pub entries: Vec<Entry>,
+    /// Of the papers, with measured values joined.
+    pub papers: Vec<JoinedTable>,
+    /// Comparisons of checkpoints on the same images.
+    pub comparisons: Vec<Table>,
+}
+
+/// A table of a paper.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JoinedTable {
+    /// Such as `medic-1`; its anchor in the page.
+    pub id: String,
+    /// Whether any value in it was measured.
+    pub measured: bool,
+    /// Published and measured values.
+    pub table: Table,
+}
+
+/// A record and what lies beside it.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The record.
+    pub record: Record,
+    /// What happened to its images, where that is known.
+    pub outcomes: Option<Outcomes>,
+    /// Attention maps of some of its images.
+    pub maps: Vec<AttentionMaps>,
+}
+
+/// Why a page cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PageError {
+    /// A table.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// Attention maps.
+    #[error("attention maps: {0}")]
+    Picture(#[from] PictureError),
+}
+
+impl PageError {
+    /// What to do next.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Table(error) => error.hint(),
+            Self::Picture(error) => error.hint(),
+        }
+    }
+}
+
+impl Report {
+    /// The page.
+    ///
+    /// # Errors
+    /// A table or a map that cannot be shown.
+    pub fn page(&self) -> Result<String, PageError> {
+        let provenance = Provenance::new(self.records());
+        let mut sections = Vec::new();
+        for group in self.groups() {
+            sections.push(self.section(&group, &provenance)?);
+        }
+        sections.extend(self.comparisons_section(&provenance)?);
+        sections.extend(self.papers_section(&provenance)?);
+        sections.push(provenance.section());
+        Ok(layout::page(&self.summary(), &sections).into_string() + "\n")
+    }
+
+    /// All plots of the page, as they stand in it.
+    pub fn plots(&self) -> Vec<Plot> {
+        self.groups().iter().flat_map(plots).collect()
+    }
+
+    fn records(&self) -> impl Iterator<Item = &Record> {
+        self.entries.iter().map(|entry| &entry.record)
+    }
+
+    fn groups(&self) -> Vec<Group> {
+        group::groups(self.records())
+    }
+
+    fn section(&self, group: &Group, provenance: &Provenance<'_>) -> Result<Section, PageError> {
+        let mut content = Vec::new();
+        match group.kind {
+            Kind::Knn => content.push(provenance.table(&super::headline_table(&group.records))?),
+            Kind::Attention => content.push(provenance.table(&super::layer_table(&group.records))?),
+        }
+        content.push(figure::plots(&plots(group), provenance)?);
+        let entry = |record: &Record| {
+            let mut entries = self.entries.iter();
+            entries.find(|entry| entry.record.cell.key == record.cell.key)
+        };
+        let mut maps = Vec::new();
+        for record in &group.records {
+            let Some(entry) = entry(record) else { continue };
+            if let Some(outcomes) = &entry.outcomes {
+                content.extend(classes::results(record, outcomes, provenance)?);
+            }
+            maps.push((record.subject.name.as_str(), entry.maps.as_slice()));
+        }
+        content.extend(maps::sheets(&maps)?);
+        Ok(Section {
+            id: group.id.clone(),
+            name: group.name.clone(),
+            title: group.title.clone(),
+            content: html! { @for part in content { (part) } },
+        })
+    }
+
+    fn comparisons_section(
+        &self,
+        provenance: &Provenance<'_>,
+    ) -> Result<Option<Section>, TableError> {
+        let tables: Result<Vec<Markup>, _> = self
+            .comparisons
+            .iter()
+            .map(|table| provenance.table(table))
+            .collect();
+        let content = html! { @for table in tables? { (table) } };
+        let none = self.comparisons.is_empty();
+        Ok(Section::unless(none, "comparisons", "Comparisons", content))
+    }
+
+    fn papers_section(&self, provenance: &Provenance<'_>) -> Result<Option<Section>, TableError> {
+        let mut tables = Vec::new();
+        for paper in &self.papers {
+            let table = provenance.table(&paper.table)?;
+            tables.push(html! {
+                details class="paper" id=(paper.id) open[paper.measured] {
+                    summary { (printable(&paper.table.title)) }
+                    (table)
+                }
+            });
+        }
+        let content = html! { @for table in tables { (table) } };
+        let none = self.papers.is_empty();
+        Ok(Section::unless(
+            none,
+            "papers",
+            "The papers' tables",
+            content,
+        ))
+    }
+
+    /// A line under the title.
+    fn summary(&self) -> Markup {
+        let count = |number: usize, one: &str, many: &str| match number {
+            1 => format!("1 {one}"),
+            number => format!("{number} {many}"),
+        };
+        let mut subjects: Vec<&str> = Vec::new();
+        for record in self.records() {
+            if !subjects.contains(&record.cell.subject.as_str()) {
+                subjects.push(&record.cell.subject);
+            }
+        }
+        let created = self.records().map(|record| record.compute.created.as_str());
+        let newest = created.max();
+        html! {
+            (count(subjects.len(), "checkpoint", "checkpoints")) ", "
+            (count(self.entries.len(), "record", "records"))
+            @if let Some(newest) = newest {
+                ", the newest of " time datetime=(newest) { (newest) }
+            }
+        }
+    }
+}
+
+fn plots(group: &Group) -> Vec<Plot> {
+    match group.kind {
+        Kind::Knn => knn::plots(group),
+        Kind::Attention => attention::plots(group),
+    }
+}
+
+/// A script or a style, as it is.
+fn verbatim(text: &'static str) -> PreEscaped<&'static str> {
+    PreEscaped(text)
+}

@@ -1,0 +1,318 @@
+//! Which records belong to which column and row of a paper's table.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+
+use super::paper_settings::differences;
+use super::{Cell, Mark, Measured, Record, Source};
+use crate::spec::{ColumnDefinition, Measurement, PaperTable};
+use crate::stats::{Measure, Noise, Seeds};
+
+/// Everything that was measured for one column.
+pub(super) struct Measurements<'a> {
+    /// The column's place in the definition.
+    pub column: usize,
+    pub definition: &'a ColumnDefinition,
+    pub measurement: &'a Measurement,
+    /// In the order of subjects and then of what tells them apart.
+    pub entries: Vec<Entry<'a>>,
+    /// Hash of the protocol that most entries were measured under.
+    pub usual: &'a str,
+}
+
+/// Records of one subject that differ by seed alone, at least one.
+pub(super) struct Entry<'a> {
+    pub identity: Identity<'a>,
+    pub first: &'a Record,
+    pub records: Vec<&'a Record>,
+}
+
+/// What a row of a table is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Subject<'a> {
+    /// A checkpoint with a card, by the card's stem.
+    Card(&'a str),
+    /// Another, by name and hash of the weights.
+    Other(&'a str, &'a str),
+}
+
+/// All that tells records of a column apart, but the seed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Identity<'a> {
+    pub subject: Subject<'a>,
+    /// Hash of the protocol.
+    pub protocol: &'a str,
+    /// Identity of the network.
+    network: &'a str,
+    /// Identity of the images.
+    images: &'a str,
+    /// Engine, precision, type of stored features and version of the numerics.
+    compute: (&'a str, &'a str, &'a str, u32),
+    /// Which of the records of one seed this is, from 0: older versions of the program leave others.
+    again: usize,
+}
+
+impl<'a> Subject<'a> {
+    /// What tables call it.
+    pub(super) fn name(&self, record: &'a Record) -> &'a str {
+        match self {
+            Self::Card(_) => &record.subject.name,
+            Self::Other(name, _) => name,
+        }
+    }
+
+    fn of(record: &'a Record) -> Self {
+        match &record.subject.card {
+            Some(card) => Self::Card(card),
+            None => {
+                let weights = record.subject.blake3.as_deref();
+                Self::Other(&record.subject.name, weights.unwrap_or_default())
+            }
+        }
+    }
+}
+
+impl<'a> Measurements<'a> {
+    /// One for each column of the table that something could measure, in order.
+    pub(super) fn of(table: &'a PaperTable, records: &'a [Record]) -> Vec<Self> {
+        let columns = table.definition.columns.iter().enumerate();
+        columns
+            .filter_map(|(column, definition)| {
+                let measurement = definition.measured.as_ref()?;
+                Some(Self::of_column(column, definition, measurement, records))
+            })
+            .collect()
+    }
+
+    fn of_column(
+        column: usize,
+        definition: &'a ColumnDefinition,
+        measurement: &'a Measurement,
+        records: &'a [Record],
+    ) -> Self {
+        let mut seeds: BTreeMap<(Identity<'a>, u64), usize> = BTreeMap::new();
+        let mut entries: BTreeMap<Identity<'a>, Entry<'a>> = BTreeMap::new();
+        for record in records.iter().filter(|record| fits(measurement, record)) {
+            let mut identity = Identity::of(record);
+            let again = seeds
+                .entry((identity.clone(), record.cell.seed))
+                .or_default();
+            identity.again = *again;
+            *again += 1;
+            let entry = entries.entry(identity.clone()).or_insert_with(|| Entry {
+                identity,
+                first: record,
+                records: Vec::new(),
+            });
+            entry.records.push(record);
+        }
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for identity in entries.keys() {
+            *counts.entry(identity.protocol).or_default() += 1;
+        }
+        // Of equally many the first in the order of hashes.
+        let usual = counts.into_iter().rev().max_by_key(|(_, count)| *count);
+        let usual = usual.map_or("", |(hash, _)| hash);
+        let mut entries: Vec<_> = entries.into_values().collect();
+        for entry in &mut entries {
+            entry.records.sort_by_key(|record| record.cell.seed);
+        }
+        // What most of the column has comes first.
+        entries.sort_by(|a, b| {
+            let key = |entry: &Entry<'a>| {
+                let Identity {
+                    subject, protocol, ..
+                } = entry.identity.clone();
+                (subject, protocol != usual, entry.identity.clone())
+            };
+            key(a).cmp(&key(b))
+        });
+        Self {
+            column,
+            definition,
+            measurement,
+            entries,
+            usual,
+        }
+    }
+
+    /// What was measured of a subject.
+    pub(super) fn entries_of(&self, subject: &Subject<'_>) -> Vec<&Entry<'a>> {
+        let entries = self.entries.iter();
+        entries
+            .filter(|entry| entry.identity.subject == *subject)
+            .collect()
+    }
+}
+
+/// Whether a record is one of the column's: of its kind and on its images.
+pub(super) fn fits(measurement: &Measurement, record: &Record) -> bool {
+    let dataset = measurement.dataset.name();
+    // A folder that is no complete copy is still meant as what it is called.
+    let folder = || record.data.root.file_name().and_then(OsStr::to_str);
+    let same = match &record.data.dataset {
+        Some(found) => found == dataset,
+        None => folder().is_some_and(|folder| folder.eq_ignore_ascii_case(dataset)),
+    };
+    measurement.protocol.kind() == Some(record.protocol.kind) && same
+}
+
+impl<'a> Identity<'a> {
+    fn of(record: &'a Record) -> Self {
+        let compute = &record.compute;
+        Self {
+            subject: Subject::of(record),
+            protocol: &record.protocol.hash,
+            network: &record.cell.subject,
+            images: &record.cell.data,
+            compute: (
+                &compute.engine,
+                &compute.precision,
+                &compute.stored,
+                compute.numerics,
+            ),
+            again: 0,
+        }
+    }
+
+    /// What tells these records from `other` ones of the same subject.
+    pub(super) fn unlike(&self, other: &Self) -> Vec<String> {
+        let mut found = Vec::new();
+        if self.protocol != other.protocol {
+            found.push(format!("protocol {}", short(self.protocol)));
+        }
+        if self.network != other.network {
+            found.push(format!("network {}", short(self.network)));
+        }
+        if self.images != other.images {
+            found.push(format!("images {}", short(self.images)));
+        }
+        if self.compute != other.compute {
+            let (engine, precision, stored, numerics) = self.compute;
+            found.push(format!(
+                "{engine}, {precision}, features as {stored}, numerics {numerics}"
+            ));
+        }
+        if self.again != other.again {
+            found.push(format!("record {} of a seed", self.again + 1));
+        }
+        found
+    }
+}
+
+/// The part of a hash that people compare.
+pub(super) fn short(hash: &str) -> &str {
+    &hash[..hash.len().min(8)]
+}
+
+/// What an entry says in a column.
+pub(super) struct Value {
+    /// The cell.
+    pub cell: Cell,
+    /// The number, with the half-width of its 95 % interval where that is known.
+    pub number: Option<(f64, Option<Noise>)>,
+    /// In what the protocol differs from the paper's.
+    pub differences: Vec<String>,
+    /// Mean and spread over seeds in words, where there are several.
+    pub seeds: Option<String>,
+    /// Images behind it.
+    pub n: Option<u64>,
+}
+
+impl Entry<'_> {
+    /// The number for a column, with so many decimals.
+    pub(super) fn value(&self, column: &Measurements<'_>, decimals: u8) -> Value {
+        let runs: Option<Vec<_>> = self
+            .records
+            .iter()
+            .map(|record| measured(record, column.measurement))
+            .collect();
+        let Some(runs) = runs else {
+            return Value::missing(not_part(column.measurement));
+        };
+        let measures: Vec<&Measure> = runs.iter().map(|(_, run)| &run.measure).collect();
+        let seeds = match Seeds::of(&measures) {
+            Ok(seeds) => seeds,
+            Err(error) => return Value::missing(error.to_string()),
+        };
+        let (measure, first) = runs[0];
+        let differences = differences(self.first, first, column.definition, column.measurement);
+        let any = |what: fn(&Record) -> bool| self.records.iter().any(|record| what(record));
+        let marks = [
+            (Mark::Modified, any(Record::modified)),
+            (Mark::Skipped, any(|record| record.skipped() > 0)),
+            (Mark::Differs, !differences.is_empty()),
+            (Mark::Mixed, self.identity.protocol != column.usual),
+        ];
+        let marks = marks.into_iter().filter(|(_, there)| *there);
+        let alone = self.records.len() == 1;
+        let interval = match (alone, seeds.noise) {
+            (true, _) => first.measure.interval,
+            (false, Some(noise)) => {
+                Some([seeds.mean - noise.half_width, seeds.mean + noise.half_width])
+            }
+            (false, None) => None,
+        };
+        Value {
+            cell: Cell::Value {
+                value: seeds.mean,
+                interval,
+                decimals,
+                marks: marks.map(|(mark, _)| mark).collect(),
+                source: alone.then(|| Source::Record {
+                    key: self.first.cell.key.clone(),
+                    measure,
+                }),
+            },
+            number: Some((seeds.mean, seeds.noise)),
+            differences,
+            seeds: seeds.deviation.map(|deviation| {
+                let seeds: Vec<_> = self
+                    .records
+                    .iter()
+                    .map(|record| record.cell.seed.to_string())
+                    .collect();
+                let digits = usize::from(decimals) + 1;
+                format!(
+                    "mean of seeds {}, standard deviation {deviation:.digits$}; the interval is that of one run",
+                    seeds.join(", ")
+                )
+            }),
+            n: Some(first.measure.n),
+        }
+    }
+}
+
+impl Value {
+    fn missing(reason: String) -> Self {
+        Self {
+            cell: Cell::Missing(reason),
+            number: None,
+            differences: Vec::new(),
+            seeds: None,
+            n: None,
+        }
+    }
+}
+
+/// The result that a column shows, with its place in the record: of the last block that was read.
+fn measured<'a>(record: &'a Record, wanted: &Measurement) -> Option<(usize, &'a Measured)> {
+    let measures = record.measures.iter().enumerate();
+    measures
+        .filter(|(_, found)| {
+            found.measure.name == wanted.measure
+                && found.k == wanted.k
+                && found.head.is_none()
+                && found.other_layer.is_none()
+        })
+        // The first of those of one block.
+        .rev()
+        .max_by_key(|(_, found)| found.layer)
+}
+
+fn not_part(wanted: &Measurement) -> String {
+    match wanted.k {
+        Some(k) => format!("the record has no {} at k = {k}", wanted.measure),
+        None => format!("the record has no {}", wanted.measure),
+    }
+}

@@ -1,0 +1,152 @@
+//! In what a record's protocol differs from the paper's.
+
+use std::collections::BTreeSet;
+
+use toml::Value;
+
+use super::{Measured, Record};
+use crate::data::{InputSpec, Resize, Statistics};
+use crate::spec::{ColumnDefinition, Measurement, setting};
+
+/// Settings that choose no number: a column names its own k and images.
+const FREE: [&str; 3] = ["data.dataset", "task.k", "task.headline"];
+
+/// What was measured otherwise than the paper did, a short sentence each; where the paper does not
+/// say a setting, the protocol's own counts.
+pub(super) fn differences(
+    record: &Record,
+    measured: &Measured,
+    column: &ColumnDefinition,
+    measurement: &Measurement,
+) -> Vec<String> {
+    let mut found = Vec::new();
+    let Ok(protocol) = record.protocol.text.parse::<toml::Table>() else {
+        return vec!["its protocol does not parse".to_owned()];
+    };
+    let usual = measurement.protocol.usual().unwrap_or_default();
+    for path in paths(&protocol, &usual, column) {
+        let resolved = setting(&protocol, &path);
+        let wanted = column.paper_settings.get(&path);
+        let Some(wanted) = wanted.or_else(|| setting(&usual, &path)) else {
+            continue;
+        };
+        let same = resolved.is_some_and(|found| {
+            alike(found, wanted) || amounts_to(&path, wanted, record, measured)
+        });
+        if !same {
+            let whose = match column.paper_settings.contains_key(&path) {
+                true => "the paper's is",
+                false => "the usual is",
+            };
+            let resolved = resolved.map_or_else(|| "not set".to_owned(), shown);
+            found.push(format!("{path} is {resolved}, {whose} {}", shown(wanted)));
+        }
+    }
+    if record.data.dataset.is_none() {
+        found.push(format!(
+            "{} is not known to be all of {}",
+            record.data.root.display(),
+            measurement.dataset.name()
+        ));
+    }
+    if let Some(limit) = record.data.limit {
+        found.push(format!("--limit {limit} images a split"));
+    }
+    for key in &record.subject.ignored_keys {
+        found.push(format!("key {key} left out on request"));
+    }
+    if record.compute.stored != "f32" {
+        found.push(format!("features stored as {}", record.compute.stored));
+    }
+    found
+}
+
+/// Key paths of everything that is to be compared: what the paper says, and what the protocol usually
+/// sets.
+fn paths(
+    protocol: &toml::Table,
+    usual: &toml::Table,
+    column: &ColumnDefinition,
+) -> BTreeSet<String> {
+    let mut paths: BTreeSet<String> = column.paper_settings.keys().cloned().collect();
+    for section in ["input", "task"] {
+        if let Some(Value::Table(table)) = usual.get(section) {
+            leaves(section, table, &mut paths);
+        }
+    }
+    let exact = setting(protocol, "task.search").and_then(Value::as_str) == Some("exact");
+    paths.retain(|path| {
+        let unused = exact && path.starts_with("task.hnsw.");
+        !unused && !FREE.contains(&path.as_str())
+    });
+    paths
+}
+
+fn leaves(prefix: &str, table: &toml::Table, paths: &mut BTreeSet<String>) {
+    for (key, value) in table {
+        let path = format!("{prefix}.{key}");
+        match value {
+            Value::Table(table) => leaves(&path, table, paths),
+            _ => {
+                paths.insert(path);
+            }
+        }
+    }
+}
+
+/// Whether two settings are the same; numbers as the f32 that protocols hold.
+fn alike(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Float(a), Value::Float(b)) => *a as f32 == *b as f32,
+        (a, b) => a == b,
+    }
+}
+
+/// Whether what the record's setting led to is what the paper's would have led to: `card` to the
+/// mean and std of ImageNet, `all` to the last block among others.
+fn amounts_to(path: &str, wanted: &Value, record: &Record, measured: &Measured) -> bool {
+    let Some(wanted) = wanted.as_str() else {
+        return false;
+    };
+    let input = || serde_json::from_value::<InputSpec>(record.input.clone()).ok();
+    let mut words = measured.feature.split(' ');
+    match path {
+        "task.feature" | "task.norm" => words.any(|word| word == wanted),
+        "task.layers" => {
+            let depth = record.subject.architecture["depth"].as_u64();
+            let last = depth.and_then(|depth| depth.checked_sub(1));
+            wanted == "last" && last.is_some() && measured.layer.map(|layer| layer as u64) == last
+        }
+        "input.normalise" => {
+            let statistics = match wanted {
+                "imagenet" => Statistics::Imagenet,
+                "half" => Statistics::Half,
+                "clip" => Statistics::Clip,
+                _ => return false,
+            };
+            let (mean, std) = statistics.values();
+            input().is_some_and(|input| input.mean == mean && input.std == std)
+        }
+        "input.interpolation" => record.input["interpolation"] == wanted,
+        "input.resize" => input().is_some_and(|input| {
+            let side = input.height.min(input.width);
+            let shorter = match wanted {
+                // 256 for 224, as facebookresearch/dino eval_knn.py.
+                "dino" => side * 256 / 224,
+                "whole" => side,
+                _ => return false,
+            };
+            input.resize == Resize::Shorter(shorter)
+        }),
+        _ => false,
+    }
+}
+
+/// A setting as it stands in a protocol file, words without quotes.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Float(number) => (*number as f32).to_string(),
+        value => value.to_string(),
+    }
+}

@@ -1,0 +1,441 @@
+//! A paper's table: what is published, and what was measured beside it.
+
+use std::collections::BTreeSet;
+
+use super::paper_notes::{Spots, published_notes};
+use super::paper_runs::{Entry, Measurements, Subject, fits, short};
+use super::{Align, Better, Cell, Column, Mark, Record, Source, Table};
+use crate::spec::{
+    ColumnDefinition, ColumnKind, ColumnUnit, Conflict, Content, PaperTable, Preference,
+    PublishedCell, PublishedMark, PublishedRow, Select,
+};
+
+/// Why a row that no paper has says nothing of the paper.
+const NOT_PUBLISHED: &str = "not in the paper";
+/// Why a row has no measured value in a column that others have one in.
+const NOT_MEASURED: &str = "not measured";
+
+/// The published values alone.
+pub fn published_table(table: &PaperTable, conflicts: &[Conflict]) -> Table {
+    let mut columns = vec![Column::text("row")];
+    columns.extend(table.definition.columns.iter().map(published_column));
+    let rows = table.rows.iter().map(|row| {
+        let mut cells = vec![Cell::Text(row.label.clone())];
+        let published = row.cells.iter().zip(&table.definition.columns);
+        cells.extend(published.map(|(cell, column)| published_cell(cell, column)));
+        cells
+    });
+    Table {
+        title: title(table),
+        columns,
+        rows: rows.collect(),
+        footnotes: published_notes(table, conflicts),
+    }
+}
+
+/// The published values with those of the records that measure the same: beside each column that
+/// anything was measured for, the measured value, its difference and whether that is within the
+/// half-width of the measured value's 95 % interval. Records of one checkpoint that differ in more
+/// than the seed are rows of their own, and so are checkpoints that the paper has not.
+pub fn paper_table(table: &PaperTable, records: &[Record], conflicts: &[Conflict]) -> Table {
+    let measurable = Measurements::of(table, records);
+    let (measured, unmeasured): (Vec<_>, Vec<_>) = measurable
+        .into_iter()
+        .partition(|measurements| !measurements.entries.is_empty());
+    let join = Join {
+        table,
+        measured: &measured,
+    };
+    let mut notes = Notes::default();
+    let mut rows = Vec::new();
+    for row in &table.rows {
+        let subject = table.definition.card(row.number).map(Subject::Card);
+        rows.extend(join.rows(Some(row), subject, &row.label, &mut notes));
+    }
+    for (subject, name) in join.others() {
+        rows.extend(join.rows(None, Some(subject), name, &mut notes));
+    }
+    let mut footnotes = published_notes(table, conflicts);
+    footnotes.extend(measured.iter().flat_map(protocol_notes));
+    footnotes.extend(notes.lines());
+    footnotes.extend(unmeasured_note(&unmeasured));
+    footnotes.extend(elsewhere_note(table, records));
+    Table {
+        title: title(table),
+        columns: join.columns(),
+        rows,
+        footnotes,
+    }
+}
+
+/// Whether any record measures a column of the table.
+pub fn has_measured(table: &PaperTable, records: &[Record]) -> bool {
+    let measurable = Measurements::of(table, records);
+    measurable.iter().any(|column| !column.entries.is_empty())
+}
+
+fn title(table: &PaperTable) -> String {
+    let definition = &table.definition;
+    let place = match definition.table.parse::<u32>() {
+        Ok(number) => format!("table {number}"),
+        Err(_) => definition.table.clone(),
+    };
+    format!("{}, {place}. {}", definition.paper.name(), definition.title)
+}
+
+fn published_column(column: &ColumnDefinition) -> Column {
+    match column.kind {
+        ColumnKind::Text => Column::text(&column.name),
+        ColumnKind::Number => Column {
+            better: better(column),
+            ..Column::numbers(&column.name, column.unit.and_then(ColumnUnit::sign))
+        },
+    }
+}
+
+fn better(column: &ColumnDefinition) -> Option<Better> {
+    match column.better {
+        Some(Preference::Higher) => Some(Better::Higher),
+        Some(Preference::Lower) => Some(Better::Lower),
+        Some(Preference::None) | None => None,
+    }
+}
+
+fn published_cell(cell: &PublishedCell, column: &ColumnDefinition) -> Cell {
+    match &cell.content {
+        Content::Number { value, printed } => {
+            let selected =
+                column.select != Select::None || cell.marks.contains(&PublishedMark::Selected);
+            Cell::Value {
+                value: *value,
+                interval: None,
+                decimals: decimals(printed),
+                marks: selected.then_some(Mark::Selected).into_iter().collect(),
+                source: Some(Source::Paper {
+                    citation: cell.citation.clone(),
+                }),
+            }
+        }
+        Content::Text(text) => Cell::Text(text.clone()),
+        Content::Missing(reason) => Cell::Missing(reason.clone()),
+    }
+}
+
+/// Digits after the point of a printed number.
+fn decimals(printed: &str) -> u8 {
+    let digits = printed
+        .split_once('.')
+        .map_or(0, |(_, digits)| digits.len());
+    u8::try_from(digits).unwrap_or(u8::MAX)
+}
+
+/// The published table and what is put beside it.
+struct Join<'a> {
+    table: &'a PaperTable,
+    measured: &'a [Measurements<'a>],
+}
+
+impl<'a> Join<'a> {
+    fn columns(&self) -> Vec<Column> {
+        let mut columns = vec![Column::text("row")];
+        for (place, definition) in self.table.definition.columns.iter().enumerate() {
+            let published = published_column(definition);
+            let Some(_) = self.measurements(place) else {
+                columns.push(published);
+                continue;
+            };
+            let name = |what: &str| format!("{} {what}", definition.name);
+            let points = match definition.unit {
+                Some(ColumnUnit::Percent) => Some("points"),
+                unit => unit.and_then(ColumnUnit::sign),
+            };
+            let measured = Column {
+                name: name("measured"),
+                ..published.clone()
+            };
+            columns.extend([
+                published,
+                measured,
+                Column::numbers(name("difference"), points),
+                Column {
+                    align: Align::Left,
+                    ..Column::text(name("within noise"))
+                },
+            ]);
+        }
+        columns
+    }
+
+    fn measurements(&self, column: usize) -> Option<&'a Measurements<'a>> {
+        self.measured.iter().find(|found| found.column == column)
+    }
+
+    /// Subjects that are no row of the paper's, with their names, in the order of their names.
+    fn others(&self) -> Vec<(Subject<'a>, &'a str)> {
+        let rows = &self.table.definition.rows;
+        let mut others = BTreeSet::new();
+        for entry in self.measured.iter().flat_map(|column| &column.entries) {
+            let subject = &entry.identity.subject;
+            let listed = rows
+                .iter()
+                .any(|row| *subject == Subject::Card(&row.checkpoint));
+            if !listed {
+                others.insert((subject.name(entry.first), subject.clone()));
+            }
+        }
+        let mut named: Vec<(Subject<'a>, &'a str)> = Vec::new();
+        for (name, subject) in others {
+            if !named.iter().any(|(known, _)| *known == subject) {
+                named.push((subject, name));
+            }
+        }
+        named
+    }
+
+    /// The rows of one subject: the first entry of every column, then the second.
+    fn rows(
+        &self,
+        published: Option<&PublishedRow>,
+        subject: Option<Subject<'_>>,
+        label: &str,
+        notes: &mut Notes,
+    ) -> Vec<Vec<Cell>> {
+        let entries: Vec<Vec<&Entry<'_>>> = self
+            .measured
+            .iter()
+            .map(|column| {
+                let subject = subject.as_ref();
+                subject.map_or_else(Vec::new, |subject| column.entries_of(subject))
+            })
+            .collect();
+        let count = entries.iter().map(Vec::len).max().unwrap_or(0).max(1);
+        let mut rows = Vec::new();
+        for number in 0..count {
+            let label = match number {
+                0 => label.to_owned(),
+                _ => format!("{label} ({})", unlike(&entries, number)),
+            };
+            let mut cells = vec![Cell::Text(label.clone())];
+            for (place, definition) in self.table.definition.columns.iter().enumerate() {
+                let cell = published.map(|row| &row.cells[place]);
+                cells.push(match cell {
+                    Some(cell) => published_cell(cell, definition),
+                    None => Cell::Missing(NOT_PUBLISHED.to_owned()),
+                });
+                let column = self.measured.iter().position(|found| found.column == place);
+                if let Some(column) = column {
+                    let entry = entries[column].get(number).copied();
+                    let column = &self.measured[column];
+                    cells.extend(self.beside(cell, column, entry, &label, notes));
+                }
+            }
+            rows.push(cells);
+        }
+        rows
+    }
+
+    /// The measured value, its difference from the published one, and whether that is noise.
+    fn beside(
+        &self,
+        published: Option<&PublishedCell>,
+        column: &Measurements<'_>,
+        entry: Option<&Entry<'_>>,
+        label: &str,
+        notes: &mut Notes,
+    ) -> [Cell; 3] {
+        let missing = || Cell::Missing(NOT_MEASURED.to_owned());
+        let Some(entry) = entry else {
+            return [missing(), missing(), missing()];
+        };
+        let decimals = self.decimals(column);
+        let found = entry.value(column, decimals);
+        notes.add(column, entry, &found, label);
+        let published = match published.map(|cell| &cell.content) {
+            Some(Content::Number { value, .. }) => Ok(*value),
+            Some(Content::Missing(reason)) => Err(reason.as_str()),
+            Some(Content::Text(_)) | None => Err(NOT_PUBLISHED),
+        };
+        let (difference, noise) = match (found.number, published) {
+            (None, _) => (missing(), missing()),
+            (Some(_), Err(reason)) => {
+                let reason = || Cell::Missing(reason.to_owned());
+                (reason(), reason())
+            }
+            (Some((number, noise)), Ok(published)) => {
+                let difference = number - published;
+                let within = noise.map(|noise| {
+                    let half_width = noise.half_width;
+                    let digits = usize::from(decimals);
+                    match noise.covers(difference) {
+                        true => format!("yes (±{half_width:.digits$})"),
+                        false => format!("no (±{half_width:.digits$})"),
+                    }
+                });
+                let value = Cell::Value {
+                    value: difference,
+                    interval: None,
+                    decimals,
+                    marks: Vec::new(),
+                    source: None,
+                };
+                let within = within.map(Cell::Text);
+                let unknown = || Cell::Missing("the value has no interval".to_owned());
+                (value, within.unwrap_or_else(unknown))
+            }
+        };
+        [found.cell, difference, noise]
+    }
+
+    /// Of measured values: as defined, or as most digits that are published.
+    fn decimals(&self, column: &Measurements<'_>) -> u8 {
+        let printed = || {
+            let cells = self.table.rows.iter().map(|row| &row.cells[column.column]);
+            let printed = cells.filter_map(|cell| cell.content.printed());
+            printed.map(decimals).max().unwrap_or(1)
+        };
+        column.definition.decimals.unwrap_or_else(printed)
+    }
+}
+
+/// What tells the entries of one row from those of the subject's first.
+fn unlike(entries: &[Vec<&Entry<'_>>], number: usize) -> String {
+    let mut found: Vec<String> = Vec::new();
+    for column in entries {
+        if let [first, ..] = column[..]
+            && let Some(entry) = column.get(number)
+        {
+            for words in entry.identity.unlike(&first.identity) {
+                if !found.contains(&words) {
+                    found.push(words);
+                }
+            }
+        }
+    }
+    found.join("; ")
+}
+
+/// What is to be said of measured values, and of which.
+#[derive(Default)]
+struct Notes {
+    differs: Spots,
+    mixed: Spots,
+    seeds: Spots,
+    counts: Spots,
+}
+
+impl Notes {
+    fn add(
+        &mut self,
+        column: &Measurements<'_>,
+        entry: &Entry<'_>,
+        found: &super::paper_runs::Value,
+        label: &str,
+    ) {
+        let name = &column.definition.name;
+        let add = |spots: &mut Spots, words: String| spots.add(words, label, name);
+        if !found.differences.is_empty() {
+            add(&mut self.differs, found.differences.join("; "));
+        }
+        let record = entry.first;
+        if entry.identity.protocol != column.usual {
+            let words = protocol_words(record);
+            add(
+                &mut self.mixed,
+                format!("{words}, not {}", short(column.usual)),
+            );
+        }
+        if let Some(seeds) = &found.seeds {
+            add(&mut self.seeds, seeds.clone());
+        }
+        if let Some(n) = found.n {
+            add(&mut self.counts, format!("n = {n}"));
+        }
+    }
+
+    fn lines(self) -> Vec<String> {
+        let Self {
+            differs,
+            mixed,
+            seeds,
+            counts,
+        } = self;
+        let signed = |mark: Mark, spots: Spots| {
+            let lines = spots.lines().into_iter();
+            lines.map(move |line| format!("{} {line}", mark.sign()))
+        };
+        signed(Mark::Differs, differs)
+            .chain(signed(Mark::Mixed, mixed))
+            .chain(seeds.lines())
+            .chain(counts.lines())
+            .collect()
+    }
+}
+
+fn protocol_words(record: &Record) -> String {
+    let protocol = &record.protocol;
+    format!(
+        "protocol {} version {} ({})",
+        protocol.name,
+        protocol.version,
+        short(&protocol.hash)
+    )
+}
+
+/// Under which protocol a column was measured, and what is not known of the paper's.
+fn protocol_notes(column: &Measurements<'_>) -> Vec<String> {
+    let name = &column.definition.name;
+    let usual = column
+        .entries
+        .iter()
+        .find(|entry| entry.identity.protocol == column.usual);
+    let measured = usual.map(|entry| {
+        let dataset = column.measurement.dataset.name();
+        let protocol = protocol_words(entry.first);
+        format!("{name} measured: {protocol} on {dataset}")
+    });
+    let unknown = column.definition.paper_settings.is_empty();
+    let unknown = unknown.then(|| format!("{name}: the paper's own settings are not known here"));
+    measured.into_iter().chain(unknown).collect()
+}
+
+fn unmeasured_note(columns: &[Measurements<'_>]) -> Option<String> {
+    let words: Vec<_> = columns
+        .iter()
+        .map(|column| {
+            let measurement = column.measurement;
+            format!(
+                "{} ({} on {})",
+                column.definition.name,
+                measurement.protocol.name(),
+                measurement.dataset.name()
+            )
+        })
+        .collect();
+    (!words.is_empty()).then(|| format!("nothing measured: {}", words.join(", ")))
+}
+
+/// Records of the table's protocols on images that no column is about.
+fn elsewhere_note(table: &PaperTable, records: &[Record]) -> Option<String> {
+    let measurements = || {
+        let columns = table.definition.columns.iter();
+        columns.filter_map(|column| column.measured.as_ref())
+    };
+    let elsewhere = records.iter().filter(|record| {
+        let kind = Some(record.protocol.kind);
+        measurements().any(|wanted| wanted.protocol.kind() == kind)
+            && !measurements().any(|wanted| fits(wanted, record))
+    });
+    let mut roots = BTreeSet::new();
+    let mut count = 0;
+    for record in elsewhere {
+        count += 1;
+        roots.insert(record.data.root.display().to_string());
+    }
+    let roots: Vec<_> = roots.into_iter().collect();
+    (count > 0).then(|| {
+        format!(
+            "not in this table: {count} records on other images ({})",
+            roots.join(", ")
+        )
+    })
+}

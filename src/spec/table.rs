@@ -1,0 +1,563 @@
+//! Definitions of the papers' tables: what a column says and how it can be measured, and which
+//! rows are checkpoints.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::{Kind, PaperError, Protocol, line_of};
+
+/// One table of one paper (TOML).
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TableDefinition {
+    /// Paper and table in one word: `medic-1`.
+    pub id: String,
+    /// Whose table.
+    pub paper: Paper,
+    /// Its number in the paper, or `figure 6`.
+    pub table: String,
+    /// What is compared, on what data, with which model and epochs.
+    pub title: String,
+    /// From left to right, without the rows' labels.
+    pub columns: Vec<ColumnDefinition>,
+    /// Rows that are checkpoints with a card.
+    #[serde(default)]
+    pub rows: Vec<RowDefinition>,
+}
+
+/// The papers whose tables are here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Paper {
+    /// MEDiC.
+    Medic,
+    /// MaskAlign.
+    #[serde(rename = "maskalign")]
+    MaskAlign,
+    /// Hybrid Distillation.
+    HybridDistillation,
+    /// MIM-HD.
+    MimHd,
+}
+
+impl Paper {
+    /// All of them, in the order of tables.
+    pub const ALL: [Self; 4] = [
+        Self::Medic,
+        Self::MaskAlign,
+        Self::HybridDistillation,
+        Self::MimHd,
+    ];
+
+    /// The word in files and ids.
+    pub const fn slug(self) -> &'static str {
+        match self {
+            Self::Medic => "medic",
+            Self::MaskAlign => "maskalign",
+            Self::HybridDistillation => "hybrid-distillation",
+            Self::MimHd => "mim-hd",
+        }
+    }
+
+    /// The name for readers, with which citations begin.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Medic => "MEDiC",
+            Self::MaskAlign => "MaskAlign",
+            Self::HybridDistillation => "Hybrid Distillation",
+            Self::MimHd => "MIM-HD",
+        }
+    }
+
+    /// The paper of a [`Paper::slug`].
+    pub fn of_slug(slug: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|paper| paper.slug() == slug)
+    }
+}
+
+/// One column.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ColumnDefinition {
+    /// Unique in its table, as in the CSV file's field `column`.
+    pub name: String,
+    /// Numbers or words.
+    pub kind: ColumnKind,
+    /// Unit of the numbers; words such as epochs have none.
+    pub unit: Option<ColumnUnit>,
+    /// Which of two numbers is better.
+    pub better: Option<Preference>,
+    /// Digits after the point of measured numbers; published ones keep what is printed.
+    pub decimals: Option<u8>,
+    /// What measures this very number.
+    pub measured: Option<Measurement>,
+    /// The paper's own settings of that protocol, by key path.
+    #[serde(default)]
+    pub paper_settings: BTreeMap<String, toml::Value>,
+    /// What the paper chose by looking at the validation set.
+    #[serde(default)]
+    pub select: Select,
+}
+
+/// What the cells of a column are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ColumnKind {
+    /// Numbers, which can be compared.
+    Number,
+    /// Words, shown as they are printed.
+    Text,
+}
+
+/// Unit of a column of numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum ColumnUnit {
+    /// Hundredths.
+    #[serde(rename = "%")]
+    Percent,
+    /// Pixels.
+    #[serde(rename = "px")]
+    Pixels,
+    /// None.
+    #[serde(rename = "none")]
+    None,
+}
+
+impl ColumnUnit {
+    /// The sign behind a heading.
+    pub const fn sign(self) -> Option<&'static str> {
+        match self {
+            Self::Percent => Some("%"),
+            Self::Pixels => Some("px"),
+            Self::None => None,
+        }
+    }
+}
+
+/// Which of two numbers is better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Preference {
+    /// The larger.
+    Higher,
+    /// The smaller.
+    Lower,
+    /// Neither.
+    None,
+}
+
+/// What the paper chose by looking at the validation set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Select {
+    /// Nothing, as far as it says.
+    #[default]
+    None,
+    /// The number of neighbours.
+    BestK,
+    /// The block.
+    BestLayer,
+    /// The epoch of the pre-training.
+    BestEpoch,
+}
+
+/// What measures a column.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Measurement {
+    /// Kind of the protocol.
+    pub protocol: MeasuredBy,
+    /// On which images.
+    pub dataset: MeasuredOn,
+    /// Name of the measure in records: `top1`.
+    pub measure: String,
+    /// Neighbours, where there are any.
+    pub k: Option<usize>,
+}
+
+/// Kinds of protocols that papers report, also those that mimbench has none of yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MeasuredBy {
+    /// kNN classification of frozen features.
+    Knn,
+    /// Attention distances and mutual information.
+    Attention,
+    /// A linear classifier over frozen features.
+    Linear,
+    /// The whole network trained with labels.
+    Finetune,
+    /// Semantic segmentation.
+    Segment,
+}
+
+impl MeasuredBy {
+    /// The word in protocol files and records; also the subcommand.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Knn => "knn",
+            Self::Attention => "attention",
+            Self::Linear => "linear",
+            Self::Finetune => "finetune",
+            Self::Segment => "segment",
+        }
+    }
+
+    /// The kind of mimbench's own protocols, where it has one.
+    pub const fn kind(self) -> Option<Kind> {
+        match self {
+            Self::Knn => Some(Kind::Knn),
+            Self::Attention => Some(Kind::Attention),
+            Self::Linear | Self::Finetune | Self::Segment => None,
+        }
+    }
+
+    /// The settings that count when no file is given, where there is such a protocol.
+    pub fn usual(self) -> Option<toml::Table> {
+        let protocol = Protocol::builtin(self.kind()?, &[]).ok()?;
+        protocol.text.parse().ok()
+    }
+}
+
+/// Datasets that papers report on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MeasuredOn {
+    /// ImageNet-1K.
+    #[serde(rename = "imagenet-1k")]
+    Imagenet1k,
+    /// Imagenette: ten easy classes of ImageNet's.
+    Imagenette,
+    /// Imagewoof: ten breeds of dogs.
+    Imagewoof,
+    /// CIFAR-100.
+    #[serde(rename = "cifar-100")]
+    Cifar100,
+    /// Stanford Cars.
+    Cars,
+    /// iNaturalist 2017.
+    #[serde(rename = "inat-2017")]
+    Inat2017,
+    /// iNaturalist 2018.
+    #[serde(rename = "inat-2018")]
+    Inat2018,
+    /// iNaturalist 2019.
+    #[serde(rename = "inat-2019")]
+    Inat2019,
+    /// ADE20K.
+    Ade20k,
+}
+
+impl MeasuredOn {
+    /// The name in protocols and records.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Imagenet1k => "imagenet-1k",
+            Self::Imagenette => "imagenette",
+            Self::Imagewoof => "imagewoof",
+            Self::Cifar100 => "cifar-100",
+            Self::Cars => "cars",
+            Self::Inat2017 => "inat-2017",
+            Self::Inat2018 => "inat-2018",
+            Self::Inat2019 => "inat-2019",
+            Self::Ade20k => "ade20k",
+        }
+    }
+}
+
+/// A row that is a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RowDefinition {
+    /// Counted from 1, as in the CSV file's field `row`.
+    pub row: usize,
+    /// Stem of its card in `checkpoints/`.
+    pub checkpoint: String,
+}
+
+impl TableDefinition {
+    /// The definition in `text`, which was read from `file`; `cards` are the stems of all cards.
+    ///
+    /// # Errors
+    /// One that names the file and the line or the field.
+    pub fn parse(file: &Path, text: &str, cards: &BTreeSet<String>) -> Result<Self, PaperError> {
+        let definition: Self = toml::from_str(text).map_err(|error| PaperError::Toml {
+            file: file.to_owned(),
+            reason: line_of(&error, text),
+        })?;
+        definition.check(file, cards)?;
+        Ok(definition)
+    }
+
+    fn check(&self, file: &Path, cards: &BTreeSet<String>) -> Result<(), PaperError> {
+        let wrong = |field: &str, reason: String| Err(PaperError::field(file, field, reason));
+        let id = format!("{}-{}", self.paper.slug(), self.table.replace(' ', "-"));
+        if self.id != id {
+            return wrong("id", format!("is \"{}\" and is to be \"{id}\"", self.id));
+        }
+        if file.file_stem().is_none_or(|stem| stem != id.as_str()) {
+            return wrong("id", format!("belongs into a file called {id}.toml"));
+        }
+        if self.title.trim().is_empty() {
+            return wrong("title", "is empty".to_owned());
+        }
+        if self.columns.is_empty() {
+            return wrong("columns", "there are none".to_owned());
+        }
+        let mut names = BTreeSet::new();
+        for column in &self.columns {
+            if !names.insert(&column.name) {
+                return wrong("columns", format!("two are called \"{}\"", column.name));
+            }
+            column.check(file)?;
+        }
+        let mut rows = BTreeSet::new();
+        for RowDefinition { row, checkpoint } in &self.rows {
+            if !rows.insert(row) {
+                return wrong("rows", format!("row {row} is there twice"));
+            }
+            if !cards.contains(checkpoint) {
+                let nearest = cards
+                    .iter()
+                    .min_by_key(|card| strsim::levenshtein(card, checkpoint));
+                let nearest = nearest.map_or_else(String::new, |card| {
+                    format!("; the nearest of the cards' names is {card}")
+                });
+                let reason = format!("row {row}: checkpoint \"{checkpoint}\" has no card{nearest}");
+                return wrong("rows", reason);
+            }
+        }
+        Ok(())
+    }
+
+    /// Stem of the card of a row.
+    pub fn card(&self, row: usize) -> Option<&str> {
+        let found = self.rows.iter().find(|found| found.row == row);
+        found.map(|found| found.checkpoint.as_str())
+    }
+
+    /// The file that holds its published values, within a folder of such files.
+    pub fn csv(&self) -> PathBuf {
+        format!("{}.csv", self.id).into()
+    }
+}
+
+impl ColumnDefinition {
+    fn check(&self, file: &Path) -> Result<(), PaperError> {
+        let field = |name: &str| format!("column \"{}\": {name}", self.name);
+        let wrong = |name: &str, reason: String| Err(PaperError::field(file, field(name), reason));
+        if self.name.trim().is_empty() {
+            return wrong("name", "is empty".to_owned());
+        }
+        if self.kind == ColumnKind::Text {
+            let numeric = [
+                ("unit", self.unit.is_some()),
+                ("better", self.better.is_some()),
+                ("decimals", self.decimals.is_some()),
+                ("measured", self.measured.is_some()),
+            ];
+            if let Some((name, _)) = numeric.into_iter().find(|(_, given)| *given) {
+                return wrong(name, "is for columns of numbers".to_owned());
+            }
+        }
+        if self.decimals.is_some_and(|decimals| decimals > 6) {
+            return wrong("decimals", "are at most 6".to_owned());
+        }
+        let Some(measured) = &self.measured else {
+            return match self.paper_settings.is_empty() {
+                true => Ok(()),
+                false => wrong("paper_settings", "is for columns with measured".to_owned()),
+            };
+        };
+        if measured.measure.trim().is_empty() {
+            return wrong("measured.measure", "is empty".to_owned());
+        }
+        match (measured.protocol, measured.k) {
+            (MeasuredBy::Knn, None | Some(0)) => {
+                return wrong("measured.k", "is to be given for knn".to_owned());
+            }
+            (MeasuredBy::Knn, Some(_)) | (_, None) => {}
+            (_, Some(_)) => return wrong("measured.k", "is for knn".to_owned()),
+        }
+        let Some(known) = measured.protocol.usual() else {
+            return Ok(());
+        };
+        for (path, value) in &self.paper_settings {
+            let Some(default) = setting(&known, path) else {
+                let reason = format!("{} has no setting {path}", measured.protocol.name());
+                return wrong("paper_settings", reason);
+            };
+            if default.type_str() != value.type_str() && path != "task.layers" {
+                let reason = format!(
+                    "{path} is of type {}, not {}",
+                    default.type_str(),
+                    value.type_str()
+                );
+                return wrong("paper_settings", reason);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What stands in a resolved protocol at a key path such as `task.vote`.
+pub fn setting<'a>(protocol: &'a toml::Table, path: &str) -> Option<&'a toml::Value> {
+    let mut keys = path.split('.');
+    let first = protocol.get(keys.next()?)?;
+    keys.try_fold(first, |value, key| value.as_table()?.get(key))
+}
+
+#[cfg(test)]
+pub(super) mod samples {
+    use super::*;
+
+    pub(in super::super) const DEFINITION: &str = r#"
+id = "medic-1"
+paper = "medic"
+table = "1"
+title = "kNN on ImageNet-1K, ViT-B/16"
+
+[[columns]]
+name = "Epochs"
+kind = "number"
+
+[[columns]]
+name = "Backbone"
+kind = "text"
+
+[[columns]]
+name = "top-1"
+kind = "number"
+unit = "%"
+better = "higher"
+decimals = 2
+measured = { protocol = "knn", dataset = "imagenet-1k", measure = "top1", k = 20 }
+paper_settings = { "task.vote" = "dino", "task.temperature" = 0.07, "task.feature" = "cls", "data.dataset" = "imagenet-1k" }
+
+[[rows]]
+row = 1
+checkpoint = "mae-vit-base-16"
+
+[[rows]]
+row = 3
+checkpoint = "medic-vit-base-16"
+"#;
+
+    pub(in super::super) fn cards() -> BTreeSet<String> {
+        ["mae-vit-base-16", "medic-vit-base-16"]
+            .map(str::to_owned)
+            .into()
+    }
+
+    pub(in super::super) fn definition() -> TableDefinition {
+        TableDefinition::parse(Path::new("medic-1.toml"), DEFINITION, &cards()).unwrap()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{samples::*, *};
+
+    fn error(from: &str, to: &str) -> String {
+        assert!(DEFINITION.contains(from), "{from}");
+        let text = DEFINITION.replace(from, to);
+        let parsed = TableDefinition::parse(Path::new("t/medic-1.toml"), &text, &cards());
+        let error = parsed.unwrap_err();
+        assert!(error.hint().is_some());
+        error.to_string()
+    }
+
+    #[test]
+    fn a_definition_is_read() {
+        let definition = definition();
+        assert_eq!(definition.card(3), Some("medic-vit-base-16"));
+        assert_eq!(definition.card(2), None);
+        let measured = definition.columns[2].measured.clone().unwrap();
+        assert_eq!(
+            (measured.protocol, measured.dataset),
+            (MeasuredBy::Knn, MeasuredOn::Imagenet1k)
+        );
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_by_file_and_line_or_field() {
+        for (from, to, said) in [
+            (
+                "id = \"medic-1\"",
+                "id = \"medic-2\"",
+                "id: is \"medic-2\" and is to be \"medic-1\"",
+            ),
+            (
+                "table = \"1\"",
+                "table = \"figure 6\"",
+                "id: is \"medic-1\" and is to be \"medic-figure-6\"",
+            ),
+            (
+                "paper = \"medic\"",
+                "paper = \"mae\"",
+                "line 3: unknown variant `mae`",
+            ),
+            ("title = \"kNN on", "title = \"\" #", "title: is empty"),
+            (
+                "kind = \"text\"",
+                "kind = \"text\"\nunit = \"%\"",
+                "column \"Backbone\": unit: is for columns of numbers",
+            ),
+            (
+                "name = \"Backbone\"",
+                "name = \"Epochs\"",
+                "columns: two are called \"Epochs\"",
+            ),
+            (
+                "decimals = 2",
+                "decimals = 20",
+                "column \"top-1\": decimals: are at most 6",
+            ),
+            (
+                ", k = 20",
+                "",
+                "column \"top-1\": measured.k: is to be given for knn",
+            ),
+            (
+                "measured = {",
+                "# {",
+                "column \"top-1\": paper_settings: is for columns with measured",
+            ),
+            (
+                "protocol = \"knn\"",
+                "protocol = \"nn\"",
+                "line 21: unknown variant `nn`",
+            ),
+            (
+                "dataset = \"imagenet-1k\", m",
+                "dataset = \"imagenet\", m",
+                "line 21: unknown variant `imagenet`",
+            ),
+            (
+                "task.vote",
+                "task.votes",
+                "column \"top-1\": paper_settings: knn has no setting task.votes",
+            ),
+            (
+                "= 0.07",
+                "= \"0.07\"",
+                "column \"top-1\": paper_settings: task.temperature is of type float, not string",
+            ),
+            ("row = 3", "row = 1", "rows: row 1 is there twice"),
+            (
+                "\"mae-vit-base-16\"",
+                "\"mae-vit-base\"",
+                "rows: row 1: checkpoint \"mae-vit-base\" has no card; the nearest of the cards' names is mae-vit-base-16",
+            ),
+            ("better =", "beter =", "line 19: unknown field `beter`"),
+        ] {
+            let error = error(from, to);
+            assert!(
+                error.starts_with(&format!("t/medic-1.toml: {said}")),
+                "{error}"
+            );
+        }
+    }
+}

@@ -1,0 +1,916 @@
+//! The papers' tables: that the files agree with each other and with the program, and what becomes of
+//! records in them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use mimbench::checkpoint::card::{Card, PublishedMeasure};
+use mimbench::data::{InputSpec, Interpolation, Resize, Statistics};
+use mimbench::report::{
+    Cell, CellKey, ComputeRecord, DataRecord, Mark, Measured, ProtocolRecord, Record, SCHEMA,
+    Selection, Source, SplitRecord, SubjectRecord, Table, paper_table, published_page,
+};
+use mimbench::spec::{
+    Content, Kind, PaperFolders, PaperTable, Papers, Place, Protocol, PublishedRow, Setting,
+};
+use mimbench::stats::Measure;
+use serde_json::Value;
+
+use crate::support::Bench;
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+fn papers() -> Papers {
+    Papers::builtin().unwrap()
+}
+
+/// Stems of a folder's files with this extension.
+fn stems(folder: &str, extension: &str) -> BTreeSet<String> {
+    let entries = std::fs::read_dir(Path::new(ROOT).join(folder)).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let paths = paths.filter(|path| path.extension().is_some_and(|x| x == extension));
+    paths
+        .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
+        .collect()
+}
+
+fn id(table: &PaperTable) -> &str {
+    &table.definition.id
+}
+
+#[test]
+fn the_program_holds_every_table_and_every_card() {
+    let papers = papers();
+    let ids: BTreeSet<_> = papers
+        .tables
+        .iter()
+        .map(|table| id(table).to_owned())
+        .collect();
+    assert_eq!(ids, stems("protocols/tables", "toml"));
+    assert_eq!(ids, stems("results/published", "csv"));
+    let numbered = |paper: &'static str, numbers: &'static [u32]| {
+        numbers
+            .iter()
+            .map(move |number| format!("{paper}-{number}"))
+    };
+    let wanted: BTreeSet<_> = numbered("medic", &[1, 2, 3, 4, 5, 6, 12, 13])
+        .chain(numbered("maskalign", &[1, 2, 3, 4, 5, 6, 7]))
+        .chain(numbered("hybrid-distillation", &[1, 2, 3, 4, 5, 6, 7, 8]))
+        .chain(numbered("mim-hd", &[1, 3, 4, 5]))
+        .chain(["mim-hd-figure-6".to_owned()])
+        .collect();
+    assert_eq!(ids, wanted);
+    // From the folders, and with no card but those that the program knows.
+    let folder = |path: &str| Some(Path::new(ROOT).join(path));
+    let read = Papers::read(&PaperFolders {
+        tables: folder("protocols/tables"),
+        published: folder("results/published"),
+        cards: None,
+    });
+    let read = read.unwrap();
+    assert_eq!(read.tables, papers.tables);
+    assert_eq!(read.conflicts, papers.conflicts);
+    let order: Vec<_> = papers.tables.iter().map(id).collect();
+    assert_eq!(order[..3], ["medic-1", "medic-2", "medic-3"]);
+    assert_eq!(order[order.len() - 1], "mim-hd-figure-6");
+}
+
+/// A definition that names each card of the repository is only read where the program knows them all.
+#[test]
+fn every_card_may_be_named() {
+    let bench = Bench::empty();
+    for card in stems("checkpoints", "toml") {
+        bench.write(
+            "t/medic-9.toml",
+            format!("id = \"medic-9\"\npaper = \"medic\"\ntable = \"9\"\ntitle = \"t\"\n[[columns]]\nname = \"x\"\nkind = \"text\"\n[[rows]]\nrow = 1\ncheckpoint = \"{card}\"\n"),
+        );
+        bench.write("p/medic-9.csv", format!("{HEADER}medic,9,1,a,x,b,,,,c\n"));
+        let folders = PaperFolders {
+            tables: Some(bench.path("t")),
+            published: Some(bench.path("p")),
+            cards: None,
+        };
+        assert!(Papers::read(&folders).is_ok(), "{card}");
+    }
+}
+
+#[test]
+fn the_page_of_published_values_is_up_to_date() {
+    let path = Path::new(ROOT).join("results/published/README.md");
+    let found = std::fs::read_to_string(path).unwrap();
+    let page = published_page(&papers()).unwrap();
+    assert!(
+        found == page,
+        "mimbench table --write makes results/published/README.md again"
+    );
+}
+
+/// What a card's measure is in a table: protocol, dataset and measure of the column, or a word of its
+/// name where nothing measures it.
+fn is_column(measure: PublishedMeasure, table: &PaperTable, column: usize) -> bool {
+    use PublishedMeasure::{
+        Ade20kMiou, CarsFinetuneTop1, Cifar100FinetuneTop1, CocoBoxAp, CocoMaskAp, FinetuneTop1,
+        ImagenetteKnnTop1, ImagenetteKnnTop5, ImagewoofKnnTop1, ImagewoofKnnTop5,
+        Inaturalist19FinetuneTop1, KnnTop1, LinearTop1,
+    };
+    let column = &table.definition.columns[column];
+    let wanted = match measure {
+        KnnTop1 => ["knn", "imagenet-1k", "top1"],
+        ImagenetteKnnTop1 => ["knn", "imagenette", "top1"],
+        ImagenetteKnnTop5 => ["knn", "imagenette", "top5"],
+        ImagewoofKnnTop1 => ["knn", "imagewoof", "top1"],
+        ImagewoofKnnTop5 => ["knn", "imagewoof", "top5"],
+        LinearTop1 => ["linear", "imagenet-1k", "top1"],
+        FinetuneTop1 => ["finetune", "imagenet-1k", "top1"],
+        Cifar100FinetuneTop1 => ["finetune", "cifar-100", "top1"],
+        CarsFinetuneTop1 => ["finetune", "cars", "top1"],
+        Inaturalist19FinetuneTop1 => ["finetune", "inat-2019", "top1"],
+        Ade20kMiou => ["segment", "ade20k", "miou"],
+        CocoBoxAp => return column.name.ends_with("AP box"),
+        CocoMaskAp => return column.name.ends_with("AP mask"),
+    };
+    column.measured.as_ref().is_some_and(|measured| {
+        let found = [
+            measured.protocol.name(),
+            measured.dataset.name(),
+            &measured.measure,
+        ];
+        found == wanted
+    })
+}
+
+#[test]
+fn cards_and_tables_have_the_same_numbers() {
+    let papers = papers();
+    let mut compared = 0;
+    let mut elsewhere = BTreeSet::new();
+    for stem in stems("checkpoints", "toml") {
+        let path = Path::new(ROOT)
+            .join("checkpoints")
+            .join(format!("{stem}.toml"));
+        for published in Card::read(&path).unwrap().published {
+            let said = format!("{stem}: {published}");
+            let tables = papers.tables.iter();
+            let of_table: Vec<_> = tables
+                .filter(|table| table.rows[0].cells[0].citation == published.citation)
+                .collect();
+            let Some(table) = of_table.first() else {
+                elsewhere.insert(published.citation);
+                continue;
+            };
+            // In the card's row, under what measures it or what nothing does (dense encoding, say); of a
+            // checkpoint that is no row of the table (a teacher, say), anywhere.
+            let listed = (table.definition.rows.iter()).any(|row| row.checkpoint == stem);
+            let holds = |row: &PublishedRow| {
+                let cells = row.cells.iter().enumerate();
+                cells.into_iter().any(|(column, cell)| {
+                    let definition = &table.definition.columns[column];
+                    let box_or_mask = definition.name.contains(" AP ");
+                    let unmeasured = definition.measured.is_none() && !box_or_mask;
+                    let fits = is_column(published.measure, table, column) || unmeasured;
+                    let number = matches!(cell.content, Content::Number { value, .. } if value == published.value);
+                    number && (fits || !listed)
+                })
+            };
+            let mut rows = table.rows.iter();
+            let found = rows.any(|row| {
+                holds(row) && (!listed || table.definition.card(row.number) == Some(&stem))
+            });
+            assert!(found, "{said}");
+            compared += 1;
+        }
+    }
+    assert!(
+        compared >= 190,
+        "only {compared} numbers of cards are in tables"
+    );
+    // What remains is of repositories.
+    for citation in elsewhere {
+        assert!(citation.contains('/'), "{citation} is no table here");
+    }
+}
+
+/// One claim of each row that is a checkpoint, by what it says: the cells of one card and measure.
+type Same<'a> = BTreeMap<(String, String), Vec<(&'a str, usize, &'a str, f64, usize, Option<f64>)>>;
+
+#[test]
+fn values_that_contradict_each_other_are_listed() {
+    let papers = papers();
+    let mut same: Same<'_> = BTreeMap::new();
+    for table in &papers.tables {
+        let columns = &table.definition.columns;
+        let epochs = columns.iter().position(|column| {
+            let name = column.name.to_lowercase();
+            name.contains("epochs") && !name.contains("best")
+        });
+        for row in &table.rows {
+            let Some(card) = table.definition.card(row.number) else {
+                continue;
+            };
+            let epochs = epochs.and_then(|column| match row.cells[column].content {
+                Content::Number { value, .. } => Some(value),
+                Content::Text(_) | Content::Missing(_) => None,
+            });
+            for (cell, column) in row.cells.iter().zip(columns) {
+                let measure = match &column.measured {
+                    Some(measured) => format!("{measured:?}"),
+                    None if column.name.ends_with("AP box") => "box".to_owned(),
+                    None if column.name.ends_with("AP mask") => "mask".to_owned(),
+                    None => continue,
+                };
+                if let Content::Number { value, printed } = &cell.content {
+                    let decimals = printed
+                        .split_once('.')
+                        .map_or(0, |(_, digits)| digits.len());
+                    same.entry((card.to_owned(), measure)).or_default().push((
+                        id(table),
+                        row.number,
+                        &column.name,
+                        *value,
+                        decimals,
+                        epochs,
+                    ));
+                }
+            }
+        }
+    }
+    let mut contradictions = 0;
+    for ((card, _), cells) in same {
+        for (at, a) in cells.iter().enumerate() {
+            for b in &cells[at + 1..] {
+                // Within what rounding to the fewer decimals explains.
+                let rounding = 0.5 * 10f64.powi(-(a.4.min(b.4) as i32)) + 1e-9;
+                let other_epochs = a.5.is_some() && b.5.is_some() && a.5 != b.5;
+                if (a.3 - b.3).abs() <= rounding || other_epochs {
+                    continue;
+                }
+                contradictions += 1;
+                let listed = papers.conflicts.iter().any(|conflict| {
+                    conflict.concerns(a.0, a.1, a.2) && conflict.concerns(b.0, b.1, b.2)
+                });
+                assert!(listed, "{card}: {a:?} and {b:?} are in no conflict");
+            }
+        }
+    }
+    assert!(contradictions >= 12, "{contradictions}");
+}
+
+#[test]
+fn the_conflicts_that_were_known_beforehand_are_listed() {
+    let papers = papers();
+    let claims = |values: &[&str]| {
+        papers.conflicts.iter().any(|conflict| {
+            values.iter().all(|value| {
+                let mut claims = conflict.claims.iter();
+                conflict.what.contains(value) || claims.any(|claim| claim.value.contains(value))
+            })
+        })
+    };
+    for values in [
+        &["72.3", "75.7"][..],
+        &["9.53", "ViT-B", "ViT-L"],
+        &["26", "25"],
+        &["80.12", "83.2"],
+        &["83.3", "83.6", "83.9"],
+        &["47.7", "50.2"],
+    ] {
+        assert!(claims(values), "{values:?}");
+    }
+    for conflict in &papers.conflicts {
+        let values: BTreeSet<_> = conflict.claims.iter().map(|claim| &claim.value).collect();
+        let prose = |claim: &mimbench::spec::Claim| matches!(claim.place, Place::Source(_));
+        let some_prose = conflict.claims.iter().any(prose);
+        assert!(values.len() > 1 || some_prose, "{}", conflict.what);
+    }
+}
+
+#[test]
+fn sources_are_papers_and_nothing_is_left_unsaid() {
+    for table in &papers().tables {
+        let paper = table.definition.paper.name();
+        for row in &table.rows {
+            for cell in &row.cells {
+                assert!(
+                    cell.citation.starts_with(paper),
+                    "{}: {}",
+                    id(table),
+                    cell.citation
+                );
+                if let Content::Number { value, printed } = &cell.content {
+                    assert_eq!(printed.parse::<f64>().unwrap(), *value);
+                }
+            }
+        }
+        let measured = table
+            .definition
+            .columns
+            .iter()
+            .filter(|c| c.measured.is_some());
+        for column in measured {
+            assert!(
+                column.decimals.is_some() && column.better.is_some(),
+                "{}",
+                id(table)
+            );
+        }
+    }
+}
+
+const HEADER: &str = "paper,table,row,label,column,value,missing,marks,note,citation\n";
+
+/// A kNN record of top-1 and top-5 at k = 20 on all of ImageNet-1K.
+fn record(card: Option<&str>, name: &str, settings: &[&str], seed: u64, hits: u64) -> Record {
+    let set: Vec<_> = settings
+        .iter()
+        .map(|&text| Setting(text.to_owned()))
+        .collect();
+    let protocol = Protocol::builtin(Kind::Knn, &set).unwrap();
+    let hash = |text: String| blake3::hash(text.as_bytes()).to_hex().to_string();
+    let input = InputSpec {
+        height: 224,
+        width: 224,
+        channels: 3,
+        resize: Resize::Shorter(256),
+        interpolation: Interpolation::Bicubic,
+        mean: Statistics::Imagenet.values().0.to_vec(),
+        std: Statistics::Imagenet.values().1.to_vec(),
+    };
+    let measured = |measure: &str, hits, k| Measured {
+        feature: "block 11 cls norm".to_owned(),
+        layer: Some(11),
+        other_layer: None,
+        head: None,
+        k: Some(k),
+        headline: k == 20,
+        measure: Measure::from_hits(measure, hits, 50_000).unwrap(),
+    };
+    let record = Record {
+        schema: SCHEMA,
+        cell: CellKey {
+            key: hash(format!("{name} {settings:?} {seed} {hits}")),
+            subject: hash(name.to_owned()),
+            protocol: protocol.hash.clone(),
+            data: hash("imagenet".to_owned()),
+            seed,
+        },
+        subject: SubjectRecord {
+            name: name.to_owned(),
+            path: None,
+            card: card.map(str::to_owned),
+            blake3: Some(hash(format!("weights of {name}"))),
+            dialect: None,
+            architecture: serde_json::json!({ "depth": 12 }),
+            choices: Value::Null,
+            ignored_keys: Vec::new(),
+        },
+        protocol: ProtocolRecord {
+            kind: Kind::Knn,
+            name: protocol.name.clone(),
+            version: protocol.version,
+            hash: protocol.hash.clone(),
+            text: protocol.text.clone(),
+            modified: protocol.modified.clone(),
+        },
+        data: DataRecord {
+            root: "data/imagenet".into(),
+            dataset: Some("imagenet-1k".to_owned()),
+            classes: 1000,
+            limit: None,
+            train: Some(SplitRecord::default()),
+            val: SplitRecord::default(),
+            stamps: String::new(),
+        },
+        input: serde_json::to_value(&input).unwrap(),
+        compute: ComputeRecord {
+            engine: "candle".to_owned(),
+            precision: "f32".to_owned(),
+            device: "cpu".to_owned(),
+            threads: 1,
+            batch: 32,
+            stored: "f32".to_owned(),
+            decoder: String::new(),
+            mimbench: "0.1.0".to_owned(),
+            numerics: 1,
+            created: "2026-01-01T00:00:00Z".to_owned(),
+            wall_seconds: 1.0,
+            encoded: 0,
+            images_per_second: None,
+            peak_memory: None,
+        },
+        selection: Selection::None,
+        measures: vec![
+            measured("top1", hits / 2, 10),
+            measured("top1", hits, 20),
+            measured("top5", hits + 100, 20),
+        ],
+        notes: Vec::new(),
+        seal: String::new(),
+    };
+    record.sealed()
+}
+
+/// MAE as it was published, to within noise.
+fn mae() -> Record {
+    record(Some("mae-vit-base-16"), "MAE ViT-B/16", &[], 0, 4770)
+}
+
+fn joined(id: &str, records: &[Record]) -> Table {
+    let papers = papers();
+    paper_table(papers.table(id).unwrap(), records, &papers.conflicts)
+}
+
+/// Cells of a column, from top to bottom.
+fn column<'a>(table: &'a Table, name: &str) -> Vec<&'a Cell> {
+    let place = table.columns.iter().position(|column| column.name == name);
+    let place = place.unwrap_or_else(|| panic!("{name} in {:?}", table.columns));
+    table.rows.iter().map(|row| &row[place]).collect()
+}
+
+/// The rows whose label begins so.
+fn rows(table: &Table, label: &str) -> Vec<usize> {
+    let labels = column(table, "row").into_iter().enumerate();
+    let begins = |cell: &Cell| matches!(cell, Cell::Text(text) if text.starts_with(label));
+    labels
+        .filter(|(_, cell)| begins(cell))
+        .map(|(row, _)| row)
+        .collect()
+}
+
+fn note<'a>(table: &'a Table, words: &str) -> &'a str {
+    let mut notes = table.footnotes.iter().filter(|note| note.contains(words));
+    let found = notes.next();
+    found.unwrap_or_else(|| panic!("{words} in {:#?}", table.footnotes))
+}
+
+fn marks(cell: &Cell) -> &[Mark] {
+    match cell {
+        Cell::Value { marks, .. } => marks,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn number(cell: &Cell) -> f64 {
+    match cell {
+        Cell::Value { value, .. } => *value,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_table_without_records_is_what_was_published() {
+    let table = joined("medic-1", &[]);
+    assert_eq!(table.rows.len(), 8);
+    assert_eq!(
+        table.columns.len(),
+        1 + papers().table("medic-1").unwrap().definition.columns.len()
+    );
+    note(&table, "nothing measured: ");
+    let top1 = column(&table, "ImageNet-1K top-1");
+    assert_eq!(number(top1[0]), 9.53);
+    assert!(marks(top1[7]).contains(&Mark::Selected));
+    let cited = Source::Paper {
+        citation: "MEDiC, table 1".to_owned(),
+    };
+    assert!(matches!(top1[0], Cell::Value { source: Some(source), .. } if *source == cited));
+}
+
+#[test]
+fn a_measured_value_stands_beside_the_published_one() {
+    let record = mae();
+    let table = joined("medic-1", std::slice::from_ref(&record));
+    assert_eq!(table.rows.len(), 8);
+    let measured = column(&table, "ImageNet-1K top-1 measured");
+    let Cell::Value {
+        value,
+        interval: Some(interval),
+        decimals: 2,
+        marks,
+        source: Some(Source::Record { key, measure: 1 }),
+    } = measured[0]
+    else {
+        panic!("{:?}", measured[0]);
+    };
+    assert_eq!(
+        (*value, marks.as_slice(), key),
+        (9.54, &[][..], &record.cell.key)
+    );
+    assert_eq!(Some(*interval), record.measures[1].measure.interval);
+    let difference = number(column(&table, "ImageNet-1K top-1 difference")[0]);
+    assert!((difference - 0.01).abs() < 1e-9, "{difference}");
+    let noise = Cell::Text("yes (±0.26)".to_owned());
+    assert_eq!(column(&table, "ImageNet-1K top-1 within noise")[0], &noise);
+    assert!(matches!(measured[1], Cell::Missing(_)));
+    assert!(
+        !table
+            .columns
+            .iter()
+            .any(|column| column.name == "Imagenette top-1 measured")
+    );
+    note(&table, "knn version 1");
+    assert!(!table.footnotes.iter().any(|note| note.contains('§')));
+
+    let far = super::tables::record(Some("mae-vit-base-16"), "MAE ViT-B/16", &[], 0, 6000);
+    let table = joined("medic-1", &[far]);
+    let noise = column(&table, "ImageNet-1K top-1 within noise");
+    assert!(matches!(noise[0], Cell::Text(text) if text.starts_with("no (±")));
+}
+
+#[test]
+fn a_protocol_that_differs_from_the_papers_is_marked_with_its_settings() {
+    let other = record(
+        Some("mae-vit-base-16"),
+        "MAE ViT-B/16",
+        &["task.temperature=0.1", "task.vote=majority"],
+        0,
+        4770,
+    );
+    let table = joined("medic-1", &[other]);
+    let measured = column(&table, "ImageNet-1K top-1 measured");
+    assert_eq!(marks(measured[0]), [Mark::Modified, Mark::Differs]);
+    let note = note(&table, "§");
+    for words in [
+        "MAE (ImageNet-1K top-1): ",
+        "task.temperature is 0.1, the paper's is 0.07",
+        "task.vote is majority, the paper's is dino",
+    ] {
+        assert!(note.contains(words), "{note}");
+    }
+
+    // What `card` led to counts, and so do settings of which the paper says nothing.
+    let mut card = mae();
+    card.measures[1].feature = "block 11 mean_patch raw".to_owned();
+    card.input["mean"] = serde_json::json!([0.5, 0.5, 0.5]);
+    let table = joined("medic-1", &[card]);
+    let note = self::note(&table, "§");
+    for words in [
+        "input.normalise is card, the paper's is imagenet",
+        "task.feature is card, the paper's is cls",
+        "task.norm is card, the paper's is norm",
+    ] {
+        assert!(note.contains(words), "{note}");
+    }
+    let index = record(Some("mae-vit-base-16"), "x", &["task.search=hnsw"], 0, 4770);
+    let table = joined("medic-1", &[index]);
+    self::note(&table, "task.search is hnsw, the usual is exact");
+
+    // The last block is the last block, among others or alone; another one is not.
+    let all = |layer| {
+        let mut record = record(Some("mae-vit-base-16"), "x", &["task.layers=all"], 0, 4770);
+        record.measures[1].layer = Some(layer);
+        joined("medic-1", &[record])
+    };
+    assert!(
+        !all(11)
+            .footnotes
+            .iter()
+            .any(|note| note.contains("task.layers"))
+    );
+    self::note(&all(10), "task.layers is all, the paper's is last");
+}
+
+#[test]
+fn images_that_are_not_all_there_are_told() {
+    let mut part = mae();
+    part.data.dataset = None;
+    part.data.root = "data/imagenet-1k".into();
+    part.data.limit = Some(100);
+    let table = joined("medic-1", &[part.clone()]);
+    let note = self::note(&table, "§");
+    assert!(
+        note.contains("data/imagenet-1k is not known to be all of imagenet-1k"),
+        "{note}"
+    );
+    assert!(note.contains("--limit 100 images a split"), "{note}");
+    // Under another name the images are not ImageNet's, and the table says that it leaves them out.
+    part.data.root = "data/photos".into();
+    let table = joined("medic-1", &[part]);
+    assert_eq!(table.rows.len(), 8);
+    self::note(
+        &table,
+        "not in this table: 1 records on other images (data/photos)",
+    );
+}
+
+#[test]
+fn records_are_rows_by_their_card_and_no_record_is_dropped() {
+    let records = [
+        // Called like a row, but no card says that it is.
+        record(None, "MAE", &[], 0, 4770),
+        record(Some("dino-vit-base-16"), "DINO ViT-B/16", &[], 0, 38_000),
+        record(Some("my-own"), "Mine", &[], 0, 100),
+    ];
+    let table = joined("medic-1", &records);
+    assert_eq!(table.rows.len(), 11);
+    let measured = column(&table, "ImageNet-1K top-1 measured");
+    assert!(
+        measured[..8]
+            .iter()
+            .all(|cell| matches!(cell, Cell::Missing(_)))
+    );
+    let names: Vec<_> = column(&table, "row")[8..].to_vec();
+    let names: Vec<_> = names
+        .into_iter()
+        .map(|cell| match cell {
+            Cell::Text(text) => text.as_str(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(names, ["DINO ViT-B/16", "MAE", "Mine"]);
+    let not_published = Cell::Missing("not in the paper".to_owned());
+    assert_eq!(column(&table, "ImageNet-1K top-1")[8], &not_published);
+    assert_eq!(column(&table, "Backbone")[8], &not_published);
+    assert_eq!(
+        column(&table, "ImageNet-1K top-1 difference")[8],
+        &not_published
+    );
+    assert_eq!(number(measured[8]), 76.0);
+}
+
+#[test]
+fn seeds_become_one_value_with_their_spread() {
+    let seeds = [4700, 4800, 4900].into_iter().zip(0..);
+    let records: Vec<_> = seeds
+        .map(|(hits, seed)| record(Some("mae-vit-base-16"), "MAE ViT-B/16", &[], seed, hits))
+        .collect();
+    let table = joined("medic-1", &records);
+    assert_eq!(table.rows.len(), 8);
+    let measured = column(&table, "ImageNet-1K top-1 measured")[0];
+    let Cell::Value {
+        value,
+        interval: Some([low, high]),
+        source: None,
+        ..
+    } = measured
+    else {
+        panic!("{measured:?}");
+    };
+    assert!((value - 9.6).abs() < 1e-9);
+    // Wider than the images alone leave it.
+    assert!((high - low) / 2.0 > 0.27 && low < value && value < high);
+    note(&table, "mean of seeds 0, 1, 2, standard deviation 0.200");
+}
+
+#[test]
+fn protocols_are_never_mixed_without_a_word() {
+    let records = [
+        mae(),
+        record(
+            Some("mae-vit-base-16"),
+            "MAE ViT-B/16",
+            &["task.temperature=0.1"],
+            0,
+            5000,
+        ),
+        record(Some("medic-vit-base-16"), "MEDiC ViT-B/16", &[], 0, 36_960),
+        record(
+            Some("beit-vit-base-16"),
+            "BEiT ViT-B/16",
+            &["task.temperature=0.2"],
+            0,
+            900,
+        ),
+    ];
+    let table = joined("medic-1", &records);
+    let top1 = column(&table, "ImageNet-1K top-1 measured");
+    let mae = rows(&table, "MAE");
+    assert_eq!(mae, [0, 1]);
+    assert_eq!(marks(top1[0]), []);
+    assert_eq!(marks(top1[1]), [Mark::Modified, Mark::Differs, Mark::Mixed]);
+    let beit = rows(&table, "BEiT");
+    assert!(beit.len() == 1 && marks(top1[beit[0]]).contains(&Mark::Mixed));
+    // Each hash that is not the column's own is named, and so is the column's.
+    for record in &records {
+        let hash = &record.protocol.hash[..8];
+        note(&table, hash);
+    }
+    let mixed = note(&table, &records[3].protocol.hash[..8]);
+    assert!(mixed.starts_with("¶ BEiT (ImageNet-1K top-1): "), "{mixed}");
+    // The published value stands in both rows of MAE's.
+    assert_eq!(number(column(&table, "ImageNet-1K top-1")[1]), 9.53);
+}
+
+#[test]
+fn records_that_differ_otherwise_are_rows_of_their_own() {
+    let mut again = mae();
+    again.compute.engine = "torch".to_owned();
+    let mut f16 = mae();
+    f16.compute.stored = "f16".to_owned();
+    let mut weights = mae();
+    weights.cell.subject = "other".to_owned();
+    let same_seed = mae();
+    let table = joined("medic-1", &[mae(), again, f16, weights, same_seed]);
+    let rows = rows(&table, "MAE");
+    assert_eq!(rows.len(), 5);
+    let labels: BTreeSet<_> = rows
+        .iter()
+        .map(|&row| format!("{:?}", table.rows[row][0]))
+        .collect();
+    assert_eq!(labels.len(), 5, "{labels:?}");
+    assert_eq!(table.check(), Ok(()));
+}
+
+#[test]
+fn a_record_without_the_number_says_so() {
+    let mut record = mae();
+    record.measures.retain(|measured| measured.k != Some(20));
+    let table = joined("medic-1", &[record]);
+    let missing = Cell::Missing("the record has no top1 at k = 20".to_owned());
+    assert_eq!(column(&table, "ImageNet-1K top-1 measured")[0], &missing);
+}
+
+#[test]
+fn every_format_of_every_table_is_rendered() {
+    let bench = Bench::empty();
+    mae().write(&bench.path("results")).unwrap();
+    for format in ["terminal", "markdown", "latex", "csv", "json", "html"] {
+        let run = bench.run(&["table", "medic-1", "--format", format]).ok();
+        assert!(
+            run.stdout.contains("73.92") && run.stdout.contains("9.54"),
+            "{format}"
+        );
+        assert!(run.stderr.is_empty());
+        bench.run(&["table", "--format", format]).ok();
+        let run = bench
+            .run(&["table", "--conflicts", "--format", format])
+            .ok();
+        // Markdown escapes what might begin a list.
+        let text = run.stdout.replace('\\', "");
+        assert!(text.contains("75.7") && text.contains("80.12"), "{format}");
+    }
+    let list = bench.run(&["table"]).ok().stdout;
+    for table in &papers().tables {
+        assert!(list.contains(&format!(" {} ", id(table))), "{}", id(table));
+        bench.run(&["table", id(table)]).ok();
+    }
+}
+
+#[test]
+fn tables_that_records_fill_are_written_beside_them() {
+    let bench = Bench::empty();
+    let results = bench.path("results");
+    let papers = papers();
+    let none = mimbench::run::table::regenerate(&papers, &results).unwrap();
+    assert!(none.is_empty());
+    mae().write(&results).unwrap();
+    let written = mimbench::run::table::regenerate(&papers, &results).unwrap();
+    let stems: Vec<_> = written
+        .iter()
+        .map(|path| path.file_stem().unwrap())
+        .collect();
+    let fits = |table: &&PaperTable| {
+        let columns = table.definition.columns.iter();
+        let mut measured = columns.filter_map(|column| column.measured.as_ref());
+        measured.any(|measured| {
+            (measured.protocol.name(), measured.dataset.name()) == ("knn", "imagenet-1k")
+        })
+    };
+    let wanted: Vec<_> = papers.tables.iter().filter(fits).map(id).collect();
+    assert_eq!(stems, wanted);
+    let text = std::fs::read_to_string(results.join("tables/medic-1.md")).unwrap();
+    assert!(text.contains("9.54"), "{text}");
+}
+
+#[test]
+fn an_unknown_table_is_refused_with_the_nearest() {
+    let bench = Bench::empty();
+    let run = bench.run(&["table", "medic1"]);
+    run.refused(&["no table is called medic1", "mim-hd-figure-6"]);
+    assert!(
+        run.stderr.contains("the nearest id is medic-1\n"),
+        "{}",
+        run.stderr
+    );
+}
+
+#[test]
+fn a_damaged_record_stops_the_table() {
+    let bench = Bench::empty();
+    mae().write(&bench.path("results")).unwrap();
+    bench.write("results/records/other.json", "{\"schema\": 1}");
+    bench
+        .run(&["table", "medic-1"])
+        .refused(&["results/records/other.json", "schema 1"]);
+}
+
+/// The repository's own tables in a bench, `t/` and `p/`, one text of a file replaced.
+fn changed(file: &str, from: &str, to: &str) -> Bench {
+    let bench = Bench::empty();
+    for (home, folder, extension) in [
+        ("protocols/tables", "t", "toml"),
+        ("results/published", "p", "csv"),
+        ("results/published/conflicts", "p/conflicts", "toml"),
+    ] {
+        for stem in stems(home, extension) {
+            let name = format!("{stem}.{extension}");
+            let text = std::fs::read_to_string(Path::new(ROOT).join(home).join(&name)).unwrap();
+            let path = format!("{folder}/{name}");
+            if path == file {
+                assert!(text.contains(from), "{from}");
+                bench.write(&path, text.replacen(from, to, 1));
+            } else {
+                bench.write(&path, text);
+            }
+        }
+    }
+    bench
+}
+
+#[test]
+fn damaged_tables_are_refused_by_file_and_field() {
+    for (file, from, to, said) in [
+        (
+            "p/medic-1.csv",
+            ",\"MEDiC, table 1\"",
+            ",",
+            &["p/medic-1.csv: line 2", "citation"][..],
+        ),
+        (
+            "p/medic-1.csv",
+            "medic,1,1,",
+            "medix,1,1,",
+            &["p/medic-1.csv: line 2", "paper", "medix"],
+        ),
+        (
+            "p/medic-1.csv",
+            "54.75",
+            "54,75",
+            &["p/medic-1.csv: line 4", "11 fields"],
+        ),
+        (
+            "p/medic-1.csv",
+            "54.75",
+            "54.75%",
+            &["p/medic-1.csv: line 4", "value", "54.75%"],
+        ),
+        (
+            "p/medic-12.csv",
+            "selected",
+            "chosen",
+            &["p/medic-12.csv: line", "marks", "chosen"],
+        ),
+        (
+            "t/medic-1.toml",
+            "name = \"Epochs\"",
+            "name = \"Epoch\"",
+            &["p/medic-1.csv: line 3", "\"Epochs\""],
+        ),
+        (
+            "t/medic-1.toml",
+            "row = 8",
+            "row = 80",
+            &["p/medic-1.csv", "row 80"],
+        ),
+        (
+            "t/medic-1.toml",
+            "mae-vit-base-16",
+            "mae-vit-base",
+            &["t/medic-1.toml", "rows: row 1", "mae-vit-base"],
+        ),
+        (
+            "p/conflicts/medic.toml",
+            "value = \"72.3\"",
+            "value = \"72.4\"",
+            &["p/conflicts/medic.toml", "72.3, not 72.4"],
+        ),
+    ] {
+        let bench = changed(file, from, to);
+        let run = bench.run(&["table", "--tables", "t", "--published", "p"]);
+        run.refused(said);
+    }
+    let bench = changed("", "", "");
+    bench
+        .run(&["table", "--tables", "t", "--published", "p"])
+        .ok();
+    std::fs::remove_file(bench.path("p/medic-3.csv")).unwrap();
+    let run = bench.run(&["table", "--tables", "t", "--published", "p"]);
+    run.refused(&["t/medic-3.toml belongs to no medic-3.csv"]);
+    std::fs::remove_file(bench.path("t/medic-3.toml")).unwrap();
+    std::fs::remove_file(bench.path("t/medic-5.toml")).unwrap();
+    let run = bench.run(&["table", "--tables", "t", "--published", "p"]);
+    run.refused(&["p/medic-5.csv belongs to no medic-5.toml"]);
+    bench
+        .run(&["table", "--tables", "nowhere"])
+        .refused(&["nowhere"]);
+}
+
+#[test]
+fn a_stale_page_is_told_and_written_again() {
+    let bench = changed("", "", "");
+    let folders = ["--tables", "t", "--published", "p", "--cards", "t"];
+    let table = |what: &str| bench.run(&[&["table", what][..], &folders].concat());
+    let stale = table("--check");
+    assert_eq!(stale.code, Some(1));
+    assert!(
+        stale.stdout.contains("p/README.md is stale"),
+        "{}",
+        stale.stdout
+    );
+    table("--write").ok();
+    let page = std::fs::read_to_string(bench.path("p/README.md")).unwrap();
+    assert!(page == published_page(&papers()).unwrap());
+    table("--check").ok();
+    bench.write("p/README.md", page.replacen("73.92", "73.93", 1));
+    assert_eq!(table("--check").code, Some(1));
+    // Without folders, those of the repository, which are not here.
+    bench.run(&["table", "--check"]).refused(&["checkpoints"]);
+}

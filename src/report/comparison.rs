@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::comparison_images::{Predicted, check, class_names, curve, order, title, values};
+use super::comparison_images::{Curve, check, class_names, curve, order, title, values};
 use super::{Better, ComparisonError, Measured, Outcomes, Record, differing_settings};
 use crate::spec::Kind;
 use crate::stats::{
@@ -186,7 +186,7 @@ struct Chosen<'a> {
 
 impl<'a> Chosen<'a> {
     /// The first run's predictions under every k, and the place of the k that is compared.
-    fn curve(&self) -> Option<(&'a Outcomes, Vec<(usize, Predicted<'a>)>, usize)> {
+    fn curve(&self) -> Option<(&'a Outcomes, Curve<'a>, usize)> {
         let run = self.runs.first()?;
         let measured = self.measured.first()?;
         let curve = curve(&run.outcomes, &run.record, &measured.feature);

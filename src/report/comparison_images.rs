@@ -88,12 +88,11 @@ pub(super) struct Predicted<'a> {
     pub top5: &'a [bool],
 }
 
+/// Predictions with their k, ascending.
+pub(super) type Curve<'a> = Vec<(usize, Predicted<'a>)>;
+
 /// The predictions of the feature under each k of the record, ascending.
-pub(super) fn curve<'a>(
-    outcomes: &'a Outcomes,
-    record: &Record,
-    feature: &str,
-) -> Vec<(usize, Predicted<'a>)> {
+pub(super) fn curve<'a>(outcomes: &'a Outcomes, record: &Record, feature: &str) -> Curve<'a> {
     let of_feature = record.measures.iter().filter(|m| m.feature == feature);
     let mut ks: Vec<usize> = of_feature.filter_map(|measured| measured.k).collect();
     ks.sort_unstable();

@@ -390,6 +390,31 @@ fn what_may_be_compared_is() {
 }
 
 #[test]
+fn records_of_one_name_are_told_apart() {
+    let bench = Bench::empty();
+    let results = bench.path("results");
+    let mut records = [
+        record("0a1b", "MAE", Kind::Attention, attention(1)),
+        record("2c3d", "MAE", Kind::Attention, attention(2)),
+        record("4e5f", "MAE", Kind::Attention, attention(3)),
+    ];
+    records[1].cell.seed = 1;
+    records[2].subject.blake3 = Some("ab".repeat(32));
+    for record in &records {
+        record.write(&results).unwrap();
+    }
+    bench.run(&["report"]).ok();
+    let page = std::fs::read_to_string(bench.path("report.html")).unwrap();
+    for name in [
+        "MAE (00000003) (seed 0)",
+        "MAE (00000003) (seed 1)",
+        "MAE (abababab)",
+    ] {
+        assert!(page.contains(&format!("<td>{name}</td>")), "{name}");
+    }
+}
+
+#[test]
 fn plots_are_files_of_their_own() {
     let made = Made::new();
     let mut names = Vec::new();

@@ -45,8 +45,12 @@ impl Axis {
         let count = (last - first) as usize;
         let ticks = (0..=count).map(|i| {
             let at = (first + i as f64) * step;
-            let text = rounded(at, decimals);
-            (at, if at == 0.0 { "0".to_owned() } else { text })
+            let text = match at {
+                0.0 => "0".to_owned(),
+                _ if step < 1e-4 || step >= 1e6 => format!("{at:.1e}"),
+                _ => rounded(at, decimals),
+            };
+            (at, text)
         });
         Self {
             label: label.into(),
@@ -142,7 +146,8 @@ mod tests {
             ["0.11", "0.12", "0.13", "0.14", "0.15"]
         );
         assert_eq!(labels(&[-3.0, 3.0], all), ["-4", "-2", "0", "2", "4"]);
-        assert_eq!(labels(&[1e-7, 3e-7], all).len(), 6);
+        let tiny = labels(&[1e-7, 3e-7], all);
+        assert_eq!(tiny[..2], ["5.0e-8", "1.0e-7"], "{tiny:?}");
         for values in [[7.0, 7.0], [0.0, 0.0], [-1e9, 1e-9], [12.0, 13.0]] {
             let axis = Axis::numbers("", values.into_iter(), all);
             assert!(axis.ticks.len() >= 2, "{values:?}: {axis:?}");

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::axis::Axis;
 use super::legend;
 use super::palette::COLOURS;
-use super::svg::{Drawing, px, told};
+use super::svg::{Drawing, px, text_width, told};
 use crate::report::cell_text::printable;
 use crate::report::table::Source;
 
@@ -13,8 +13,8 @@ use crate::report::table::Source;
 const WIDTH: f64 = 420.0;
 /// Height of the field between the axes.
 const FIELD: f64 = 216.0;
-/// Left of the field: ticks and the label.
-const LEFT: f64 = 52.0;
+/// Left of the field, apart from the ticks: the label.
+const LEFT: f64 = 32.0;
 /// Right of the field.
 const RIGHT: f64 = 10.0;
 /// Below the field: ticks and the label.
@@ -78,11 +78,14 @@ impl Chart {
         let entries: Vec<legend::Entry<'_>> = named
             .map(|series| (series.name.as_str(), series.slot, series.shape))
             .collect();
-        let (above, legend) = legend::draw(&entries, LEFT, WIDTH - RIGHT);
+        let ticks = self.y.ticks.iter().map(|(_, label)| text_width(label));
+        let left = LEFT + ticks.fold(20.0, f64::max);
+        let (above, legend) = legend::draw(&entries, left, WIDTH - RIGHT);
         let top = above + 10.0;
         let bottom = top + FIELD;
         let field = Field {
             chart: self,
+            left,
             top,
             bottom,
         };
@@ -100,13 +103,14 @@ impl Chart {
 /// The rectangle between the axes.
 struct Field<'a> {
     chart: &'a Chart,
+    left: f64,
     top: f64,
     bottom: f64,
 }
 
 impl Field<'_> {
     fn x(&self, value: f64) -> f64 {
-        LEFT + self.chart.x.place(value) * (WIDTH - RIGHT - LEFT)
+        self.left + self.chart.x.place(value) * (WIDTH - RIGHT - self.left)
     }
 
     fn y(&self, value: f64) -> f64 {
@@ -115,14 +119,15 @@ impl Field<'_> {
 
     fn axes(&self) -> Markup {
         let (x, y) = (&self.chart.x, &self.chart.y);
-        let (right, middle) = (WIDTH - RIGHT, (self.top + self.bottom) / 2.0);
+        let (left, right) = (self.left, WIDTH - RIGHT);
+        let middle = (self.top + self.bottom) / 2.0;
         html! {
             @for (at, label) in &y.ticks {
                 @let height = self.y(*at);
-                line class="grid" x1=(LEFT) x2=(right) y1=(px(height)) y2=(px(height)) {}
-                text class="tick" x=(LEFT - 7.0) y=(px(height + 4.0)) text-anchor="end" { (label) }
+                line class="grid" x1=(px(left)) x2=(right) y1=(px(height)) y2=(px(height)) {}
+                text class="tick" x=(px(left - 7.0)) y=(px(height + 4.0)) text-anchor="end" { (label) }
             }
-            line class="axis" x1=(LEFT) x2=(right) y1=(px(self.bottom)) y2=(px(self.bottom)) {}
+            line class="axis" x1=(px(left)) x2=(right) y1=(px(self.bottom)) y2=(px(self.bottom)) {}
             @for (at, label) in self.apart() {
                 @let across = self.x(at);
                 line class="axis" x1=(px(across)) x2=(px(across)) y1=(px(self.bottom))
@@ -131,7 +136,7 @@ impl Field<'_> {
                     (label)
                 }
             }
-            text x=(px((LEFT + right) / 2.0)) y=(px(self.bottom + 34.0)) text-anchor="middle" {
+            text x=(px((left + right) / 2.0)) y=(px(self.bottom + 34.0)) text-anchor="middle" {
                 (printable(&x.label))
             }
             text transform=(format!("translate(13 {}) rotate(-90)", px(middle))) text-anchor="middle" {

@@ -322,7 +322,7 @@ fn page(folders: &PaperFolders, write: bool) -> Outcome {
 
 fn formatted(table: &Table, format: TableFormat) -> Result<String, Error> {
     Ok(match format {
-        TableFormat::Terminal => terminal::render(table, None, colour())?,
+        TableFormat::Terminal => terminal::render(table, width(), colour())?,
         TableFormat::Markdown => markdown::render(table)?,
         TableFormat::Latex => latex::render(table)?,
         TableFormat::Csv => csv::render(table)?,
@@ -353,7 +353,7 @@ pub fn bench(args: BenchArgs) -> Outcome {
             print_json(&benchmark)?;
         } else {
             let table = run::bench::table(&benchmark);
-            print(&terminal::render(&table, None, colour())?)?;
+            print(&terminal::render(&table, width(), colour())?)?;
         }
         Ok(ExitCode::SUCCESS)
     })
@@ -545,10 +545,16 @@ fn print_records(records: &[Record], args: &StoreArgs) -> Result<(), Error> {
 fn print_tables(tables: &[Table]) -> Result<(), Error> {
     let mut texts = Vec::new();
     for table in tables {
-        let text = terminal::render(table, None, colour())?;
+        let text = terminal::render(table, width(), colour())?;
         texts.push(text.trim_end().to_owned());
     }
     print(&format!("{}\n", texts.join("\n\n")))
+}
+
+/// Columns of the terminal, where stdout is one; files and pipes get whole lines.
+fn width() -> Option<usize> {
+    let terminal = console::Term::stdout();
+    terminal.size_checked().map(|(_, columns)| columns.into())
 }
 
 /// Bold headings where a person reads them.

@@ -13,7 +13,7 @@ use crate::metric::PatchGrid;
 
 /// Rows of scores formed at a time in the forward pass: so few that threads share an image, and
 /// as many for one image as for more, so that an image's bits do not depend on the others.
-const ROWS: usize = 64;
+const ROWS: usize = 128;
 
 /// Rows of scores formed at a time in the backward pass.
 const GRADIENT_ROWS: usize = 256;

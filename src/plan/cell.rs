@@ -56,6 +56,16 @@ pub enum Part {
     Val,
 }
 
+impl Part {
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Val => "val",
+        }
+    }
+}
+
 impl Request {
     /// Bytes that its rows take.
     pub fn bytes(&self) -> usize {

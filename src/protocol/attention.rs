@@ -108,7 +108,7 @@ fn statistics(
     let mut row = vec![0.0; data.statistics.dim()];
     // A column a head and statistic, then a column a statistic: the mean over heads.
     let mut columns = Vec::with_capacity(images * (heads + 1) * KINDS);
-    let mut values = vec![Vec::with_capacity(images * heads); KINDS];
+    let mut values: [Vec<f32>; KINDS] = Default::default();
     for image in 0..images {
         data.statistics.copy(image, &mut row);
         columns.extend(row.iter().map(|&x| f64::from(x)));

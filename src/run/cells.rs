@@ -9,7 +9,7 @@ use super::{Terminal, attention, dispatch, knn};
 use crate::data::{FileStamp, Resize, Split};
 use crate::error::Error;
 use crate::features::{Encoder, ExtractError, Observer, PixelEncoder};
-use crate::plan::{Cell, Part, Plan, RunOptions, Subject};
+use crate::plan::{Cell, Part, Plan, Request, RunOptions, Subject};
 use crate::report::{AttentionMaps, ImageOutcomes, ImageValues, Measured, Outcomes, Record};
 use crate::spec::Task;
 use crate::store::{Lock, remove_leftovers};
@@ -127,55 +127,81 @@ pub(super) fn name(cell: &Cell) -> String {
     format!("{}, {}", cell.subject.name(), cell.protocol.name)
 }
 
-/// What is going to be done.
+/// What is going to be done and what disk it takes.
 pub fn announce(plan: &Plan, terminal: &mut Terminal) {
+    let mut announced: Vec<&Cell> = Vec::new();
+    for cell in &plan.cells {
+        let alike = |other: &Cell| {
+            std::ptr::eq(&*other.set, &*cell.set) && other.protocol.hash == cell.protocol.hash
+        };
+        if announced.iter().any(|other| alike(other)) {
+            continue;
+        }
+        announced.push(cell);
+        let requests = plan.cells.iter().filter(|cell| alike(cell));
+        let bytes: usize = requests
+            .flat_map(|cell| &cell.requests)
+            .map(Request::bytes)
+            .sum();
+        let images = |request: &Request| {
+            format!(
+                "{} {}",
+                request.images.split.samples.len(),
+                request.part.name()
+            )
+        };
+        let images: Vec<_> = cell.requests.iter().map(images).collect();
+        terminal.notice(&format!(
+            "plan: {} version {} on {} ({} images, {} classes); features take {:.1} MB in {}",
+            cell.protocol.name,
+            cell.protocol.version,
+            cell.set.root.display(),
+            images.join(" + "),
+            cell.set.classes.len(),
+            bytes as f64 / 1e6,
+            plan.run.store.display(),
+        ));
+    }
     for group in groups(plan) {
-        let Some(first) = group.first().map(|&place| &plan.cells[place]) else {
+        let cells = group.iter().map(|&place| &plan.cells[place]);
+        for cell in cells.clone() {
+            announce_input(cell, terminal);
+        }
+        let Some(Subject::Checkpoint(checkpoint)) = cells.map(|cell| &*cell.subject).next() else {
             continue;
         };
-        for cell in group.iter().map(|&place| &plan.cells[place]) {
-            let images = |request: &crate::plan::Request| {
-                let part = match request.part {
-                    Part::Train => "train",
-                    Part::Val => "val",
-                };
-                format!("{} {part}", request.images.split.samples.len())
-            };
-            let images: Vec<_> = cell.requests.iter().map(images).collect();
-            let bytes: usize = cell.requests.iter().map(|request| request.bytes()).sum();
-            terminal.notice(&format!(
-                "plan: {}, {} version {} on {} ({} images, {} classes); features take {:.1} MB in {}",
-                cell.subject.name(),
-                cell.protocol.name,
-                cell.protocol.version,
-                cell.set.root.display(),
-                images.join(" + "),
-                cell.set.classes.len(),
-                bytes as f64 / 1e6,
-                plan.run.store.display(),
-            ));
+        for choice in &checkpoint.choices {
+            terminal.notice(&format!("  {}: {choice}", choice.field));
         }
-        let input = &first.input;
-        terminal.notice(&format!(
-            "{}: {} x {} x {} inputs, {}",
-            first.subject.name(),
-            input.channels,
-            input.height,
-            input.width,
-            match input.resize {
-                Resize::Shorter(side) => format!("shorter side {side} before the crop"),
-                Resize::Exact => "resized to it".to_owned(),
-            },
-        ));
-        if let Subject::Checkpoint(checkpoint) = &*first.subject {
-            for choice in &checkpoint.choices {
-                terminal.notice(&format!("  {}: {choice}", choice.field));
-            }
-            for key in checkpoint.audit.ignored() {
-                terminal.notice(&format!("  left out on request: {key}"));
-            }
+        for key in checkpoint.audit.ignored() {
+            terminal.notice(&format!("  left out on request: {key}"));
         }
     }
+}
+
+/// What is read, out of which inputs.
+fn announce_input(cell: &Cell, terminal: &mut Terminal) {
+    /// Features that are named one by one.
+    const NAMED: usize = 4;
+    let input = &cell.input;
+    let features: Vec<_> = cell.taps().map(|tap| tap.to_string()).collect();
+    let features = match features.as_slice() {
+        [first, .., last] if features.len() > NAMED => {
+            format!("{first} to {last} ({} features)", features.len())
+        }
+        all => all.join(", "),
+    };
+    terminal.notice(&format!(
+        "{}: {features} of {} x {} x {} inputs, {}",
+        cell.subject.name(),
+        input.channels,
+        input.height,
+        input.width,
+        match input.resize {
+            Resize::Shorter(side) => format!("shorter side {side} before the crop"),
+            Resize::Exact => "resized to it".to_owned(),
+        },
+    ));
 }
 
 /// Hash of the stamps of every file that the cell looks at: equal means that nothing has changed

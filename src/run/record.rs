@@ -36,13 +36,11 @@ pub(super) fn new(
     for (request, features) in cell.requests.iter().zip(evaluated.features) {
         let split = split_record(features)?;
         if split.skipped > 0 {
-            let part = match request.part {
-                Part::Train => "train",
-                Part::Val => "val",
-            };
             notes.push(format!(
-                "{} of {} {part} images could not be decoded and are left out",
-                split.skipped, split.images
+                "{} of {} {} images could not be decoded and are left out",
+                split.skipped,
+                split.images,
+                request.part.name()
             ));
         }
         splits.push((request.part, split));

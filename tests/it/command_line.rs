@@ -28,11 +28,23 @@ fn help_lists_every_subcommand() {
         .map(|line| line.split_whitespace().next().unwrap())
         .collect();
     let expected = [
-        "knn", "features", "inspect", "convert", "data", "demo", "bench", "help",
+        "knn",
+        "attention",
+        "all",
+        "compare",
+        "features",
+        "inspect",
+        "convert",
+        "data",
+        "report",
+        "table",
+        "demo",
+        "bench",
+        "help",
     ];
     assert_eq!(commands, expected);
     assert_eq!(help.stderr, "");
-    for command in &commands[..7] {
+    for command in &commands[..commands.len() - 1] {
         let help = bench.run(&[command, "--help"]).ok().stdout;
         assert!(
             help.contains(&format!("Usage: mimbench {command}")),
@@ -372,10 +384,20 @@ fn the_demo_needs_nothing() {
     assert!(again.stdout == first.stdout);
     assert!(again.stderr.contains("no forward pass"), "{}", again.stderr);
     let records = first.records();
-    let names: Vec<_> = records
+    let cells: Vec<_> = records
         .iter()
-        .map(|record| &record["subject"]["name"])
+        .map(|record| {
+            let name = |pointer| record.pointer(pointer).and_then(Value::as_str).unwrap();
+            (name("/subject/name"), name("/protocol/name"))
+        })
         .collect();
-    assert_eq!(names, ["untrained-vit-seed0", "raw pixels"]);
+    let expected = [
+        ("untrained-vit-seed0", "knn"),
+        ("untrained-vit-seed0", "attention"),
+        ("untrained-vit-16-seed0", "knn"),
+        ("untrained-vit-16-seed0", "attention"),
+        ("raw pixels", "knn"),
+    ];
+    assert_eq!(cells, expected);
     assert_eq!(records[0]["measures"][0]["n"], 20);
 }

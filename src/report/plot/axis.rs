@@ -47,7 +47,7 @@ impl Axis {
             let at = (first + i as f64) * step;
             let text = match at {
                 0.0 => "0".to_owned(),
-                _ if step < 1e-4 || step >= 1e6 => format!("{at:.1e}"),
+                _ if !(1e-4..1e6).contains(&step) => format!("{at:.1e}"),
                 _ => rounded(at, decimals),
             };
             (at, text)

@@ -564,15 +564,28 @@ impl<'a> Extractor<'a> {
         self.missing.iter().map(ExactSizeIterator::len).sum()
     }
 
-    /// Of a rider's missing images, those that this extraction has to encode too.
-    pub fn shared(&self, rider: &Rider<'_, '_>) -> usize {
+    /// Of another extraction's missing images, which lie at `places` in this one's split, those
+    /// that this one has to encode too.
+    pub fn shared(&self, places: &[u32], other: &Self) -> usize {
         let missing = |ranges: &[Range<usize>], image: usize| {
             ranges.iter().any(|range| range.contains(&image))
         };
-        let both = rider.places.iter().enumerate().filter(|&(own, &place)| {
-            missing(&rider.extractor.missing, own) && missing(&self.missing, place as usize)
+        let both = places.iter().enumerate().filter(|&(own, &place)| {
+            missing(&other.missing, own) && missing(&self.missing, place as usize)
         });
         both.count()
+    }
+
+    /// Images that have to be encoded for some of what is stored.
+    pub fn missing_of(&self, stored: &[Stored]) -> usize {
+        let asked = |sink: &&StoreSink| stored.iter().any(|object| object.folder == sink.folder);
+        let sinks = self.sinks.iter().filter(asked);
+        let missing = union(
+            sinks
+                .flat_map(|sink| sink.missing.iter().cloned())
+                .collect(),
+        );
+        missing.iter().map(ExactSizeIterator::len).sum()
     }
 
     /// Encodes what is missing, and stores it; riders take what of it is theirs.
@@ -587,7 +600,7 @@ impl<'a> Extractor<'a> {
         self.encoded += self.missing();
         let start = Instant::now();
         for rider in &mut *riders {
-            rider.extractor.encoded += self.shared(rider);
+            rider.extractor.encoded += self.shared(rider.places, rider.extractor);
         }
         let mut rider_sinks: Vec<(Tap, RiderSink<'_>)> = Vec::new();
         for rider in &mut *riders {

@@ -80,6 +80,27 @@ impl<'a> Features<'a> {
     }
 }
 
+/// Images that the requests would have encoded each for itself, beyond those that are encoded now.
+fn saving(requests: &[&Request], extractors: &[(&Union, Extractor<'_>)]) -> usize {
+    let alone = requests.iter().map(|request| {
+        let own = |(union, _): &&(&Union, _)| union.images.manifest == request.images.manifest;
+        let own = extractors.iter().find(own);
+        own.map_or(0, |(_, extractor)| extractor.missing_of(&request.stored))
+    });
+    let Some(((whole, carrier), others)) = extractors.split_first() else {
+        return 0;
+    };
+    let together = others
+        .iter()
+        .map(|(union, extractor)| match &union.images.places {
+            Some(places) if whole.images.places.is_none() => {
+                extractor.missing() - carrier.shared(places, extractor)
+            }
+            _ => extractor.missing(),
+        });
+    alone.sum::<usize>() - carrier.missing() - together.sum::<usize>()
+}
+
 /// Brings what the requests ask for, from the store where it is. Requests are of one half of a
 /// dataset: lists that are some of its images ride on the pass over all of them.
 pub(super) fn extract(
@@ -121,6 +142,13 @@ pub(super) fn extract(
         extractors.push((union, extractor));
     }
     let split_name = |union: &Union| union.images.split.name.clone();
+    let saved = saving(requests, &extractors);
+    if saved > 0 {
+        terminal.notice(&format!(
+            "{name}: what {} protocols look at is decoded and encoded once, which saves {saved} forward passes",
+            requests.len()
+        ));
+    }
     if let Some(((whole, carrier), others)) = extractors.split_first_mut()
         && whole.images.places.is_none()
         && carrier.missing() > 0
@@ -130,13 +158,6 @@ pub(super) fn extract(
             if let Some(places) = &union.images.places {
                 riders.push(Rider { extractor, places });
             }
-        }
-        let shared: usize = riders.iter().map(|rider| carrier.shared(rider)).sum();
-        if shared > 0 {
-            terminal.notice(&format!(
-                "{name}: {shared} {} images are decoded and encoded once for several protocols, {shared} passes saved",
-                split_name(whole)
-            ));
         }
         terminal.begin(&format!("{name} {}", split_name(whole)));
         let encoded = carrier.encode(encoder.get()?, input, &mut riders, terminal);

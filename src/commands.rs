@@ -77,7 +77,7 @@ pub fn attention(args: AttentionArgs) -> Outcome {
                 }
             };
             let plan = Plan::new(subjects, vec![protocol], set, options)?;
-            let outcome = evaluate(&plan, &args.store, terminal);
+            let outcome = evaluate(&plan, &args.store, terminal)?;
             let folder = args.sheets.clone();
             let folder = folder.unwrap_or_else(|| args.store.results.join("attention"));
             let keys: Vec<_> = plan.cells.iter().map(|cell| cell.key.clone()).collect();
@@ -85,7 +85,7 @@ pub fn attention(args: AttentionArgs) -> Outcome {
             if !sheets.is_empty() {
                 terminal.notice(&format!("{} sheets in {}", sheets.len(), folder.display()));
             }
-            outcome
+            Ok(outcome)
         },
     )
 }
@@ -99,36 +99,44 @@ pub fn all(args: AllArgs) -> Outcome {
         args.compute.quiet,
         |compute, terminal| {
             let options = run_options(compute, &args.compute, &args.store);
-            let subjects = subjects(&args.ckpt, &load, terminal)?;
+            let paths = fetched_all(&args.ckpt, terminal)?;
+            let (subjects, unopened) = run::open_each_subject(&paths, &load)?;
             let (mut plan, skipped) = Plan::over(subjects, protocols, &data, options);
             if let Some(shard) = args.shard {
                 plan.shard(shard);
             }
             let estimates = run::overview::estimates(&plan)?;
             let overview = run::overview::table(&plan, &estimates, &skipped);
-            let overview = terminal::render(&overview, None, terminal::Colour::Never)?;
             if args.plan {
-                print(&overview)?;
-                return Ok(ExitCode::SUCCESS);
+                print_tables(&[overview])?;
+            } else {
+                let overview = terminal::render(&overview, None, terminal::Colour::Never)?;
+                terminal.notice(overview.trim_end());
             }
-            terminal.notice(overview.trim_end());
-            let Finished { records, failures } = run::all::run(&plan, &estimates, terminal);
-            if !records.is_empty() {
-                print_records(&records, &args.store)?;
-                let written = run::table::regenerate(&Papers::builtin()?, &args.store.results)?;
-                for file in written {
-                    terminal.notice(&format!("table: {}", file.display()));
+            let mut failures: Vec<Error> = unopened.into_iter().map(Error::from).collect();
+            if !args.plan {
+                let finished = run::all::run(&plan, &estimates, terminal);
+                failures.extend(finished.failures.into_iter().map(Error::from));
+                if !finished.records.is_empty() {
+                    print_records(&finished.records, &args.store)?;
+                    let papers = Papers::builtin()?;
+                    match run::table::regenerate(&papers, &args.store.results) {
+                        Ok(files) => files.iter().for_each(|file| {
+                            terminal.notice(&format!("table: {}", file.display()));
+                        }),
+                        Err(error) => failures.push(error),
+                    }
                 }
             }
-            for failure in &failures {
-                terminal.notice(&format!("failed: {}", failure.cell));
-                crate::report_error(&failure.error);
+            let incomplete = plan.cells.is_empty() || !skipped.is_empty();
+            match failures.pop() {
+                Some(last) => {
+                    failures.iter().for_each(crate::report_error);
+                    Err(last)
+                }
+                None if incomplete => Ok(ExitCode::from(1)),
+                None => Ok(ExitCode::SUCCESS),
             }
-            Ok(match failures.last() {
-                Some(failure) => ExitCode::from(failure.error.exit_code()),
-                None if plan.cells.is_empty() || !skipped.is_empty() => ExitCode::from(1),
-                None => ExitCode::SUCCESS,
-            })
         },
     )
 }
@@ -387,11 +395,11 @@ fn subjects(
     load: &LoadOptions,
     terminal: &mut Terminal,
 ) -> Result<Vec<Subject>, Error> {
-    let mut paths = Vec::new();
-    for ckpt in ckpts {
-        paths.push(fetched(ckpt, terminal)?);
-    }
-    run::open_subjects(&paths, load)
+    run::open_subjects(&fetched_all(ckpts, terminal)?, load)
+}
+
+fn fetched_all(ckpts: &[PathBuf], terminal: &mut Terminal) -> Result<Vec<PathBuf>, Error> {
+    ckpts.iter().map(|ckpt| fetched(ckpt, terminal)).collect()
 }
 
 /// Where a checkpoint is on this machine: `hf://...` is brought to the hub's cache.

@@ -62,11 +62,11 @@ impl RecordError {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Read { .. } => "--results DIR is the folder that the records are in".to_owned(),
-            Self::Schema { .. } => {
-                "run its command again, or move the file away: features are kept".to_owned()
-            }
             Self::Name { key, .. } => format!("a record's file is called {key}.json"),
-            Self::Parse { .. } | Self::Changed { .. } | Self::Outcomes { .. } => {
+            Self::Schema { .. }
+            | Self::Parse { .. }
+            | Self::Changed { .. }
+            | Self::Outcomes { .. } => {
                 "move the file away and run its command again: features are kept".to_owned()
             }
         })

@@ -87,6 +87,7 @@ pub(super) fn reused(cell: &Cell, known: Record) -> Record {
         protocol: protocol(&cell.protocol),
         data: DataRecord {
             root: cell.set.root.clone(),
+            dataset: cell.set.name.clone(),
             limit: cell.set.limit,
             ..known.data
         },

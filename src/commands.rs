@@ -78,13 +78,7 @@ pub fn attention(args: AttentionArgs) -> Outcome {
             };
             let plan = Plan::new(subjects, vec![protocol], set, options)?;
             let outcome = evaluate(&plan, &args.store, terminal)?;
-            let folder = args.sheets.clone();
-            let folder = folder.unwrap_or_else(|| args.store.results.join("attention"));
-            let keys: Vec<_> = plan.cells.iter().map(|cell| cell.key.clone()).collect();
-            let sheets = run::attention::draw_sheets(&keys, &args.store.results, &folder)?;
-            if !sheets.is_empty() {
-                terminal.notice(&format!("{} sheets in {}", sheets.len(), folder.display()));
-            }
+            draw_sheets(&plan, args.sheets.as_deref(), terminal)?;
             Ok(outcome)
         },
     )
@@ -93,7 +87,7 @@ pub fn attention(args: AttentionArgs) -> Outcome {
 pub fn all(args: AllArgs) -> Outcome {
     let protocols = Protocol::read_all(&args.protocols)?;
     let load = load_options(args.load);
-    let data = data_request(args.data, None, args.limit).of_collection();
+    let data = data_request(args.data, None, args.limit).of_collection()?;
     in_pool(
         &args.compute.engine,
         args.compute.quiet,
@@ -128,13 +122,22 @@ pub fn all(args: AllArgs) -> Outcome {
                     }
                 }
             }
-            let incomplete = plan.cells.is_empty() || !skipped.is_empty();
+            if let Err(error) = draw_sheets(&plan, None, terminal) {
+                failures.push(error);
+            }
+            if plan.cells.is_empty() && skipped.is_empty() {
+                terminal.notice("nothing in this shard");
+            }
+            if !skipped.is_empty() {
+                let cells = skipped.len();
+                terminal.notice(&format!("{cells} cells are skipped, see the plan"));
+            }
             match failures.pop() {
                 Some(last) => {
                     failures.iter().for_each(crate::report_error);
                     Err(last)
                 }
-                None if incomplete => Ok(ExitCode::from(1)),
+                None if !skipped.is_empty() => Ok(ExitCode::from(1)),
                 None => Ok(ExitCode::SUCCESS),
             }
         },
@@ -295,7 +298,7 @@ pub fn table(args: TableArgs) -> Outcome {
         cards: args.cards,
     };
     if args.check || args.write {
-        return page(&run::table::repository(&folders), args.write);
+        return page(&run::table::repository(&folders)?, args.write);
     }
     let papers = Papers::read(&folders)?;
     let table = match (&args.id, args.conflicts) {
@@ -384,6 +387,7 @@ fn data_request(
     DataRequest {
         folder,
         collection: std::env::var_os("MIMBENCH_DATA").map(PathBuf::from),
+        given: None,
         val_labels,
         limit: limit.map(|limit| limit as usize),
     }
@@ -513,6 +517,15 @@ fn in_pool(
         run::check_engine(compute)?;
         work(compute, &mut Terminal::new(quiet))
     })
+}
+
+/// Draws the attention maps of the plan's cells that have a record.
+fn draw_sheets(plan: &Plan, folder: Option<&Path>, terminal: &mut Terminal) -> Result<(), Error> {
+    let usual = plan.run.results.join("attention");
+    for folder in run::attention::draw_sheets(plan, folder.unwrap_or(&usual))? {
+        terminal.notice(&format!("attention maps are in {}", folder.display()));
+    }
+    Ok(())
 }
 
 /// Prints the rows there are; then the errors of the others, the last as the command's own.

@@ -100,11 +100,11 @@ impl Cell {
                 if images.split.samples.is_empty() {
                     return Err(Error::Usage {
                         message: format!(
-                            "{}: task.choice leaves no image of {}",
+                            "{}: task.choice = \"cl-vs-mim\" takes one of 64 images of a class, and no class of {} has 64",
                             protocol.name,
                             set.root.display()
                         ),
-                        hint: "it takes one of 64 images of a class: --set task.choice=stratified takes any number".to_owned(),
+                        hint: "--set task.choice=stratified takes any number".to_owned(),
                     });
                 }
                 let taps = attention_taps(&subject, task)?;

@@ -240,7 +240,7 @@ impl Record {
     /// Every record under `results`, in the order of protocol kinds and names, subjects and keys.
     ///
     /// # Errors
-    /// The first of [`Record::load`]: a record is never left out.
+    /// Those of [`Record::load`], of every record that has one: a record is never left out.
     pub fn all(results: &Path) -> Result<Vec<Self>, RecordError> {
         let folder = results.join("records");
         let read = |source: std::io::Error| RecordError::Read {
@@ -253,11 +253,21 @@ impl Record {
             Err(error) => return Err(read(error)),
         };
         let mut records = Vec::new();
+        let mut errors = Vec::new();
         for entry in entries {
             let path = entry.map_err(read)?.path();
             if path.extension().is_some_and(|x| x == "json") {
-                records.push(Self::load(&path)?);
+                match Self::load(&path) {
+                    Ok(record) => records.push(record),
+                    Err(error) => errors.push(error),
+                }
             }
+        }
+        errors.sort_by_cached_key(RecordError::to_string);
+        match errors.len() {
+            0 => {}
+            1 => return Err(errors.remove(0)),
+            _ => return Err(RecordError::Several(errors)),
         }
         records.sort_by(|a, b| a.place().cmp(&b.place()));
         Ok(records)

@@ -47,6 +47,9 @@ pub enum RecordError {
         /// The cell in it.
         key: String,
     },
+    /// Several records.
+    #[error("{}", .0.iter().map(Self::to_string).collect::<Vec<_>>().join("; "))]
+    Several(Vec<Self>),
     /// What lies beside a record does not belong to it.
     #[error("{}: {reason}", path.display())]
     Outcomes {
@@ -63,6 +66,7 @@ impl RecordError {
         Some(match self {
             Self::Read { .. } => "--results DIR is the folder that the records are in".to_owned(),
             Self::Name { key, .. } => format!("a record's file is called {key}.json"),
+            Self::Several(errors) => return errors.first().and_then(Self::hint),
             Self::Schema { .. }
             | Self::Parse { .. }
             | Self::Changed { .. }

@@ -133,7 +133,7 @@ pub(super) fn groups(plan: &Plan) -> Vec<Vec<usize>> {
 
 /// Checkpoint and protocol.
 pub(super) fn name(cell: &Cell) -> String {
-    format!("{}, {}", cell.subject.name(), cell.protocol.name)
+    format!("{} ({})", cell.subject.name(), cell.protocol.name)
 }
 
 /// What is going to be done and what disk it takes.

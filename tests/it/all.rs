@@ -204,7 +204,7 @@ fn a_cell_that_fails_leaves_the_others_their_records() {
     );
     assert_eq!(run.code, Some(2), "{}", run.stderr);
     assert!(
-        run.stderr.contains("error: broken, knn: "),
+        run.stderr.contains("error: broken (knn): "),
         "{}",
         run.stderr
     );
@@ -243,7 +243,7 @@ fn sets_that_are_not_there_are_skipped_with_the_reason() {
     );
     assert_eq!(run.code, Some(1), "{}", run.stderr);
     assert!(
-        run.stderr.contains("sets/cifar-100 is no folder"),
+        run.stderr.contains("--data sets has no folder cifar-100"),
         "{}",
         run.stderr
     );

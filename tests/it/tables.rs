@@ -11,7 +11,8 @@ use mimbench::report::{
     Selection, Source, SplitRecord, SubjectRecord, Table, paper_table, published_page,
 };
 use mimbench::spec::{
-    Content, Kind, PaperFolders, PaperTable, Papers, Place, Protocol, PublishedRow, Setting,
+    ColumnDefinition, Content, Kind, PaperFolders, PaperTable, Papers, Place, Protocol,
+    PublishedRow, Setting,
 };
 use mimbench::stats::Measure;
 use serde_json::Value;
@@ -566,6 +567,48 @@ fn a_protocol_that_differs_from_the_papers_is_marked_with_its_settings() {
             .any(|note| note.contains("task.layers"))
     );
     self::note(&all(10), "task.layers is all, the paper's is last");
+}
+
+#[test]
+fn a_setting_that_leads_to_the_checkpoints_own_is_no_difference() {
+    let own = |mean: &str| {
+        let settings = [
+            "input.normalise=imagenet",
+            "task.feature=cls",
+            "task.norm=norm",
+        ];
+        let mut record = record(Some("mae-vit-base-16"), "MAE ViT-B/16", &settings, 0, 4770);
+        let choice = |field: &str, value: &str| serde_json::json!({ "field": field, "value": value, "from": "card" });
+        record.subject.choices = serde_json::json!([
+            choice("mean", mean),
+            choice("std", "[0.229,0.224,0.225]"),
+            choice("feature", "cls norm"),
+        ]);
+        let column = ColumnDefinition {
+            paper_settings: BTreeMap::new(),
+            ..papers().table("medic-1").unwrap().definition.columns[6].clone()
+        };
+        let mut table = papers().table("medic-1").unwrap().clone();
+        table.definition.columns[6] = column;
+        paper_table(&table, &[record], &[])
+    };
+    let same = own("[0.485,0.456,0.406]");
+    let measured = column(&same, "ImageNet-1K top-1 measured");
+    assert_eq!(marks(measured[0]), [Mark::Modified]);
+    let other = own("[0.5,0.5,0.5]");
+    note(&other, "input.normalise is imagenet, the usual is card");
+    assert!(!other.footnotes.iter().any(|note| note.contains("task.")));
+}
+
+#[test]
+fn a_coarser_precision_is_told() {
+    let precision = |name: &str| {
+        let mut record = mae();
+        record.compute.precision = name.to_owned();
+        joined("medic-1", &[record])
+    };
+    note(&precision("bf16"), "computed in bf16");
+    assert!(!precision("f64").footnotes.iter().any(|n| n.contains('§')));
 }
 
 #[test]

@@ -34,8 +34,8 @@ pub fn published_table(table: &PaperTable, conflicts: &[Conflict]) -> Table {
 }
 
 /// The published values with those of the records that measure the same: beside each column that
-/// anything was measured for, the measured value, its difference and whether that is within the
-/// half-width of the measured value's 95 % interval. Records of one checkpoint that differ in more
+/// anything was measured for, the measured value, its difference and whether the published value is
+/// within the measured value's 95 % interval. Records of one checkpoint that differ in more
 /// than the seed are rows of their own, and so are checkpoints that the paper has not.
 pub fn paper_table(table: &PaperTable, records: &[Record], conflicts: &[Conflict]) -> Table {
     let measurable = Measurements::of(table, records);
@@ -261,18 +261,10 @@ impl<'a> Join<'a> {
                 let reason = || Cell::Missing(reason.to_owned());
                 (reason(), reason())
             }
-            (Some((number, noise)), Ok(published)) => {
-                let difference = number - published;
-                let within = noise.map(|noise| {
-                    let half_width = noise.half_width;
-                    let digits = usize::from(decimals);
-                    match noise.covers(difference) {
-                        true => format!("yes (±{half_width:.digits$})"),
-                        false => format!("no (±{half_width:.digits$})"),
-                    }
-                });
+            (Some((number, interval)), Ok(published)) => {
+                let within = interval.map(|interval| interval.verdict(published, decimals));
                 let value = Cell::Value {
-                    value: difference,
+                    value: number - published,
                     interval: None,
                     decimals,
                     marks: Vec::new(),

@@ -11,7 +11,8 @@ use mimbench::report::{
     Selection, Source, SplitRecord, SubjectRecord, Table, paper_table, published_page,
 };
 use mimbench::spec::{
-    Content, Kind, PaperFolders, PaperTable, Papers, Place, Protocol, PublishedRow, Setting,
+    ColumnDefinition, Content, Kind, PaperFolders, PaperTable, Papers, Place, Protocol,
+    PublishedRow, Setting,
 };
 use mimbench::stats::Measure;
 use serde_json::Value;
@@ -497,7 +498,7 @@ fn a_measured_value_stands_beside_the_published_one() {
     assert_eq!(Some(*interval), record.measures[1].measure.interval);
     let difference = number(column(&table, "ImageNet-1K top-1 difference")[0]);
     assert!((difference - 0.01).abs() < 1e-9, "{difference}");
-    let noise = Cell::Text("yes (±0.26)".to_owned());
+    let noise = Cell::Text("yes (in the interval)".to_owned());
     assert_eq!(column(&table, "ImageNet-1K top-1 within noise")[0], &noise);
     assert!(matches!(measured[1], Cell::Missing(_)));
     assert!(
@@ -512,7 +513,43 @@ fn a_measured_value_stands_beside_the_published_one() {
     let far = super::tables::record(Some("mae-vit-base-16"), "MAE ViT-B/16", &[], 0, 6000);
     let table = joined("medic-1", &[far]);
     let noise = column(&table, "ImageNet-1K top-1 within noise");
-    assert!(matches!(noise[0], Cell::Text(text) if text.starts_with("no (±")));
+    assert!(matches!(noise[0], Cell::Text(text) if text == "no (outside the interval)"));
+}
+
+/// `hits` of 100 images.
+fn of_hundred(seed: u64, hits: u64) -> Record {
+    let mut record = record(Some("mae-vit-base-16"), "MAE ViT-B/16", &[], seed, hits);
+    record.data.dataset = Some("imagenette".to_owned());
+    for measured in &mut record.measures {
+        measured.measure = Measure::from_hits(&measured.measure.name, hits, 100).unwrap();
+    }
+    record
+}
+
+#[test]
+fn what_lies_in_the_interval_is_within_noise() {
+    // Wilson's interval of 95 of 100 is [88.82, 97.85]: 89.35 is in it, more than half its length
+    // below the value.
+    let table = joined("medic-1", &[of_hundred(0, 95)]);
+    let measured = column(&table, "Imagenette top-5 measured")[0];
+    assert!(
+        matches!(measured, Cell::Value { interval: Some([low, _]), .. } if (low - 88.82).abs() < 0.01)
+    );
+    assert_eq!(number(column(&table, "Imagenette top-5")[0]), 89.35);
+    let noise = |table: &Table| column(table, "Imagenette top-5 within noise")[0].clone();
+    assert_eq!(
+        noise(&table),
+        Cell::Text("yes (in the interval)".to_owned())
+    );
+    // No interval goes beyond 100 %.
+    let seeds = [of_hundred(0, 96), of_hundred(1, 100), of_hundred(2, 98)];
+    let table = joined("medic-1", &seeds);
+    let measured = column(&table, "Imagenette top-5 measured")[0];
+    assert!(
+        matches!(measured, Cell::Value { interval: Some([low, 100.0]), .. } if *low > 89.35),
+        "{measured:?}"
+    );
+    assert!(matches!(noise(&table), Cell::Text(text) if text.starts_with("no (±")));
 }
 
 #[test]
@@ -566,6 +603,48 @@ fn a_protocol_that_differs_from_the_papers_is_marked_with_its_settings() {
             .any(|note| note.contains("task.layers"))
     );
     self::note(&all(10), "task.layers is all, the paper's is last");
+}
+
+#[test]
+fn a_setting_that_leads_to_the_checkpoints_own_is_no_difference() {
+    let own = |mean: &str| {
+        let settings = [
+            "input.normalise=imagenet",
+            "task.feature=cls",
+            "task.norm=norm",
+        ];
+        let mut record = record(Some("mae-vit-base-16"), "MAE ViT-B/16", &settings, 0, 4770);
+        let choice = |field: &str, value: &str| serde_json::json!({ "field": field, "value": value, "from": "card" });
+        record.subject.choices = serde_json::json!([
+            choice("mean", mean),
+            choice("std", "[0.229,0.224,0.225]"),
+            choice("feature", "cls norm"),
+        ]);
+        let column = ColumnDefinition {
+            paper_settings: BTreeMap::new(),
+            ..papers().table("medic-1").unwrap().definition.columns[6].clone()
+        };
+        let mut table = papers().table("medic-1").unwrap().clone();
+        table.definition.columns[6] = column;
+        paper_table(&table, &[record], &[])
+    };
+    let same = own("[0.485,0.456,0.406]");
+    let measured = column(&same, "ImageNet-1K top-1 measured");
+    assert_eq!(marks(measured[0]), [Mark::Modified]);
+    let other = own("[0.5,0.5,0.5]");
+    note(&other, "input.normalise is imagenet, the usual is card");
+    assert!(!other.footnotes.iter().any(|note| note.contains("task.")));
+}
+
+#[test]
+fn a_coarser_precision_is_told() {
+    let precision = |name: &str| {
+        let mut record = mae();
+        record.compute.precision = name.to_owned();
+        joined("medic-1", &[record])
+    };
+    note(&precision("bf16"), "computed in bf16");
+    assert!(!precision("f64").footnotes.iter().any(|n| n.contains('§')));
 }
 
 #[test]
@@ -647,7 +726,14 @@ fn seeds_become_one_value_with_their_spread() {
     assert!((value - 9.6).abs() < 1e-9);
     // Wider than the images alone leave it.
     assert!((high - low) / 2.0 > 0.27 && low < value && value < high);
-    note(&table, "mean of seeds 0, 1, 2, standard deviation 0.200");
+    // Every record of the mean is named.
+    let [a, b, c] = [0, 1, 2].map(|seed: usize| &records[seed].cell.key[..8]);
+    note(
+        &table,
+        &format!(
+            "mean of seeds 0 (record {a}), 1 (record {b}), 2 (record {c}), standard deviation 0.200"
+        ),
+    );
 }
 
 #[test]

@@ -48,12 +48,20 @@ pub enum RecordError {
         key: String,
     },
     /// What lies beside a record does not belong to it.
-    #[error("{}: {reason}", path.display())]
+    #[error("{} {reason}", path.display())]
     Outcomes {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// What is wrong: what follows the file's name in a sentence.
         reason: String,
+    },
+    /// What became of a record's images does not lie beside it.
+    #[error("{} is missing", path.display())]
+    NoOutcomes {
+        /// The file that should be there.
+        path: PathBuf,
+        /// The record's key.
+        key: String,
     },
 }
 
@@ -66,6 +74,9 @@ impl RecordError {
                 "run its command again, or move the file away: features are kept".to_owned()
             }
             Self::Name { key, .. } => format!("a record's file is called {key}.json"),
+            Self::NoOutcomes { key, .. } => format!(
+                "bring it back, or run the command of record {key} again: features are kept"
+            ),
             Self::Parse { .. } | Self::Changed { .. } | Self::Outcomes { .. } => {
                 "move the file away and run its command again: features are kept".to_owned()
             }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::comparison_images::{Curve, check, class_names, curve, order, title, values};
+use super::comparison_images::{Criterion, Curve, check, class_names, curve, order, title, values};
 use super::{Better, ComparisonError, Measured, Outcomes, Record, differing_settings};
 use crate::spec::Kind;
 use crate::stats::{
@@ -143,7 +143,8 @@ pub struct Pair {
 ///
 /// The records keep no votes, so that how sure both are is judged by the numbers of neighbours they
 /// keep: an image that is won whatever the k tells more than one that is won by a single k. Where
-/// that is equal, it tells more if the loser has not even its first five classes right.
+/// that is equal, and first classes are compared, it tells more if the true one is not even among the
+/// loser's first five.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Disagreement {
     /// Place of the winner among the sides.
@@ -154,16 +155,16 @@ pub struct Disagreement {
     pub content: String,
     /// True class.
     pub label: Class,
-    /// What the first of the pair says.
+    /// The class that the first of the pair puts first.
     pub a: Class,
-    /// What the second says.
+    /// That of the second.
     pub b: Class,
     /// Numbers of neighbours under which the winner is right and the loser wrong.
     pub won: usize,
     /// Numbers of neighbours that there are.
     pub of: usize,
-    /// Whether the true class is among the loser's first five.
-    pub near: bool,
+    /// Whether the true class is among the loser's first five, where these are not what is compared.
+    pub near: Option<bool>,
 }
 
 /// A class.
@@ -186,12 +187,18 @@ struct Chosen<'a> {
 
 impl<'a> Chosen<'a> {
     /// The first run's predictions under every k, and the place of the k that is compared.
-    fn curve(&self) -> Option<(&'a Outcomes, Curve<'a>, usize)> {
+    fn curve(&self) -> Option<(Curve<'a>, usize)> {
         let run = self.runs.first()?;
         let measured = self.measured.first()?;
         let curve = curve(&run.outcomes, &run.record, &measured.feature);
         let own = curve.iter().position(|&(k, _)| Some(k) == measured.k)?;
-        Some((&run.outcomes, curve, own))
+        Some((curve, own))
+    }
+
+    /// Its images, and what it takes for one of them to be right.
+    fn criterion(&self) -> Option<(&'a Outcomes, Criterion)> {
+        let name = &self.measured.first()?.measure.name;
+        Some((&self.runs.first()?.outcomes, Criterion::of(name)?))
     }
 }
 
@@ -505,7 +512,9 @@ fn disagree(
     (place_b, b): (usize, &Chosen<'_>),
     most: usize,
 ) -> (Option<f64>, Vec<Disagreement>) {
-    let (Some((outcomes, curve_a, own)), Some((_, curve_b, own_b))) = (a.curve(), b.curve()) else {
+    let (Some((outcomes, criterion)), Some((curve_a, own_a)), Some((curve_b, own_b))) =
+        (a.criterion(), a.curve(), b.curve())
+    else {
         return (None, Vec::new());
     };
     let names = class_names(outcomes);
@@ -516,7 +525,10 @@ fn disagree(
     let mut same = 0;
     let mut all = Vec::new();
     for (row, (&image_a, &image_b)) in a.order.iter().zip(&b.order).enumerate() {
-        let says = (curve_a[own].1.top1[image_a], curve_b[own_b].1.top1[image_b]);
+        let says = (
+            curve_a[own_a].1.top1[image_a],
+            curve_b[own_b].1.top1[image_b],
+        );
         same += usize::from(says.0 == says.1);
         let (right_a, right_b) = (a.values[row] > 0.0, b.values[row] > 0.0);
         if right_a == right_b {
@@ -524,13 +536,16 @@ fn disagree(
         }
         let label = outcomes.labels[image_a];
         let won = curve_a.iter().zip(&curve_b).filter(|((_, a), (_, b))| {
-            let right = [a.top1[image_a] == label, b.top1[image_b] == label];
+            let right = [
+                a.right(criterion, image_a, label),
+                b.right(criterion, image_b, label),
+            ];
             right == [right_a, right_b]
         });
-        let near = match right_a {
+        let near = (criterion == Criterion::First).then(|| match right_a {
             true => curve_b[own_b].1.top5[image_b],
-            false => curve_a[own].1.top5[image_a],
-        };
+            false => curve_a[own_a].1.top5[image_a],
+        });
         all.push(Disagreement {
             winner: if right_a { place_a } else { place_b },
             path: outcomes.paths[image_a].clone(),

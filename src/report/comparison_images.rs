@@ -88,6 +88,36 @@ pub(super) struct Predicted<'a> {
     pub top5: &'a [bool],
 }
 
+/// What it takes for an image to be classified right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Criterion {
+    /// The true class comes first.
+    First,
+    /// It is among the first five, in DINO's sense.
+    FirstFive,
+}
+
+impl Criterion {
+    /// That of the measure, where it counts images that are right.
+    pub(super) fn of(measure: &str) -> Option<Self> {
+        match measure {
+            "top1" => Some(Self::First),
+            "top5" => Some(Self::FirstFive),
+            _ => None,
+        }
+    }
+}
+
+impl Predicted<'_> {
+    /// Whether the image, whose class is `label`, is right.
+    pub(super) fn right(&self, criterion: Criterion, image: usize, label: u32) -> bool {
+        match criterion {
+            Criterion::First => self.top1[image] == label,
+            Criterion::FirstFive => self.top5[image],
+        }
+    }
+}
+
 /// Predictions with their k, ascending.
 pub(super) type Curve<'a> = Vec<(usize, Predicted<'a>)>;
 
@@ -119,14 +149,11 @@ pub(super) fn values(
     let name = measured.measure.name.as_str();
     if let Some(k) = measured.k {
         let curve = curve(outcomes, record, &measured.feature);
-        let (_, Predicted { top1, top5 }) = curve.into_iter().find(|&(other, _)| other == k)?;
-        let percent = |hit: bool| if hit { 100.0 } else { 0.0 };
-        let first = || top1.iter().zip(&outcomes.labels).map(|(a, b)| a == b);
-        return match name {
-            "top1" => Some(first().map(percent).collect()),
-            "top5" => Some(top5.iter().copied().map(percent).collect()),
-            _ => None,
-        };
+        let (_, predicted) = curve.into_iter().find(|&(other, _)| other == k)?;
+        let criterion = Criterion::of(name)?;
+        let labels = outcomes.labels.iter().enumerate();
+        let right = labels.map(|(image, &label)| predicted.right(criterion, image, label));
+        return Some(right.map(|hit| if hit { 100.0 } else { 0.0 }).collect());
     }
     let layer = measured.layer.filter(|_| measured.other_layer.is_none())?;
     let name = format!("block {layer}/{name}");

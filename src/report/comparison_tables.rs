@@ -214,32 +214,34 @@ fn disagreements_table(comparison: &Comparison, pair: &Pair) -> Table {
         None => text(class.index.to_string()),
     };
     let name = |side: usize| &comparison.sides[side].name;
+    let near = pair.disagreements.iter().any(|image| image.near.is_some());
     let row = |image: &Disagreement| {
-        vec![
+        let mut row = vec![
             text(name(image.winner)),
             text(&image.path),
             class(&image.label),
             class(&image.a),
             class(&image.b),
             text(format!("{} of {}", image.won, image.of)),
-            text(if image.near {
-                "in top 5"
-            } else {
-                "not in top 5"
-            }),
-        ]
+        ];
+        row.extend(image.near.map(|near| match near {
+            true => text("in top 5"),
+            false => text("not in top 5"),
+        }));
+        row
     };
+    let mut columns = vec![
+        Column::text("right"),
+        Column::text("image"),
+        Column::text("class"),
+        Column::text(format!("A: {}", name(pair.a))),
+        Column::text(format!("B: {}", name(pair.b))),
+        Column::text("at k"),
+    ];
+    columns.extend(near.then(|| Column::text("the other's")));
     Table {
         title: "The most telling images that one gets right and the other wrong".to_owned(),
-        columns: vec![
-            Column::text("right"),
-            Column::text("image"),
-            Column::text("class"),
-            Column::text(format!("A: {}", name(pair.a))),
-            Column::text(format!("B: {}", name(pair.b))),
-            Column::text("at k"),
-            Column::text("the other's"),
-        ],
+        columns,
         rows: pair.disagreements.iter().map(row).collect(),
         footnotes: Vec::new(),
     }

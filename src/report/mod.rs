@@ -7,6 +7,7 @@ mod comparison;
 mod comparison_error;
 mod comparison_images;
 mod comparison_settings;
+mod comparison_sides;
 mod comparison_tables;
 pub mod csv;
 pub mod html;

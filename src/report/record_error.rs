@@ -51,12 +51,20 @@ pub enum RecordError {
     #[error("{}", .0.iter().map(Self::to_string).collect::<Vec<_>>().join("; "))]
     Several(Vec<Self>),
     /// What lies beside a record does not belong to it.
-    #[error("{}: {reason}", path.display())]
+    #[error("{} {reason}", path.display())]
     Outcomes {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// What is wrong: what follows the file's name in a sentence.
         reason: String,
+    },
+    /// What became of a record's images does not lie beside it.
+    #[error("{} is missing", path.display())]
+    NoOutcomes {
+        /// The file that should be there.
+        path: PathBuf,
+        /// The record's key.
+        key: String,
     },
 }
 
@@ -67,6 +75,9 @@ impl RecordError {
             Self::Read { .. } => "--results DIR is the folder that the records are in".to_owned(),
             Self::Name { key, .. } => format!("a record's file is called {key}.json"),
             Self::Several(errors) => return errors.first().and_then(Self::hint),
+            Self::NoOutcomes { key, .. } => format!(
+                "bring it back, or run the command of record {key} again: features are kept"
+            ),
             Self::Schema { .. }
             | Self::Parse { .. }
             | Self::Changed { .. }

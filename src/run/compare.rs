@@ -82,7 +82,7 @@ fn meant<'a>(
         })
         .find(|found| !found.is_empty())
         .unwrap_or_default();
-    let Some((first, others)) = found.split_first() else {
+    if found.is_empty() {
         let mut names: Vec<&str> = records.iter().map(|r| r.subject.name.as_str()).collect();
         names.dedup();
         let near = names.iter().copied().max_by(|a, b| {
@@ -98,14 +98,13 @@ fn meant<'a>(
                 None => format!("evaluate {subject} first"),
             },
         });
-    };
-    let alone = others
-        .iter()
-        .all(|other| differ_by_seed_alone(first, other));
-    let mut seeds: Vec<u64> = found.iter().map(|record| record.cell.seed).collect();
-    seeds.sort_unstable();
-    seeds.dedup();
-    if !alone || seeds.len() < found.len() {
+    }
+    let seeds = found.iter().enumerate().all(|(place, record)| {
+        found[..place]
+            .iter()
+            .all(|other| other.differs_by_seed_alone(record))
+    });
+    if !seeds {
         let candidates: Vec<String> = found.iter().map(|record| candidate(record)).collect();
         return Err(Error::Usage {
             message: format!(
@@ -117,21 +116,6 @@ fn meant<'a>(
         });
     }
     Ok(found)
-}
-
-/// Whether two records are of one checkpoint, computed in one way.
-fn differ_by_seed_alone(a: &Record, b: &Record) -> bool {
-    let of = |record: &Record| {
-        let (cell, compute) = (record.cell.clone(), record.compute.clone());
-        let computed = (
-            compute.engine,
-            compute.precision,
-            compute.stored,
-            compute.numerics,
-        );
-        (cell.subject, cell.protocol, cell.data, computed)
-    };
-    of(a) == of(b)
 }
 
 fn same_file(path: &Path, subject: &str) -> bool {

@@ -1,7 +1,7 @@
 //! `mimbench compare` on records of made-up images.
 
-use mimbench::report::{Outcomes, Record};
-use mimbench::stats::mcnemar;
+use mimbench::report::{ImageOutcomes, Outcomes, Record};
+use mimbench::stats::{Measure, Noise, Spread, mcnemar};
 use serde_json::Value;
 
 use super::support::{Bench, Run, tiny};
@@ -36,6 +36,30 @@ fn record(bench: &Bench, name: &str) -> Record {
     let record = found.next().unwrap();
     assert!(found.next().is_none(), "{name} has several records");
     record
+}
+
+/// Changes what became of a record's images, for the `place`th k, and the record with it.
+fn change(bench: &Bench, mut record: Record, change: impl Fn(usize, &mut ImageOutcomes, &[u32])) {
+    let results = bench.path("results");
+    let mut outcomes = Outcomes::read(&results, &record.cell.key).unwrap();
+    for (place, prediction) in outcomes.predictions.iter_mut().enumerate() {
+        change(place, prediction, &outcomes.labels);
+    }
+    for measured in &mut record.measures {
+        let name = format!("{}/k{}", measured.feature, measured.k.unwrap());
+        let mut predictions = outcomes.predictions.iter();
+        let says = predictions.find(|says| says.name == name).unwrap();
+        let first = says.top1.iter().zip(&outcomes.labels);
+        let hits = match &measured.measure.name[..] {
+            "top1" => first.filter(|(class, label)| class == label).count(),
+            "top5" => says.top5.iter().filter(|hit| **hit).count(),
+            _ => continue,
+        };
+        let (name, n) = (&measured.measure.name, outcomes.labels.len() as u64);
+        measured.measure = Measure::from_hits(name, hits as u64, n).unwrap();
+    }
+    outcomes.write(&results, &record.cell.key).unwrap();
+    record.write(&results).unwrap();
 }
 
 /// Which images the headline gets right.
@@ -147,11 +171,69 @@ fn two_checkpoints_are_tested_on_the_same_images() {
     );
     let csv = compare(&bench, &["one", "two", "--csv"]).ok().stdout;
     assert_eq!(csv.lines().count(), 2);
-    let five = json(compare(
-        &bench,
-        &["one", "two", "--json", "--measure", "top5", "--k", "5"],
-    ));
-    assert_eq!((&five["measure"], &five["k"]), (&"top5".into(), &5.into()));
+}
+
+#[test]
+fn images_are_won_by_the_measure_that_is_compared() {
+    let bench = evaluated(&[]);
+    // There are three classes, so that the first five are always right.
+    for (salt, name) in ["one", "two"].into_iter().enumerate() {
+        change(&bench, record(&bench, name), |place, says, labels| {
+            for (i, hit) in says.top5.iter_mut().enumerate() {
+                *hit = says.top1[i] == labels[i] || (i / 3 + place + 2 * salt) % 4 == 0;
+            }
+        });
+    }
+    let by_top5 = [
+        "one",
+        "two",
+        "--measure",
+        "top5",
+        "--k",
+        "5",
+        "--show",
+        "60",
+    ];
+    let found = json(compare(&bench, &[&by_top5[..], &["--json"]].concat()));
+    assert_eq!(
+        (&found["measure"], &found["k"]),
+        (&"top5".into(), &5.into())
+    );
+    let records = ["one", "two"].map(|name| record(&bench, name));
+    let [one, two] = records.map(|record| hits(&bench, &record).0);
+    let pair = &found["pairs"][0];
+    let disagreements = pair["disagreements"].as_array().unwrap();
+    let hits = &pair["hits"];
+    let apart = hits["only_a"].as_u64().unwrap() + hits["only_b"].as_u64().unwrap();
+    assert_eq!(disagreements.len() as u64, apart);
+    let mut beyond_top1 = 0;
+    for image in disagreements {
+        let row = one.paths.iter().position(|path| image["path"] == **path);
+        let row = row.unwrap();
+        assert_eq!(one.paths[row], two.paths[row]);
+        let winner = image["winner"].as_u64().unwrap() as usize;
+        let right = [winner == 0, winner == 1];
+        let won = |right_is: &dyn Fn(&ImageOutcomes, u32) -> bool| {
+            let pairs = one.predictions.iter().zip(&two.predictions);
+            let count = pairs.filter(|&(a, b)| {
+                assert_eq!(a.name, b.name);
+                [right_is(a, one.labels[row]), right_is(b, one.labels[row])] == right
+            });
+            count.count() as u64
+        };
+        let by_five = won(&|says, _| says.top5[row]);
+        assert_eq!(image["won"], by_five, "{image}");
+        assert!(by_five > 0 && image["near"].is_null());
+        beyond_top1 += usize::from(by_five != won(&|says, label| says.top1[row] == label));
+    }
+    assert!(beyond_top1 > 0, "both measures win the same images");
+    let text = compare(&bench, &by_top5).ok().stdout;
+    assert!(
+        text.contains("of 7") && !text.contains("in top 5"),
+        "{text}"
+    );
+    let text = compare(&bench, &["one", "two"]).ok().stdout;
+    assert!(text.contains("in top 5"), "{text}");
 }
 
 #[test]
@@ -179,16 +261,58 @@ fn several_checkpoints_are_compared_each_with_each() {
 fn seeds_are_taken_together() {
     let bench = evaluated(&[]);
     knn(&bench, &["--seed", "1"]);
+    // Under the other seed, the first gets some images of the headline wrong that it got right.
+    let results = bench.path("results");
+    let all = Record::all(&results).unwrap();
+    let mut of_one = all.into_iter().filter(|r| r.subject.name == "one");
+    let other = of_one.find(|record| record.cell.seed == 1).unwrap();
+    const LOST: usize = 7;
+    change(&bench, other, |_, says, labels| {
+        let right = says.top1.iter_mut().zip(labels);
+        let right = right.filter(|(class, label)| class == label);
+        right
+            .take(LOST)
+            .for_each(|(class, _)| *class = (*class + 1) % 3);
+    });
     let found = json(compare(&bench, &["one", "two", "--json"]));
-    for side in found["sides"].as_array().unwrap() {
-        assert_eq!(side["runs"].as_array().unwrap().len(), 2);
-        assert_eq!(
-            (&side["seeds"]["runs"], &side["seeds"]["deviation"]),
-            (&2.into(), &0.0.into())
-        );
-        assert_eq!(side["seeds"]["noise"]["source"], "images_and_seeds");
+    let number = |value: &Value| value.as_f64().unwrap();
+    let near = |found: &Value, want: f64| {
+        let found = number(found);
+        assert!((found - want).abs() < 1e-9, "{found} {want}");
+    };
+    let lost = 100.0 * LOST as f64 / 60.0;
+    let mut spreads = Vec::new();
+    let mut means = Vec::new();
+    for (side, lost) in found["sides"].as_array().unwrap().iter().zip([lost, 0.0]) {
+        let runs = side["runs"].as_array().unwrap();
+        let values = runs.iter().map(|run| number(&run["value"]));
+        let mut values: Vec<f64> = values.collect();
+        values.sort_by(f64::total_cmp);
+        let [low, high] = values[..] else {
+            panic!("{side}");
+        };
+        assert!((high - low - lost).abs() < 1e-9);
+        let seeds = &side["seeds"];
+        assert_eq!(seeds["runs"], 2);
+        // Of two values, the deviation is their difference by the root of two.
+        let deviation = lost / 2f64.sqrt();
+        near(&seeds["deviation"], deviation);
+        near(&seeds["mean"], (low + high) / 2.0);
+        means.push((low + high) / 2.0);
+        assert_eq!(seeds["noise"]["source"], "images_and_seeds");
+        // Of their mean it is that by the root of two again.
+        spreads.push(Spread {
+            deviation: lost / 2.0,
+            freedom: 1.0,
+        });
     }
     let pair = &found["pairs"][0];
+    near(&pair["difference"], means[0] - means[1]);
+    let images = (number(&pair["interval"][1]) - number(&pair["interval"][0])) / 2.0;
+    let noise = Noise::combined(Some(images), &spreads).unwrap();
+    near(&pair["noise"]["half_width"], noise.half_width);
+    assert!(noise.half_width > images + 1.0);
+    assert_eq!(pair["within_noise"], noise.covers(means[0] - means[1]));
     assert_eq!(pair["test"], "paired_bootstrap");
     assert!(pair["hits"].is_null() && pair["within_noise"].is_boolean());
     let text = compare(&bench, &["one", "two"]).ok().stdout;

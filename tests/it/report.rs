@@ -390,6 +390,48 @@ fn what_may_be_compared_is() {
 }
 
 #[test]
+fn runs_of_one_checkpoint_are_one_side_where_the_seed_alone_differs() {
+    let sides = |other: &dyn Fn(&mut Record)| {
+        let bench = Bench::empty();
+        let results = bench.path("results");
+        for (at, (key, name)) in [("0a1b", "MAE"), ("2c3d", "MAE"), ("4e5f", "dBOT")]
+            .into_iter()
+            .enumerate()
+        {
+            let mut record = record(key, name, Kind::Knn, knn(&outcomes(at)));
+            if at == 1 {
+                record.cell.seed = 1;
+                other(&mut record);
+            }
+            record.write(&results).unwrap();
+            outcomes(at).write(&results, &record.cell.key).unwrap();
+        }
+        bench.run(&["report"]).ok();
+        let page = std::fs::read_to_string(bench.path("report.html")).unwrap();
+        let (_, section) = page.split_once("<section id=\"comparisons\">").unwrap();
+        let table = section.split("</tbody>").next().unwrap();
+        let rows = table.split("<tr><td>").skip(1);
+        let names = rows.map(|row| row.split("</td>").next().unwrap().to_owned());
+        names.collect::<Vec<String>>()
+    };
+    assert_eq!(sides(&|_| ()), ["MAE", "dBOT"]);
+    let differences: [&dyn Fn(&mut Record); 4] = [
+        &|record| record.compute.numerics = 2,
+        &|record| record.compute.engine = "torch".to_owned(),
+        &|record| record.compute.precision = "bf16".to_owned(),
+        &|record| record.compute.stored = "f16".to_owned(),
+    ];
+    for other in differences {
+        assert_eq!(sides(other), ["MAE (seed 0)", "MAE (seed 1)", "dBOT"]);
+    }
+    let again = sides(&|record| {
+        record.cell.seed = 0;
+        record.compute.numerics = 2;
+    });
+    assert_eq!(again, ["MAE (numerics 1)", "MAE (numerics 2)", "dBOT"]);
+}
+
+#[test]
 fn records_of_one_name_are_told_apart() {
     let bench = Bench::empty();
     let results = bench.path("results");

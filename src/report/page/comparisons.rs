@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use maud::{Markup, html};
 
-use super::group::{Group, groups};
+use super::group::{Group, groups, labelled};
 use super::provenance::Provenance;
 use super::{Entry, PageError};
 use crate::report::cell_text::printable;
@@ -58,36 +58,36 @@ pub fn comparisons(entries: &[Entry]) -> Result<Vec<Comparison>, ComparisonError
     Ok(comparisons)
 }
 
-/// The records of each checkpoint, which differ by seed alone.
+/// The records of each checkpoint, which differ by seed alone, called by a name that tells it from the
+/// others.
 fn sides(group: &Group, entries: &[Entry]) -> Vec<Vec<Run>> {
-    let made = |record: &Record| {
-        let compute = &record.compute;
-        let by = (&compute.engine, &compute.precision, &compute.stored);
-        let by = (by.0.clone(), by.1.clone(), by.2.clone());
-        (record.cell.subject.clone(), by)
-    };
     let mut sides: Vec<Vec<Run>> = Vec::new();
-    for record in &group.records {
-        let mut entries = entries.iter();
-        let entry = entries.find(|entry| entry.record.cell.key == record.cell.key);
-        let Some((entry, outcomes)) = entry.and_then(|e| Some((e, e.outcomes.clone()?))) else {
+    for key in group.records.iter().map(|record| &record.cell.key) {
+        let entry = entries.iter().find(|entry| entry.record.cell.key == *key);
+        let Some((record, outcomes)) = entry.and_then(|e| Some((&e.record, e.outcomes.clone()?)))
+        else {
             continue;
         };
         let side = sides.iter_mut().find(|side| {
-            let seed = side
-                .iter()
-                .all(|run| run.record.cell.seed != record.cell.seed);
-            seed && side.iter().all(|run| made(&run.record) == made(record))
+            let mut runs = side.iter();
+            runs.all(|run| run.record.differs_by_seed_alone(record))
         });
+        let run = Run {
+            record: record.clone(),
+            outcomes,
+        };
         match side {
-            Some(side) => side.push(Run {
-                record: entry.record.clone(),
-                outcomes,
-            }),
-            None => sides.push(vec![Run {
-                record: record.clone(),
-                outcomes,
-            }]),
+            Some(side) => side.push(run),
+            None => sides.push(vec![run]),
+        }
+    }
+    let firsts: Vec<&Record> = sides.iter().map(|side| &side[0].record).collect();
+    let names = labelled(&firsts)
+        .into_iter()
+        .map(|first| first.subject.name);
+    for (side, name) in sides.iter_mut().zip(names.collect::<Vec<_>>()) {
+        for run in side {
+            run.record.subject.name.clone_from(&name);
         }
     }
     sides

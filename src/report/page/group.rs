@@ -91,8 +91,8 @@ pub(super) fn short(hash: &str) -> &str {
 }
 
 /// The records, with whatever tells two of one name apart added to the name.
-fn labelled(records: &[&Record]) -> Vec<Record> {
-    let differences: [fn(&Record) -> String; 5] = [
+pub(super) fn labelled(records: &[&Record]) -> Vec<Record> {
+    let differences: [fn(&Record) -> String; 6] = [
         |record| {
             record
                 .subject
@@ -109,6 +109,7 @@ fn labelled(records: &[&Record]) -> Vec<Record> {
                 record.compute.precision, record.compute.stored
             )
         },
+        |record| format!("numerics {}", record.compute.numerics),
         |record| short(&record.cell.key).to_owned(),
     ];
     let mut labelled: Vec<Record> = records.iter().map(|&record| record.clone()).collect();

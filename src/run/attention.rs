@@ -203,9 +203,10 @@ pub fn draw_sheets(plan: &Plan, folder: &Path) -> Result<Vec<PathBuf>, Error> {
         if !AttentionMaps::path(results, &cell.key).is_file() || !path.is_file() {
             continue;
         }
+        let record = Record::load(&path)?;
         let drawn = Drawn {
-            name: Record::load(&path)?.subject.name,
-            maps: AttentionMaps::read_all(results, &cell.key)?,
+            maps: record.maps(results)?,
+            name: record.subject.name,
         };
         let list = format!("{}{}", cell.protocol.hash, cell.data_key);
         let list = &blake3::hash(list.as_bytes()).to_hex()[..8];

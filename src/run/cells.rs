@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::features::{Encoder, ExtractError, Observer, PixelEncoder};
 use crate::plan::{Cell, Part, Plan, Request, RunOptions, Subject};
 use crate::report::{AttentionMaps, ImageOutcomes, ImageValues, Measured, Outcomes, Record};
-use crate::spec::{Protocol, Task};
+use crate::spec::Task;
 use crate::store::{Lock, remove_leftovers};
 
 /// What became of the cells of a plan.
@@ -265,10 +265,10 @@ fn run_group(plan: &Plan, cells: &[&Cell], terminal: &mut Terminal) -> Result<Ve
                     name(cell),
                     known.compute.created
                 ));
-                let record = record::reused(cell, known.clone());
+                let mut record = record::reused(cell, known.clone());
                 if record != known {
                     // It was called otherwise then; tables read what is on disk.
-                    record.write(results)?;
+                    record = record.write(results)?;
                 }
                 records.push(Some(record));
             }
@@ -348,8 +348,7 @@ fn keep(
     if !outcome.maps.is_empty() {
         AttentionMaps::write_all(&outcome.maps, results, &cell.key)?;
     }
-    record.write(results)?;
-    Ok(record)
+    Ok(record.write(results)?)
 }
 
 /// The cell's record, if nothing it depends on has changed since.
@@ -362,17 +361,9 @@ pub(super) fn up_to_date(run: &RunOptions, cell: &Cell, stamps: &str) -> Option<
         !run.recompute
             && complete
             && record.data.stamps == stamps
-            && Outcomes::read(results, &cell.key).is_ok()
-            && (maps(&cell.protocol) == 0 || AttentionMaps::read_all(results, &cell.key).is_ok())
+            && record.outcomes(results).is_ok()
+            && record.maps(results).is_ok()
     })
-}
-
-/// Images whose attention maps lie beside a record.
-fn maps(protocol: &Protocol) -> usize {
-    match &protocol.task {
-        Task::Attention(task) => task.maps,
-        Task::Knn(_) => 0,
-    }
 }
 
 /// The network of some cells, built when the first image has to be encoded.

@@ -9,8 +9,8 @@ use crate::engine::NUMERICS_VERSION;
 use crate::error::Error;
 use crate::plan::{Cell, Part, RunOptions, Subject};
 use crate::report::{
-    CellKey, ComputeRecord, DataRecord, Measured, ProtocolRecord, Record, SCHEMA, Selection,
-    SplitRecord, SubjectRecord,
+    BesideRecord, CellKey, ComputeRecord, DataRecord, Measured, ProtocolRecord, Record, SCHEMA,
+    Selection, SplitRecord, SubjectRecord,
 };
 use crate::spec::Protocol;
 
@@ -74,6 +74,7 @@ pub(super) fn new(
         selection: Selection::None,
         measures,
         notes,
+        beside: BesideRecord::default(),
         seal: String::new(),
     }
     .sealed())

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use mimbench::report::{
-    CellKey, ComputeRecord, DataRecord, ImageOutcomes, Measured, Outcomes, ProtocolRecord, Record,
-    SCHEMA, Selection, SplitRecord, SubjectRecord,
+    BesideRecord, CellKey, ComputeRecord, DataRecord, ImageOutcomes, Measured, Outcomes,
+    ProtocolRecord, Record, SCHEMA, Selection, SplitRecord, SubjectRecord,
 };
 use mimbench::spec::Kind;
 use mimbench::stats::{Measure, Unit};
@@ -91,6 +91,7 @@ fn record(key: &str, name: &str, kind: Kind, measures: Vec<Measured>) -> Record 
         selection: Selection::None,
         measures,
         notes: vec!["made up".to_owned()],
+        beside: BesideRecord::default(),
         seal: String::new(),
     }
 }

@@ -453,3 +453,36 @@ fn halves_whose_files_look_alike_are_not_taken_for_each_other() {
     let record = bench.knn(&["--json"]).records().remove(0);
     assert!(curve(&record)[0] < 70.0, "{}", record["measures"][0]);
 }
+
+#[test]
+fn what_lies_beside_a_record_is_its_own() {
+    let bench = Bench::new();
+    bench.model("other.safetensors", &tiny(), 2);
+    let records = bench
+        .knn_of(&["tiny.safetensors", "other.safetensors"], &["--json"])
+        .records();
+    let results = bench.path("results");
+    let keys = [&records[0], &records[1]].map(|record| record["cell"]["key"].as_str().unwrap());
+    let beside = keys.map(|key| mimbench::report::Outcomes::path(&results, key));
+    std::fs::copy(&beside[0], &beside[1]).unwrap();
+    let load = |key: &str| {
+        let path = mimbench::report::Record::path(&results, key);
+        mimbench::report::Record::load(&path).unwrap()
+    };
+    let error = load(keys[1]).outcomes(&results).unwrap_err().to_string();
+    assert!(
+        error.contains(keys[1]) && error.contains("written with"),
+        "{error}"
+    );
+    // The command that makes it notices and makes it again, out of the stored features.
+    let again = bench.knn_of(&["other.safetensors"], &[]).ok();
+    assert!(
+        again.stderr.contains("are in the store"),
+        "{}",
+        again.stderr
+    );
+    load(keys[1]).outcomes(&results).unwrap();
+    std::fs::write(&beside[1], "").unwrap();
+    bench.knn_of(&["other.safetensors"], &[]).ok();
+    load(keys[1]).outcomes(&results).unwrap();
+}

@@ -7,8 +7,8 @@ use std::path::Path;
 use mimbench::checkpoint::card::{Card, PublishedMeasure};
 use mimbench::data::{InputSpec, Interpolation, Resize, Statistics};
 use mimbench::report::{
-    Cell, CellKey, ComputeRecord, DataRecord, Mark, Measured, ProtocolRecord, Record, SCHEMA,
-    Selection, Source, SplitRecord, SubjectRecord, Table, paper_table, published_page,
+    BesideRecord, Cell, CellKey, ComputeRecord, DataRecord, Mark, Measured, ProtocolRecord, Record,
+    SCHEMA, Selection, Source, SplitRecord, SubjectRecord, Table, paper_table, published_page,
 };
 use mimbench::spec::{
     ColumnDefinition, Content, Kind, PaperFolders, PaperTable, Papers, Place, Protocol,
@@ -405,6 +405,7 @@ fn record(card: Option<&str>, name: &str, settings: &[&str], seed: u64, hits: u6
             measured("top5", hits + 100, 20),
         ],
         notes: Vec::new(),
+        beside: BesideRecord::default(),
         seal: String::new(),
     };
     record.sealed()

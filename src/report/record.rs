@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::RecordError;
-use crate::spec::Kind;
+use crate::spec::{CardKey, Kind};
 use crate::stats::Measure;
 use crate::store::{StoreError, write_atomic};
 
@@ -63,8 +63,8 @@ pub struct SubjectRecord {
     pub name: String,
     /// The weights; none for raw pixels.
     pub path: Option<PathBuf>,
-    /// Stem of the checkpoint's card, where it has one.
-    pub card: Option<String>,
+    /// Which card the checkpoint has, where it has one.
+    pub card: Option<CardKey>,
     /// blake3 of the weights, hexadecimal.
     pub blake3: Option<String>,
     /// Dialect of the weights.

@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 
 use super::paper_settings::differences;
 use super::{Cell, Mark, Measured, Record, Source};
-use crate::spec::{ColumnDefinition, Measurement, PaperTable};
+use crate::spec::{CardKey, ColumnDefinition, Measurement, PaperTable};
 use crate::stats::{Measure, Noise, Seeds};
 
 /// Everything that was measured for one column.
@@ -30,8 +30,8 @@ pub(super) struct Entry<'a> {
 /// What a row of a table is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Subject<'a> {
-    /// A checkpoint with a card, by the card's stem.
-    Card(&'a str),
+    /// A checkpoint with a card: a row's where it is the very card that the row names.
+    Card(&'a CardKey),
     /// Another, by name and hash of the weights.
     Other(&'a str, &'a str),
 }
@@ -197,6 +197,15 @@ impl<'a> Identity<'a> {
             found.push(format!("record {} of a seed", self.again + 1));
         }
         found
+    }
+}
+
+/// A record's subject in words, with the hash of its weights.
+pub(super) fn subject_words(record: &Record) -> String {
+    let subject = &record.subject;
+    match &subject.blake3 {
+        Some(weights) => format!("{}, weights {}", subject.name, short(weights)),
+        None => format!("{}, no weights", subject.name),
     }
 }
 

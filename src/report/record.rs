@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{AttentionMaps, Outcomes, RecordError};
-use crate::spec::Kind;
+use crate::spec::{CardKey, Kind};
 use crate::stats::Measure;
 use crate::store::{StoreError, write_atomic};
 
@@ -74,8 +74,8 @@ pub struct SubjectRecord {
     pub name: String,
     /// The weights; none for raw pixels.
     pub path: Option<PathBuf>,
-    /// Stem of the checkpoint's card, where it has one.
-    pub card: Option<String>,
+    /// Which card the checkpoint has, where it has one.
+    pub card: Option<CardKey>,
     /// blake3 of the weights, hexadecimal.
     pub blake3: Option<String>,
     /// Dialect of the weights.
@@ -343,7 +343,7 @@ impl Record {
         }
         Err(RecordError::Outcomes {
             path: path.to_owned(),
-            reason: "it is not the file that the record beside it was written with".to_owned(),
+            reason: "is not the file that the record beside it was written with".to_owned(),
         })
     }
 

@@ -69,7 +69,8 @@ fn meant<'a>(
             let stem = Path::new(subject)
                 .file_stem()
                 .and_then(|stem| stem.to_str());
-            stem == Some(&record.subject.name) || stem == record.subject.card.as_deref()
+            stem == Some(&record.subject.name)
+                || stem == record.subject.card.as_ref().map(|card| card.stem.as_str())
         },
     ];
     let found: Vec<&Record> = ways

@@ -217,11 +217,11 @@ impl Made {
         let results = bench.path("results");
         let records = samples();
         for (at, record) in records.iter().enumerate() {
-            record.write(&results).unwrap();
             if record.protocol.kind == Kind::Knn {
                 let outcomes = outcomes(at + 1);
                 outcomes.write(&results, &record.cell.key).unwrap();
             }
+            record.write(&results).unwrap();
         }
         bench.run(&["report", "--plots", "plots"]).ok();
         let page = std::fs::read_to_string(bench.path("report.html")).unwrap();
@@ -404,8 +404,8 @@ fn runs_of_one_checkpoint_are_one_side_where_the_seed_alone_differs() {
                 record.cell.seed = 1;
                 other(&mut record);
             }
-            record.write(&results).unwrap();
             outcomes(at).write(&results, &record.cell.key).unwrap();
+            record.write(&results).unwrap();
         }
         bench.run(&["report"]).ok();
         let page = std::fs::read_to_string(bench.path("report.html")).unwrap();

@@ -11,13 +11,13 @@ use mimbench::report::{
     SCHEMA, Selection, Source, SplitRecord, SubjectRecord, Table, paper_table, published_page,
 };
 use mimbench::spec::{
-    ColumnDefinition, Content, Kind, PaperFolders, PaperTable, Papers, Place, Protocol,
+    CardKey, ColumnDefinition, Content, Kind, PaperFolders, PaperTable, Papers, Place, Protocol,
     PublishedRow, Setting,
 };
 use mimbench::stats::Measure;
 use serde_json::Value;
 
-use crate::support::Bench;
+use crate::support::{Bench, tiny};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -175,7 +175,8 @@ fn cards_and_tables_have_the_same_numbers() {
             };
             let mut rows = table.rows.iter();
             let found = rows.any(|row| {
-                holds(row) && (!listed || table.definition.card(row.number) == Some(&stem))
+                let card = table.definition.card(row.number);
+                holds(row) && (!listed || card.is_some_and(|card| card.stem == stem))
             });
             assert!(found, "{said}");
             compared += 1;
@@ -223,7 +224,7 @@ fn values_that_contradict_each_other_are_listed() {
                     let decimals = printed
                         .split_once('.')
                         .map_or(0, |(_, digits)| digits.len());
-                    same.entry((card.to_owned(), measure)).or_default().push((
+                    same.entry((card.stem.clone(), measure)).or_default().push((
                         id(table),
                         row.number,
                         &column.name,
@@ -319,6 +320,13 @@ fn sources_are_papers_and_nothing_is_left_unsaid() {
 
 const HEADER: &str = "paper,table,row,label,column,value,missing,marks,note,citation\n";
 
+/// A card of the repository, or one that says its name alone.
+fn card_key(stem: &str) -> CardKey {
+    let path = format!("{ROOT}/checkpoints/{stem}.toml");
+    let text = std::fs::read_to_string(path).unwrap_or_else(|_| format!("name = \"{stem}\""));
+    CardKey::of(stem, &text).unwrap()
+}
+
 /// A kNN record of top-1 and top-5 at k = 20 on all of ImageNet-1K.
 fn record(card: Option<&str>, name: &str, settings: &[&str], seed: u64, hits: u64) -> Record {
     let set: Vec<_> = settings
@@ -357,7 +365,7 @@ fn record(card: Option<&str>, name: &str, settings: &[&str], seed: u64, hits: u6
         subject: SubjectRecord {
             name: name.to_owned(),
             path: None,
-            card: card.map(str::to_owned),
+            card: card.map(card_key),
             blake3: Some(hash(format!("weights of {name}"))),
             dialect: None,
             architecture: serde_json::json!({ "depth": 12 }),
@@ -704,6 +712,68 @@ fn records_are_rows_by_their_card_and_no_record_is_dropped() {
         &not_published
     );
     assert_eq!(number(measured[8]), 76.0);
+}
+
+#[test]
+fn a_card_is_a_rows_by_what_it_says() {
+    let mut own = record(Some("mae-vit-base-16"), "my own net", &[], 0, 4770);
+    let text = "name = \"my own net\"\n[file]\npath = \"mae-vit-base-16.pth\"\n";
+    own.subject.card = Some(CardKey::of("mae-vit-base-16", text).unwrap());
+    let table = joined("medic-1", &[own]);
+    let measured = column(&table, "ImageNet-1K top-1 measured");
+    assert_eq!(measured.len(), 9);
+    assert!(matches!(measured[0], Cell::Missing(_)));
+    assert_eq!(number(measured[8]), 9.54);
+    let name = Cell::Text("my own net".to_owned());
+    assert_eq!(table.rows[8][0], name);
+
+    // The repository's card, with the weights elsewhere.
+    let home = format!("{ROOT}/checkpoints/mae-vit-base-16.toml");
+    let text = std::fs::read_to_string(home).unwrap();
+    let text = text.replace("path = \"mae", "path = \"../weights/mae");
+    assert!(text.contains("../weights"));
+    let mut edited = mae();
+    edited.subject.card = Some(CardKey::of("mae-vit-base-16", &text).unwrap());
+    let weights = edited.subject.blake3.clone().unwrap();
+    let table = joined("medic-1", &[edited]);
+    assert_eq!(table.rows.len(), 8);
+    assert_eq!(
+        number(column(&table, "ImageNet-1K top-1 measured")[0]),
+        9.54
+    );
+    // Whatever the weights are, they are named.
+    let words = format!("measured of MAE ViT-B/16, weights {}", &weights[..8]);
+    assert!(note(&table, &words).starts_with("MAE (ImageNet-1K top-1): "));
+}
+
+/// The program's own records, under the repository's card and under one of the same name.
+#[test]
+fn a_record_says_which_card_its_checkpoint_has() {
+    let bench = Bench::empty();
+    bench.dataset("imagenette", (8, 4), 8, 150);
+    bench.model("mae-vit-base-16.safetensors", &tiny(), 1);
+    let home = format!("{ROOT}/checkpoints/mae-vit-base-16.toml");
+    let card = std::fs::read_to_string(home).unwrap();
+    let label = |card: &str, results: &str| {
+        bench.write("mae-vit-base-16.toml", card);
+        let results = ["--results", results];
+        let args = ["knn", "--threads", "1", "--data", "imagenette"];
+        let ckpt = ["--ckpt", "mae-vit-base-16.safetensors"];
+        bench.run(&[&args[..], &ckpt, &results].concat()).ok();
+        let run = bench.run(&[&["table", "medic-1", "--format", "csv"][..], &results].concat());
+        let run = run.ok();
+        let mut lines = run.stdout.lines();
+        let mut column = lines.next().unwrap().split(',');
+        let at = column.position(|name| name.starts_with("Imagenette top-1 measured"));
+        let measured = lines.find(|line| {
+            let cell = line.split(',').nth(at.unwrap());
+            cell.is_some_and(|cell| cell.parse::<f64>().is_ok())
+        });
+        measured.unwrap().split(',').next().unwrap().to_owned()
+    };
+    assert_eq!(label(&card, "a"), "MAE");
+    let own = card.replacen("MAE ViT-B/16", "my own net", 1);
+    assert_eq!(label(&own, "b"), "my own net");
 }
 
 #[test]

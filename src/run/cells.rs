@@ -345,6 +345,8 @@ pub(super) fn up_to_date(run: &RunOptions, cell: &Cell, stamps: &str) -> Option<
             && complete
             && record.data.stamps == stamps
             && Outcomes::path(results, &cell.key).is_file()
+            && (!AttentionMaps::belong_to(record)
+                || AttentionMaps::path(results, &cell.key).is_file())
     })
 }
 

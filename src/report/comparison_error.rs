@@ -51,6 +51,8 @@ pub enum ComparisonError {
         right_images: usize,
         /// Path of one of them.
         example: String,
+        /// The seeds of both.
+        seeds: [u64; 2],
     },
     /// One image, two classes.
     #[error("{left} and {right} do not agree on the class of {path}")]
@@ -125,6 +127,12 @@ impl ComparisonError {
             Self::Protocols { .. } => {
                 "run both under one protocol, or name the keys of records that were".to_owned()
             }
+            Self::Images {
+                seeds: [left, right],
+                ..
+            } if left != right => format!(
+                "their seeds are {left} and {right}, and --limit and the attention protocols draw their images by the seed: run both with one --seed, or on all images"
+            ),
             Self::Train { .. } | Self::Images { .. } => {
                 "run both on one dataset with one --limit, or name the keys of records that were"
                     .to_owned()

@@ -64,6 +64,7 @@ pub(super) fn check(
             only_right,
             right_images: right.labels.len(),
             example: example.clone(),
+            seeds: [left_record.cell.seed, right_record.cell.seed],
         });
     }
     match other_class {

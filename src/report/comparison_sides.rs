@@ -3,9 +3,8 @@
 use super::Record;
 
 impl Record {
-    /// Whether both are of one checkpoint under one protocol on one list of images, computed in one
-    /// way: what then differs is the seed, and their spread is its.
-    pub fn differs_by_seed_alone(&self, other: &Self) -> bool {
+    /// Whether both are of one checkpoint under one protocol, computed in one way, with another seed.
+    pub fn is_another_seed_of(&self, other: &Self) -> bool {
         let of = |record: &Self| {
             let (cell, compute) = (record.cell.clone(), record.compute.clone());
             let computed = (
@@ -14,8 +13,13 @@ impl Record {
                 compute.stored,
                 compute.numerics,
             );
-            (cell.subject, cell.protocol, cell.data, computed)
+            (cell.subject, cell.protocol, computed)
         };
         self.cell.seed != other.cell.seed && of(self) == of(other)
+    }
+
+    /// Whether the images are the same, too, so that the spread of both is that of their seeds.
+    pub fn differs_by_seed_alone(&self, other: &Self) -> bool {
+        self.cell.data == other.cell.data && self.is_another_seed_of(other)
     }
 }

@@ -100,12 +100,13 @@ fn meant<'a>(
             },
         });
     }
-    let seeds = found.iter().enumerate().all(|(place, record)| {
-        found[..place]
-            .iter()
-            .all(|other| other.differs_by_seed_alone(record))
-    });
-    if !seeds {
+    let each_with_each = |alike: &dyn Fn(&Record, &Record) -> bool| {
+        let mut records = found.iter().enumerate();
+        records.all(|(place, record)| found[..place].iter().all(|other| alike(record, other)))
+    };
+    if !each_with_each(&Record::differs_by_seed_alone) {
+        let own_images =
+            each_with_each(&|a, b| a.data.root == b.data.root && a.is_another_seed_of(b));
         let candidates: Vec<String> = found.iter().map(|record| candidate(record)).collect();
         return Err(Error::Usage {
             message: format!(
@@ -113,7 +114,11 @@ fn meant<'a>(
                 found.len(),
                 candidates.join("\n  ")
             ),
-            hint: "name the one that is meant by the first word of its line".to_owned(),
+            hint: match own_images {
+                true => "seeds that draw images of their own (--limit, the attention protocols) are not taken together: name the one that is meant by the first word of its line",
+                false => "name the one that is meant by the first word of its line",
+            }
+            .to_owned(),
         });
     }
     Ok(found)

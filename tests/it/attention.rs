@@ -323,3 +323,16 @@ fn a_record_that_was_changed_is_computed_again_and_never_shown() {
     let again = again.records().remove(0);
     assert_eq!(again["measures"], record["measures"]);
 }
+
+#[test]
+fn maps_that_are_gone_are_made_again() {
+    let bench = Bench::new();
+    let run = || attention(&bench, &["tiny.safetensors"], &["--data", "data", "--json"]);
+    let records = run().records();
+    let key = records[0]["cell"]["key"].as_str().unwrap();
+    let results = bench.path("results");
+    let maps = AttentionMaps::read_all(&results, key).unwrap();
+    std::fs::remove_file(AttentionMaps::path(&results, key)).unwrap();
+    assert_eq!(run().records()[0]["measures"], records[0]["measures"]);
+    assert_eq!(AttentionMaps::read_all(&results, key).unwrap(), maps);
+}

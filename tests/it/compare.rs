@@ -359,6 +359,42 @@ fn attention_is_compared_image_by_image() {
 }
 
 #[test]
+fn seeds_that_draw_other_images_are_not_taken_together() {
+    let bench = Bench::empty();
+    bench.dataset("data", (1, 20), 8, 150);
+    let ckpts = [(1, "one.safetensors"), (2, "two.safetensors")];
+    for (seed, name) in ckpts {
+        bench.model(name, &tiny(), seed);
+    }
+    let key = |ckpt: &str, seed: &str| {
+        let args = ["attention", "--threads", "1", "--data", "data", "--json"];
+        let more = ["--set", "task.images=12", "--ckpt", ckpt, "--seed", seed];
+        let records = bench.run(&[&args[..], &more].concat()).records();
+        records[0]["cell"]["key"].as_str().unwrap().to_owned()
+    };
+    let [one, two] = ["0", "1"].map(|seed| key("one.safetensors", seed));
+    let other = key("two.safetensors", "1");
+    let compared = |names: [&str; 2]| {
+        let args = [
+            "compare",
+            "--protocol",
+            "attention",
+            "--measure",
+            "distance",
+        ];
+        bench.run(&[&args[..], &["--feature", "block 1"], &names].concat())
+    };
+    let run = compared([&one, &other]);
+    run.refused(&["different images"]);
+    assert!(run.stderr.contains("seeds are 0 and 1"), "{}", run.stderr);
+    let run = compared(["one", "two"]);
+    run.refused(&["2 records", &one, &two]);
+    let hint = "seeds that draw images of their own";
+    assert!(run.stderr.contains(hint), "{}", run.stderr);
+    compared([&two, &other]).ok();
+}
+
+#[test]
 fn images_are_matched_by_their_contents() {
     let bench = Bench::empty();
     bench.dataset("data", (8, 6), 8, 150);

@@ -391,6 +391,70 @@ fn what_may_be_compared_is() {
 }
 
 #[test]
+fn which_of_several_blocks_was_taken_is_said() {
+    let said = [
+        "top-1 accuracy over k, last block that was read",
+        "block 3 cls norm, the last of 4 blocks that were read, k = 20",
+        "of several blocks that were read, the last is compared",
+    ];
+    let made = Made::new();
+    for said in said {
+        assert!(made.page.contains(said), "{said}");
+    }
+    // Records of one block have no such choice.
+    let bench = Bench::empty();
+    let results = bench.path("results");
+    for (seed, (key, name)) in [("0a1b", "MAE"), ("2c3d", "dBOT")].into_iter().enumerate() {
+        let mut outcomes = outcomes(seed);
+        outcomes.predictions.truncate(KS.len());
+        let record = record(key, name, Kind::Knn, knn(&outcomes));
+        record.write(&results).unwrap();
+        outcomes.write(&results, &record.cell.key).unwrap();
+    }
+    bench.run(&["report"]).ok();
+    let page = std::fs::read_to_string(bench.path("report.html")).unwrap();
+    assert!(page.contains("block 0 cls norm, k = 20") && page.contains("McNemar"));
+    assert!(!page.contains("last block") && !page.contains("several blocks"));
+}
+
+#[test]
+fn what_is_missing_beside_a_record_is_said() {
+    let bench = Bench::empty();
+    let results = bench.path("results");
+    let mut records = samples();
+    for record in &mut records {
+        if record.protocol.kind == Kind::Attention {
+            record.protocol.text = "[task]\nmaps = 4\n".to_owned();
+        }
+        record.write(&results).unwrap();
+    }
+    let outcomes = outcomes(1);
+    outcomes.write(&results, &records[0].cell.key).unwrap();
+    outcomes.write(&results, &records[2].cell.key).unwrap();
+    bench.run(&["report"]).ok();
+    let page = std::fs::read_to_string(bench.path("report.html")).unwrap();
+    let keys = records.iter().map(|record| &record.cell.key);
+    let said: Vec<[bool; 3]> = keys
+        .map(|key| {
+            [
+                format!("predictions are missing: records/{key}.outcomes.safetensors"),
+                format!("values of every image are missing: records/{key}.outcomes.safetensors"),
+                format!("attention maps are missing: records/{key}.maps.safetensors"),
+            ]
+            .map(|line| page.contains(&line))
+        })
+        .collect();
+    let want = [
+        [false, false, false],
+        [true, false, false],
+        [false, false, true],
+        [false, true, true],
+    ];
+    assert_eq!(said, want);
+    assert!(!page.contains("id=\"comparisons\""));
+}
+
+#[test]
 fn runs_of_one_checkpoint_are_one_side_where_the_seed_alone_differs() {
     let sides = |other: &dyn Fn(&mut Record)| {
         let bench = Bench::empty();
@@ -527,7 +591,7 @@ fn what_is_wrong_with_a_record_is_said() {
     std::fs::write(&path, &whole).unwrap();
     let outcomes = Outcomes::path(&results, &record.cell.key);
     std::fs::write(outcomes, "no tensors").unwrap();
-    refused(&["outcomes.safetensors"]);
+    refused(&["outcomes.safetensors is damaged"]);
 }
 
 /// The browser, where there is one.

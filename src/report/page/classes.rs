@@ -2,6 +2,7 @@
 
 use maud::{Markup, html};
 
+use super::knn::blocks;
 use super::provenance::Provenance;
 use crate::report::cell_text::printable;
 use crate::report::table::{Cell, Column, Source, Table};
@@ -76,7 +77,13 @@ impl Counts {
             .into_iter()
             .map(|((label, class), n)| (label, class, n));
         Some(Self {
-            prediction: format!("{}, k = {}", last.feature, last.k?),
+            prediction: match blocks(record) {
+                0 | 1 => format!("{}, k = {}", last.feature, last.k?),
+                n => format!(
+                    "{}, the last of {n} blocks that were read, k = {}",
+                    last.feature, last.k?
+                ),
+            },
             names: names(outcomes, classes),
             pairs: pairs.collect(),
             images,

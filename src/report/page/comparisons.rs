@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use maud::{Markup, html};
 
 use super::group::{Group, groups, labelled};
+use super::knn::blocks;
 use super::provenance::Provenance;
 use super::{Entry, PageError};
 use crate::report::cell_text::printable;
@@ -52,7 +53,13 @@ pub fn comparisons(entries: &[Entry]) -> Result<Vec<Comparison>, ComparisonError
                 disagreements: DISAGREEMENTS,
                 bootstrap: BOOTSTRAP,
             };
-            comparisons.push(Comparison::new(&sides, &question)?);
+            let mut comparison = Comparison::new(&sides, &question)?;
+            let mut runs = sides.iter().flatten();
+            if runs.any(|run| blocks(&run.record) > 1) {
+                let note = "of several blocks that were read, the last is compared";
+                comparison.notes.push(note.to_owned());
+            }
+            comparisons.push(comparison);
         }
     }
     Ok(comparisons)

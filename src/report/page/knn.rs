@@ -14,6 +14,14 @@ pub(super) fn plots(group: &Group) -> Vec<Row> {
     row.into_iter().collect()
 }
 
+/// Blocks that a record's features were read from.
+pub(super) fn blocks(record: &Record) -> usize {
+    let mut layers: Vec<usize> = top1(record).iter().filter_map(|(_, m)| m.layer).collect();
+    layers.sort_unstable();
+    layers.dedup();
+    layers.len()
+}
+
 /// One value of a record on a curve.
 type Found<'a> = (usize, &'a Measured);
 
@@ -47,7 +55,11 @@ fn k_curve(group: &Group) -> Option<Chart> {
     };
     (ks().max() != ks().min()).then(|| {
         let x = Axis::logarithmic("k, neighbours that vote", ks());
-        chart(group, "k", "top-1 accuracy over k", x, &lines, |m| m.k)
+        let title = match group.records.iter().any(|record| blocks(record) > 1) {
+            true => "top-1 accuracy over k, last block that was read",
+            false => "top-1 accuracy over k",
+        };
+        chart(group, "k", title, x, &lines, |m| m.k)
     })
 }
 

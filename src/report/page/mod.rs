@@ -8,6 +8,7 @@ mod group;
 mod knn;
 mod layout;
 mod maps;
+mod missing;
 mod provenance;
 
 use maud::{Markup, PreEscaped, html};
@@ -119,13 +120,15 @@ impl Report {
         let table = provenance.table(&table)?;
         let plots = figure::rows(&plots(group), provenance)?;
         let mut content = vec![html! { div class="lead" { (table) (plots) } }];
-        let entry = |record: &Record| {
-            let mut entries = self.entries.iter();
-            entries.find(|entry| entry.record.cell.key == record.cell.key)
-        };
-        let mut maps = Vec::new();
+        let mut entries = Vec::new();
         for record in &group.records {
-            let Some(entry) = entry(record) else { continue };
+            let mut all = self.entries.iter();
+            let entry = all.find(|entry| entry.record.cell.key == record.cell.key);
+            entries.extend(entry.map(|entry| (record, entry)));
+        }
+        content.extend(missing::files(&entries));
+        let mut maps = Vec::new();
+        for &(record, entry) in &entries {
             if let Some(outcomes) = &entry.outcomes {
                 content.extend(classes::results(record, outcomes, provenance)?);
             }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::paper_notes::{Spots, published_notes};
-use super::paper_runs::{Entry, Measurements, Subject, fits, short, subject_words};
+use super::paper_runs::{Entry, Measurements, Place, Subject, fits, short, subject_words};
 use super::{Align, Better, Cell, Column, Mark, Record, Source, Table};
 use crate::spec::{
     ColumnDefinition, ColumnKind, ColumnUnit, Conflict, Content, PaperTable, Preference,
@@ -14,6 +14,8 @@ use crate::spec::{
 const NOT_PUBLISHED: &str = "not in the paper";
 /// Why a row has no measured value in a column that others have one in.
 const NOT_MEASURED: &str = "not measured";
+/// Why a row has none where another row of the same checkpoint has.
+const MEASURED_OTHERWISE: &str = "measured in another row";
 
 /// The published values alone.
 pub fn published_table(table: &PaperTable, conflicts: &[Conflict]) -> Table {
@@ -190,7 +192,8 @@ impl<'a> Join<'a> {
         named
     }
 
-    /// The rows of one subject: the first entry of every column, then the second.
+    /// The rows of one subject: one for each protocol, network and way of computing that any column
+    /// has of it, or an empty one.
     fn rows(
         &self,
         published: Option<&PublishedRow>,
@@ -206,23 +209,39 @@ impl<'a> Join<'a> {
                 subject.map_or_else(Vec::new, |subject| column.entries_of(subject))
             })
             .collect();
-        let count = entries.iter().map(Vec::len).max().unwrap_or(0).max(1);
+        let places: BTreeSet<&Place<'_>> =
+            entries.iter().flatten().map(|entry| &entry.place).collect();
+        let first = places.first().copied();
+        let mut places: Vec<Option<&Place<'_>>> = places.into_iter().map(Some).collect();
+        if places.is_empty() {
+            places.push(None);
+        }
         let mut rows = Vec::new();
-        for number in 0..count {
-            let label = match number {
-                0 => label.to_owned(),
-                _ => format!("{label} ({})", unlike(&entries, number)),
+        for place in places {
+            let label = match (place, first) {
+                (Some(place), Some(first)) if place != first => {
+                    format!("{label} ({})", unlike(&entries, place, first))
+                }
+                _ => label.to_owned(),
             };
             let mut cells = vec![Cell::Text(label.clone())];
-            for (place, definition) in self.table.definition.columns.iter().enumerate() {
-                let cell = published.map(|row| &row.cells[place]);
+            for (number, definition) in self.table.definition.columns.iter().enumerate() {
+                let cell = published.map(|row| &row.cells[number]);
                 cells.push(match cell {
                     Some(cell) => published_cell(cell, definition),
                     None => Cell::Missing(NOT_PUBLISHED.to_owned()),
                 });
-                let column = self.measured.iter().position(|found| found.column == place);
+                let column = self
+                    .measured
+                    .iter()
+                    .position(|found| found.column == number);
                 if let Some(column) = column {
-                    let entry = entries[column].get(number).copied();
+                    let found = &entries[column];
+                    let entry = found.iter().find(|entry| Some(&entry.place) == place);
+                    let entry = entry.copied().ok_or(match found.is_empty() {
+                        true => NOT_MEASURED,
+                        false => MEASURED_OTHERWISE,
+                    });
                     let column = &self.measured[column];
                     cells.extend(self.beside(cell, column, entry, &label, notes));
                 }
@@ -237,14 +256,15 @@ impl<'a> Join<'a> {
         &self,
         published: Option<&PublishedCell>,
         column: &Measurements<'_>,
-        entry: Option<&Entry<'_>>,
+        entry: Result<&Entry<'_>, &str>,
         label: &str,
         notes: &mut Notes,
     ) -> [Cell; 3] {
-        let missing = || Cell::Missing(NOT_MEASURED.to_owned());
-        let Some(entry) = entry else {
-            return [missing(), missing(), missing()];
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(reason) => return [(); 3].map(|()| Cell::Missing(reason.to_owned())),
         };
+        let missing = || Cell::Missing(NOT_MEASURED.to_owned());
         let decimals = self.decimals(column);
         let found = entry.value(column, decimals);
         notes.add(column, entry, &found, label);
@@ -287,20 +307,32 @@ impl<'a> Join<'a> {
     }
 }
 
-/// What tells the entries of one row from those of the subject's first.
-fn unlike(entries: &[Vec<&Entry<'_>>], number: usize) -> String {
+/// What tells one row of a subject from its first, and from those of the same protocol, network and
+/// way of computing; `entries` are the subject's, a list a column.
+fn unlike(entries: &[Vec<&Entry<'_>>], place: &Place<'_>, first: &Place<'_>) -> String {
     let mut found: Vec<String> = Vec::new();
+    let mut add = |words: String| {
+        if !found.contains(&words) {
+            found.push(words);
+        }
+    };
     for column in entries {
-        if let [first, ..] = column[..]
-            && let Some(entry) = column.get(number)
-        {
-            for words in entry.identity.unlike(&first.identity) {
-                if !found.contains(&words) {
-                    found.push(words);
-                }
-            }
+        let of = |place: &Place<'_>| column.iter().find(|entry| entry.place == *place);
+        let Some(entry) = of(place) else {
+            continue;
+        };
+        if place.rules != first.rules {
+            add(format!("protocol {}", short(entry.identity.protocol)));
+        }
+        if let Some(like) = of(&place.first()) {
+            entry
+                .identity
+                .unlike(&like.identity)
+                .into_iter()
+                .for_each(&mut add);
         }
     }
+    place.unlike(first).into_iter().for_each(&mut add);
     found.join("; ")
 }
 

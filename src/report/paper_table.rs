@@ -55,7 +55,7 @@ pub fn paper_table(table: &PaperTable, records: &[Record], conflicts: &[Conflict
         rows.extend(join.rows(Some(row), subject, &row.label, &mut notes));
     }
     for (subject, name) in join.others() {
-        rows.extend(join.rows(None, Some(subject), name, &mut notes));
+        rows.extend(join.rows(None, Some(subject), &name, &mut notes));
     }
     let mut footnotes = published_notes(table, conflicts);
     footnotes.extend(measured.iter().flat_map(protocol_notes));
@@ -172,24 +172,37 @@ impl<'a> Join<'a> {
         self.measured.iter().find(|found| found.column == column)
     }
 
-    /// Subjects that are no row of the paper's, with their names, in the order of their names.
-    fn others(&self) -> Vec<(Subject<'a>, &'a str)> {
+    /// Subjects that are no row of the paper's, with their names, in the order of their names; with
+    /// their weights' hash where another row is called so.
+    fn others(&self) -> Vec<(Subject<'a>, String)> {
         let cards = &self.table.definition.cards;
         let mut others = BTreeSet::new();
         for entry in self.measured.iter().flat_map(|column| &column.entries) {
             let subject = &entry.identity.subject;
             let listed = cards.iter().any(|card| *subject == Subject::Card(card));
             if !listed {
-                others.insert((subject.name(entry.first), subject.clone()));
+                let weights = entry.first.subject.blake3.as_deref().map(short);
+                others.insert((subject.name(entry.first), subject.clone(), weights));
             }
         }
-        let mut named: Vec<(Subject<'a>, &'a str)> = Vec::new();
-        for (name, subject) in others {
-            if !named.iter().any(|(known, _)| *known == subject) {
-                named.push((subject, name));
+        let mut named: Vec<(Subject<'a>, &'a str, Option<&'a str>)> = Vec::new();
+        for (name, subject, weights) in others {
+            if !named.iter().any(|(known, ..)| *known == subject) {
+                named.push((subject, name, weights));
             }
         }
-        named
+        let labels = self.table.rows.iter().map(|row| row.label.as_str());
+        let labels: Vec<_> = labels
+            .chain(named.iter().map(|(_, name, _)| *name))
+            .collect();
+        let labelled = named.into_iter().map(|(subject, name, weights)| {
+            let same = labels.iter().filter(|label| **label == name).count();
+            match weights {
+                Some(weights) if same > 1 => (subject, format!("{name} (weights {weights})")),
+                _ => (subject, name.to_owned()),
+            }
+        });
+        labelled.collect()
     }
 
     /// The rows of one subject: one for each protocol, network and way of computing that any column

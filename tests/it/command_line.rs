@@ -240,7 +240,7 @@ fn outcomes_of_every_image_lie_beside_the_record() {
     let bytes = std::fs::read(bench.path(&file[0])).unwrap();
     let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
     let paths = std::str::from_utf8(file.tensor("paths").unwrap().data()).unwrap();
-    let paths: Vec<_> = paths.split('\0').collect();
+    let paths: Vec<_> = paths.split_terminator('\0').collect();
     assert_eq!(
         (paths.len(), paths[0], paths[11]),
         (12, "ant/0.png", "cat/3.png")

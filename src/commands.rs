@@ -77,15 +77,9 @@ pub fn attention(args: AttentionArgs) -> Outcome {
                 }
             };
             let plan = Plan::new(subjects, vec![protocol], set, options)?;
-            let outcome = evaluate(&plan, &args.store, terminal);
-            let folder = args.sheets.clone();
-            let folder = folder.unwrap_or_else(|| args.store.results.join("attention"));
-            let keys: Vec<_> = plan.cells.iter().map(|cell| cell.key.clone()).collect();
-            let sheets = run::attention::draw_sheets(&keys, &args.store.results, &folder)?;
-            if !sheets.is_empty() {
-                terminal.notice(&format!("{} sheets in {}", sheets.len(), folder.display()));
-            }
-            outcome
+            let outcome = evaluate(&plan, &args.store, terminal)?;
+            draw_sheets(&plan, args.sheets.as_deref(), terminal)?;
+            Ok(outcome)
         },
     )
 }
@@ -93,42 +87,59 @@ pub fn attention(args: AttentionArgs) -> Outcome {
 pub fn all(args: AllArgs) -> Outcome {
     let protocols = Protocol::read_all(&args.protocols)?;
     let load = load_options(args.load);
-    let data = data_request(args.data, None, args.limit).of_collection();
+    let data = data_request(args.data, None, args.limit).of_collection()?;
     in_pool(
         &args.compute.engine,
         args.compute.quiet,
         |compute, terminal| {
             let options = run_options(compute, &args.compute, &args.store);
-            let subjects = subjects(&args.ckpt, &load, terminal)?;
+            let paths = fetched_all(&args.ckpt, terminal)?;
+            let (subjects, unopened) = run::open_each_subject(&paths, &load)?;
             let (mut plan, skipped) = Plan::over(subjects, protocols, &data, options);
             if let Some(shard) = args.shard {
                 plan.shard(shard);
             }
             let estimates = run::overview::estimates(&plan)?;
             let overview = run::overview::table(&plan, &estimates, &skipped);
-            let overview = terminal::render(&overview, None, terminal::Colour::Never)?;
             if args.plan {
-                print(&overview)?;
-                return Ok(ExitCode::SUCCESS);
+                print_tables(&[overview])?;
+            } else {
+                let overview = terminal::render(&overview, None, terminal::Colour::Never)?;
+                terminal.notice(overview.trim_end());
             }
-            terminal.notice(overview.trim_end());
-            let Finished { records, failures } = run::all::run(&plan, &estimates, terminal);
-            if !records.is_empty() {
-                print_records(&records, &args.store)?;
-                let written = run::table::regenerate(&Papers::builtin()?, &args.store.results)?;
-                for file in written {
-                    terminal.notice(&format!("table: {}", file.display()));
+            let mut failures: Vec<Error> = unopened.into_iter().map(Error::from).collect();
+            if !args.plan {
+                let finished = run::all::run(&plan, &estimates, terminal);
+                failures.extend(finished.failures.into_iter().map(Error::from));
+                if !finished.records.is_empty() {
+                    print_records(&finished.records, &args.store)?;
+                    let papers = Papers::builtin()?;
+                    match run::table::regenerate(&papers, &args.store.results) {
+                        Ok(files) => files.iter().for_each(|file| {
+                            terminal.notice(&format!("table: {}", file.display()));
+                        }),
+                        Err(error) => failures.push(error),
+                    }
                 }
             }
-            for failure in &failures {
-                terminal.notice(&format!("failed: {}", failure.cell));
-                crate::report_error(&failure.error);
+            if let Err(error) = draw_sheets(&plan, None, terminal) {
+                failures.push(error);
             }
-            Ok(match failures.last() {
-                Some(failure) => ExitCode::from(failure.error.exit_code()),
-                None if plan.cells.is_empty() || !skipped.is_empty() => ExitCode::from(1),
-                None => ExitCode::SUCCESS,
-            })
+            if plan.cells.is_empty() && skipped.is_empty() {
+                terminal.notice("nothing in this shard");
+            }
+            if !skipped.is_empty() {
+                let cells = skipped.len();
+                terminal.notice(&format!("{cells} cells are skipped, see the plan"));
+            }
+            match failures.pop() {
+                Some(last) => {
+                    failures.iter().for_each(crate::report_error);
+                    Err(last)
+                }
+                None if !skipped.is_empty() => Ok(ExitCode::from(1)),
+                None => Ok(ExitCode::SUCCESS),
+            }
         },
     )
 }
@@ -287,7 +298,7 @@ pub fn table(args: TableArgs) -> Outcome {
         cards: args.cards,
     };
     if args.check || args.write {
-        return page(&run::table::repository(&folders), args.write);
+        return page(&run::table::repository(&folders)?, args.write);
     }
     let papers = Papers::read(&folders)?;
     let table = match (&args.id, args.conflicts) {
@@ -376,6 +387,7 @@ fn data_request(
     DataRequest {
         folder,
         collection: std::env::var_os("MIMBENCH_DATA").map(PathBuf::from),
+        given: None,
         val_labels,
         limit: limit.map(|limit| limit as usize),
     }
@@ -387,11 +399,11 @@ fn subjects(
     load: &LoadOptions,
     terminal: &mut Terminal,
 ) -> Result<Vec<Subject>, Error> {
-    let mut paths = Vec::new();
-    for ckpt in ckpts {
-        paths.push(fetched(ckpt, terminal)?);
-    }
-    run::open_subjects(&paths, load)
+    run::open_subjects(&fetched_all(ckpts, terminal)?, load)
+}
+
+fn fetched_all(ckpts: &[PathBuf], terminal: &mut Terminal) -> Result<Vec<PathBuf>, Error> {
+    ckpts.iter().map(|ckpt| fetched(ckpt, terminal)).collect()
 }
 
 /// Where a checkpoint is on this machine: `hf://...` is brought to the hub's cache.
@@ -505,6 +517,15 @@ fn in_pool(
         run::check_engine(compute)?;
         work(compute, &mut Terminal::new(quiet))
     })
+}
+
+/// Draws the attention maps of the plan's cells that have a record.
+fn draw_sheets(plan: &Plan, folder: Option<&Path>, terminal: &mut Terminal) -> Result<(), Error> {
+    let usual = plan.run.results.join("attention");
+    for folder in run::attention::draw_sheets(plan, folder.unwrap_or(&usual))? {
+        terminal.notice(&format!("attention maps are in {}", folder.display()));
+    }
+    Ok(())
 }
 
 /// Prints the rows there are; then the errors of the others, the last as the command's own.

@@ -81,6 +81,14 @@ pub enum Error {
     /// The report.
     #[error(transparent)]
     Page(#[from] PageError),
+    /// One cell of many.
+    #[error("{cell}: {source}")]
+    Cell {
+        /// Checkpoint and protocol, or the file.
+        cell: String,
+        /// Why it has no record.
+        source: Box<Error>,
+    },
     /// The command line asks for what cannot be.
     #[error("{message}")]
     Usage {
@@ -116,6 +124,7 @@ impl Error {
             Self::Paper(error) => error.hint(),
             Self::Table(error) => error.hint(),
             Self::Page(error) => error.hint(),
+            Self::Cell { source, .. } => source.hint(),
             Self::Usage { hint, .. } => Some(hint.clone()),
         }
     }
@@ -124,6 +133,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Extract(ExtractError::Interrupted { .. }) => 130,
+            Self::Cell { source, .. } => source.exit_code(),
             _ => 2,
         }
     }

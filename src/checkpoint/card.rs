@@ -11,7 +11,7 @@ use super::loading::Feature;
 use super::source::{printable, regular};
 use crate::data::Interpolation;
 use crate::engine::Activation;
-use crate::spec::line_of;
+use crate::spec::{CardKey, line_of};
 use crate::vit::{Heads, Rope};
 
 /// Bytes of a card. Those in `checkpoints/` have a few thousand.
@@ -189,15 +189,23 @@ impl fmt::Display for Published {
 impl Card {
     /// Reads a card.
     pub fn read(path: &Path) -> Result<Self, CheckpointError> {
+        Ok(Self::read_with_key(path)?.0)
+    }
+
+    /// Reads a card, and says which it is.
+    pub fn read_with_key(path: &Path) -> Result<(Self, CardKey), CheckpointError> {
         let unusable = |reason: String| CheckpointError::Card {
             path: path.to_owned(),
             reason: printable(&reason, SAID),
         };
         let long = || unusable(format!("it is longer than {LONGEST} bytes"));
         let text = regular::text(path, LONGEST, long)?;
-        let card: Self = toml::from_str(&text).map_err(|error| unusable(line_of(&error, &text)))?;
+        let no_card = |error| unusable(line_of(&error, &text));
+        let card: Self = toml::from_str(&text).map_err(no_card)?;
         card.check().map_err(unusable)?;
-        Ok(card)
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let key = CardKey::of(&stem, &text).map_err(no_card)?;
+        Ok((card, key))
     }
 
     /// What no checkpoint can be, with the name of its field.

@@ -19,6 +19,7 @@ use super::{Audit, CheckpointError};
 use crate::data::Interpolation;
 use crate::engine::{Activation, Precision};
 use crate::features::Token;
+use crate::spec::CardKey;
 use crate::vit::{Heads, VitConfig};
 
 /// What the user says about every checkpoint of a command; it overrides the card, which overrides
@@ -114,8 +115,8 @@ pub struct Checkpoint {
     pub name: String,
     /// The weights.
     pub path: PathBuf,
-    /// Stem of its card's file, where it has a card.
-    pub card: Option<String>,
+    /// Which card it has, where it has one.
+    pub card: Option<CardKey>,
     /// Hash of the weights, hexadecimal.
     pub blake3: String,
     /// Names under which the weights were saved.
@@ -152,10 +153,10 @@ impl Checkpoint {
         let Opened {
             path,
             card,
-            card_stem,
             json,
             source,
         } = Opened::new(path)?;
+        let (card, card_key) = card.unzip();
         if let Some(position) = &json.norm_position {
             return Err(CheckpointError::NotPreNorm {
                 path,
@@ -230,7 +231,7 @@ impl Checkpoint {
                 None => name(&path),
             },
             path,
-            card: card_stem,
+            card: card_key,
             blake3,
             dialect,
             config,
@@ -310,17 +311,14 @@ fn mapping(
 /// What stands behind a path.
 struct Opened {
     path: PathBuf,
-    card: Option<Card>,
-    card_stem: Option<String>,
+    /// With what makes it this one.
+    card: Option<(Card, CardKey)>,
     json: ConfigJson,
     source: TensorSource,
 }
 
 impl Opened {
     fn new(path: &Path) -> Result<Self, CheckpointError> {
-        // A card stands beside its weights under their stem, or is what was given.
-        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-        let card_stem = stem.into_owned();
         let (path, card) = resolve(path)?;
         let source = TensorSource::open(&path)?;
         // A folder may have been given.
@@ -328,7 +326,6 @@ impl Opened {
         Ok(Self {
             json: ConfigJson::beside(beside)?.unwrap_or_default(),
             path,
-            card_stem: card.is_some().then_some(card_stem),
             card,
             source,
         })
@@ -370,17 +367,17 @@ fn name(path: &Path) -> String {
 }
 
 /// The weights that `path` means, and their card: `path` itself, or one of its stem beside it.
-fn resolve(path: &Path) -> Result<(PathBuf, Option<Card>), CheckpointError> {
+fn resolve(path: &Path) -> Result<(PathBuf, Option<(Card, CardKey)>), CheckpointError> {
     Ok(if path.extension().is_some_and(|x| x == "toml") {
-        let card = Card::read(path)?;
-        (card.weights(path)?, Some(card))
+        let (card, key) = Card::read_with_key(path)?;
+        (card.weights(path)?, Some((card, key)))
     } else {
         let card_path = path.with_extension("toml");
         let card = card_path
             .is_file()
-            .then(|| Card::read(&card_path))
+            .then(|| Card::read_with_key(&card_path))
             .transpose()?;
-        if let Some(card) = &card
+        if let Some((card, _)) = &card
             && !card.describes(&card_path, path)
         {
             let named = card.file.path.display();
@@ -403,7 +400,7 @@ pub fn audit_file(path: &Path, options: &LoadOptions) -> Result<(PathBuf, Audit)
     let mapping = Root::find(source, options.key.as_deref())
         .ok()
         .and_then(|root| {
-            let card = card.as_ref().and_then(|card| card.model.dialect);
+            let card = card.as_ref().and_then(|(card, _)| card.model.dialect);
             let dialect = options
                 .dialect
                 .or(card)

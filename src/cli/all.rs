@@ -24,7 +24,7 @@ pub struct AllArgs {
     /// Print what is there and what is to be computed, and stop
     #[arg(long)]
     pub plan: bool,
-    /// Take every N-th cell of the plan, beginning with the I-th, as in 2/4
+    /// Take every N-th cell of the plan, beginning with the I-th, as in 2/4; cells on different shards do not share their passes
     #[arg(long, value_name = "I/N", value_parser = shard)]
     pub shard: Option<(usize, usize)>,
     /// How the checkpoints are read.

@@ -394,23 +394,25 @@ impl Sink for StoreSink {
     }
 }
 
-/// An extraction over some of the images of another's split, which takes its rows from that pass.
+/// An extraction over images of which some are in another's split, which takes their rows from that
+/// pass.
 pub struct Rider<'a, 'b> {
     /// The extraction.
     pub extractor: &'b mut Extractor<'a>,
-    /// Its images' places in the other split, ascending.
-    pub places: &'b [u32],
+    /// For each image of the other split its place in this one's, where it has one.
+    pub own: &'b [Option<u32>],
 }
 
 /// Takes a rider's images out of the batches of the split it rides on.
 struct RiderSink<'b> {
     sink: &'b mut StoreSink,
-    places: &'b [u32],
+    own: &'b [Option<u32>],
 }
 
 impl RiderSink<'_> {
     fn place(&self, image: usize) -> Option<usize> {
-        self.places.binary_search(&(image as u32)).ok()
+        let place = self.own.get(image).copied().flatten();
+        place.map(|place| place as usize)
     }
 }
 
@@ -564,16 +566,16 @@ impl<'a> Extractor<'a> {
         self.missing.iter().map(ExactSizeIterator::len).sum()
     }
 
-    /// Of another extraction's missing images, which lie at `places` in this one's split, those
-    /// that this one has to encode too.
-    pub fn shared(&self, places: &[u32], other: &Self) -> usize {
-        let missing = |ranges: &[Range<usize>], image: usize| {
-            ranges.iter().any(|range| range.contains(&image))
+    /// Of another extraction's missing images, those that this one has to encode too; `own` is
+    /// [`Rider::own`].
+    pub fn shared(&self, own: &[Option<u32>], other: &Self) -> usize {
+        let missing = self.missing.iter().flat_map(Clone::clone);
+        let places = missing.filter_map(|image| own.get(image).copied().flatten());
+        let needed = |place: u32| {
+            let mut ranges = other.missing.iter();
+            ranges.any(|range| range.contains(&(place as usize)))
         };
-        let both = places.iter().enumerate().filter(|&(own, &place)| {
-            missing(&other.missing, own) && missing(&self.missing, place as usize)
-        });
-        both.count()
+        places.filter(|&place| needed(place)).count()
     }
 
     /// Images that have to be encoded for some of what is stored.
@@ -599,12 +601,16 @@ impl<'a> Extractor<'a> {
         let options = self.options;
         self.encoded += self.missing();
         let start = Instant::now();
+        let total = self.missing();
+        let mut shares = Vec::new();
         for rider in &mut *riders {
-            rider.extractor.encoded += self.shared(rider.places, rider.extractor);
+            let shared = self.shared(rider.own, rider.extractor);
+            rider.extractor.encoded += shared;
+            shares.push(shared as f64 / total.max(1) as f64);
         }
         let mut rider_sinks: Vec<(Tap, RiderSink<'_>)> = Vec::new();
         for rider in &mut *riders {
-            let places = rider.places;
+            let own = rider.own;
             let objects = rider
                 .extractor
                 .stored
@@ -612,7 +618,7 @@ impl<'a> Extractor<'a> {
                 .zip(&mut rider.extractor.sinks);
             for (object, sink) in objects.filter(|(_, sink)| !sink.missing.is_empty()) {
                 sink.since = start;
-                rider_sinks.push((object.tap, RiderSink { sink, places }));
+                rider_sinks.push((object.tap, RiderSink { sink, own }));
             }
         }
         let mut asks: Vec<_> = self
@@ -650,13 +656,12 @@ impl<'a> Extractor<'a> {
             other => other,
         })?;
         let seconds = start.elapsed().as_secs_f64();
-        for extractor in riders
-            .iter_mut()
-            .map(|rider| &mut *rider.extractor)
-            .chain([self])
-        {
-            extractor.seconds += seconds;
-            extractor.look_again(observer)?;
+        self.seconds += seconds;
+        self.look_again(observer)?;
+        // A rider's share of the time is that of its images.
+        for (rider, share) in riders.iter_mut().zip(shares) {
+            rider.extractor.seconds += share * seconds;
+            rider.extractor.look_again(observer)?;
         }
         Ok(())
     }

@@ -100,11 +100,11 @@ impl Cell {
                 if images.split.samples.is_empty() {
                     return Err(Error::Usage {
                         message: format!(
-                            "{}: task.choice leaves no image of {}",
+                            "{}: task.choice = \"cl-vs-mim\" takes one of 64 images of a class, and no class of {} has 64",
                             protocol.name,
                             set.root.display()
                         ),
-                        hint: "it takes one of 64 images of a class: --set task.choice=stratified takes any number".to_owned(),
+                        hint: "--set task.choice=stratified takes any number".to_owned(),
                     });
                 }
                 let taps = attention_taps(&subject, task)?;
@@ -142,7 +142,7 @@ impl Cell {
             part,
             stored: taps
                 .iter()
-                .map(|&tap| stored(tap, &images, &subject_key, run))
+                .map(|&tap| stored(tap, (part, &images), &subject_key, run))
                 .collect(),
             dims: dims.clone(),
             images,
@@ -204,11 +204,17 @@ fn attention_taps(subject: &Subject, task: &AttentionTask) -> Result<Vec<Tap>, E
     })
 }
 
-fn stored(tap: Tap, images: &ImageList, subject_key: &str, run: &RunOptions) -> Stored {
+fn stored(
+    tap: Tap,
+    (part, images): (Part, &ImageList),
+    subject_key: &str,
+    run: &RunOptions,
+) -> Stored {
+    // Files of equal names and sizes may be others in the other half.
     let key = digest(&(
         subject_key,
         tap,
-        &images.manifest,
+        (part.name(), &images.manifest),
         (
             run.compute.backend(),
             run.compute.precision,

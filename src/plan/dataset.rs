@@ -13,8 +13,10 @@ use crate::spec::{AttentionTask, ImageChoice};
 pub struct DataRequest {
     /// `--data`.
     pub folder: Option<PathBuf>,
-    /// `$MIMBENCH_DATA`.
+    /// `$MIMBENCH_DATA`, or `--data` where that is a collection.
     pub collection: Option<PathBuf>,
+    /// `--data`, where that is a collection.
+    pub given: Option<PathBuf>,
     /// Label file of a flat validation folder.
     pub val_labels: Option<PathBuf>,
     /// Class-stratified limit a split.
@@ -23,19 +25,28 @@ pub struct DataRequest {
 
 impl DataRequest {
     /// A request where `--data` may be a collection: a folder that is no dataset itself.
-    #[must_use]
-    pub fn of_collection(self) -> Self {
+    ///
+    /// # Errors
+    /// `--data` is no folder.
+    pub fn of_collection(self) -> Result<Self, Error> {
         let Some(folder) = &self.folder else {
-            return self;
+            return Ok(self);
         };
-        if folder.join("train").is_dir() {
-            return self;
+        if !folder.is_dir() {
+            return Err(Error::Usage {
+                message: format!("--data {} is no folder", folder.display()),
+                hint: "it holds a folder for each dataset, or train and val of one".to_owned(),
+            });
         }
-        Self {
+        if folder.join("train").is_dir() {
+            return Ok(self);
+        }
+        Ok(Self {
             collection: self.folder.clone(),
+            given: self.folder.clone(),
             folder: None,
             ..self
-        }
+        })
     }
 
     /// The folder of `dataset`, or an error that says what was looked for.
@@ -43,6 +54,13 @@ impl DataRequest {
         if let Some(folder) = &self.folder {
             return Ok(folder.clone());
         }
+        let absent = |root: &Path| match &self.given {
+            Some(given) => format!(
+                "--data {} has no folder {dataset}, and no train and val of its own",
+                given.display()
+            ),
+            None => format!("no --data was given and {} is no folder", root.display()),
+        };
         let hint = "a dataset is a folder with train/<class>/* and val/<class>/*; ImageNet-1K is at https://image-net.org (registration needed), and `mimbench demo` needs no download".to_owned();
         match &self.collection {
             Some(collection) => {
@@ -50,8 +68,7 @@ impl DataRequest {
                 if root.is_dir() {
                     Ok(root)
                 } else {
-                    let message =
-                        format!("no --data was given and {} is no folder", root.display());
+                    let message = absent(&root);
                     Err(Error::Usage { message, hint })
                 }
             }

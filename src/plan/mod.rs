@@ -94,16 +94,24 @@ impl Plan {
         request: &DataRequest,
         run: RunOptions,
     ) -> (Self, Vec<Skipped>) {
-        let mut sets: Vec<(String, Result<Arc<EvaluationSet>, String>)> = Vec::new();
-        let protocols: Vec<_> = protocols.into_iter().map(Arc::new).collect();
-        for protocol in &protocols {
-            let name = &protocol.data.dataset;
-            if sets.iter().all(|(known, _)| known != name) {
-                let root = request.root(name);
-                let set = root.and_then(|root| EvaluationSet::open(&root, request, run.seed));
-                let set = set.map(Arc::new).map_err(|error| error.to_string());
-                sets.push((name.clone(), set));
-            }
+        type Opened = Result<Arc<EvaluationSet>, String>;
+        // Two names may be one folder, which is opened once.
+        let mut sets: Vec<(PathBuf, Opened)> = Vec::new();
+        let mut of_protocol: Vec<(Arc<Protocol>, Opened)> = Vec::new();
+        for protocol in protocols.into_iter().map(Arc::new) {
+            let opened = match request.root(&protocol.data.dataset) {
+                Err(error) => Err(error.to_string()),
+                Ok(root) => match sets.iter().find(|(known, _)| *known == root) {
+                    Some((_, opened)) => opened.clone(),
+                    None => {
+                        let set = EvaluationSet::open(&root, request, run.seed);
+                        let set = set.map(Arc::new).map_err(|error| error.to_string());
+                        sets.push((root, set.clone()));
+                        set
+                    }
+                },
+            };
+            of_protocol.push((protocol, opened));
         }
         let mut plan = Self {
             cells: Vec::new(),
@@ -111,15 +119,13 @@ impl Plan {
         };
         let mut skipped = Vec::new();
         for subject in subjects.into_iter().map(Arc::new) {
-            for protocol in &protocols {
-                let of_protocol = |(name, _): &&(String, _)| *name == protocol.data.dataset;
-                let added = match sets.iter().find(of_protocol) {
-                    Some((_, Ok(set))) => {
+            for (protocol, opened) in &of_protocol {
+                let added = match opened {
+                    Ok(set) => {
                         let added = plan.add(&subject, protocol, set);
                         added.map_err(|error| error.to_string())
                     }
-                    Some((_, Err(reason))) => Err(reason.clone()),
-                    None => Ok(()),
+                    Err(reason) => Err(reason.clone()),
                 };
                 if let Err(reason) = added {
                     skipped.push(Skipped {

@@ -6,7 +6,7 @@ use crate::stats::Unit;
 
 /// Columns of the layer table: measure, heading, unit, digits.
 const COLUMNS: [(&str, &str, Option<&str>, u8); 7] = [
-    ("nmi", "NMI", None, 3),
+    ("nmi", "NMI", None, 4),
     ("distance", "distance", Some("px"), 1),
     ("distance_raw", "distance, not renormalised", Some("px"), 1),
     ("entropy", "entropy", Some("nat"), 2),

@@ -137,6 +137,15 @@ fn escaped(text: &str) -> String {
             'α' => escaped += "$\\alpha$",
             'β' => escaped += "$\\beta$",
             'γ' => escaped += "$\\gamma$",
+            'ζ' => escaped += "$\\zeta$",
+            '²' => escaped += "$^2$",
+            '₀'..='₉' => {
+                let digit = u32::from(c) - u32::from('₀');
+                escaped += &format!("$_{digit}$");
+            }
+            '✓' => escaped += "$\\surd$",
+            '∘' => escaped += "$\\circ$",
+            '★' => escaped += "$\\star$",
             'λ' => escaped += "$\\lambda$",
             'Δ' => escaped += "$\\Delta$",
             '†' => escaped += "\\dag{}",

@@ -44,8 +44,8 @@ pub use paper_page::{conflict_table, published_page, table_list};
 pub use paper_table::{has_measured, paper_table, published_table};
 pub use protocol_tables::tables;
 pub use record::{
-    CellKey, ComputeRecord, DataRecord, Measured, ProtocolRecord, Record, SCHEMA, Selection,
-    SplitRecord, SubjectRecord,
+    BesideRecord, CellKey, ComputeRecord, DataRecord, Measured, ProtocolRecord, Record, SCHEMA,
+    Selection, SplitRecord, SubjectRecord,
 };
 pub use record_error::RecordError;
 pub use table::{Align, Better, Cell, Column, Mark, Rank, Source, Table};

@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 
 use super::paper_settings::differences;
 use super::{Cell, Mark, Measured, Record, Source};
-use crate::spec::{ColumnDefinition, Measurement, PaperTable};
+use crate::spec::{CardKey, ColumnDefinition, Measurement, PaperTable};
 use crate::stats::{Measure, Noise, Seeds};
 
 /// Everything that was measured for one column.
@@ -30,8 +30,8 @@ pub(super) struct Entry<'a> {
 /// What a row of a table is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Subject<'a> {
-    /// A checkpoint with a card, by the card's stem.
-    Card(&'a str),
+    /// A checkpoint with a card: a row's where it is the very card that the row names.
+    Card(&'a CardKey),
     /// Another, by name and hash of the weights.
     Other(&'a str, &'a str),
 }
@@ -200,17 +200,58 @@ impl<'a> Identity<'a> {
     }
 }
 
+/// A record's subject in words, with the hash of its weights.
+pub(super) fn subject_words(record: &Record) -> String {
+    let subject = &record.subject;
+    match &subject.blake3 {
+        Some(weights) => format!("{}, weights {}", subject.name, short(weights)),
+        None => format!("{}, no weights", subject.name),
+    }
+}
+
 /// The part of a hash that people compare.
 pub(super) fn short(hash: &str) -> &str {
     &hash[..hash.len().min(8)]
+}
+
+/// Where a value is known to lie, at 95 %.
+#[derive(Clone, Copy)]
+pub(super) enum Interval {
+    /// Of one run: the measure's own, which need not be symmetric.
+    Own([f64; 2]),
+    /// Of one run among several that differ by seed: about their mean.
+    Seeds(Noise, [f64; 2]),
+}
+
+impl Interval {
+    /// Lower and upper end.
+    pub(super) fn ends(self) -> [f64; 2] {
+        let (Self::Own(ends) | Self::Seeds(_, ends)) = self;
+        ends
+    }
+
+    /// Whether `published` is within noise of the value, with what says so.
+    pub(super) fn verdict(self, published: f64, decimals: u8) -> String {
+        let [low, high] = self.ends();
+        let within = (low..=high).contains(&published);
+        let word = if within { "yes" } else { "no" };
+        match (self, within) {
+            (Self::Seeds(Noise { half_width, .. }, _), _) => {
+                let digits = usize::from(decimals);
+                format!("{word} (±{half_width:.digits$})")
+            }
+            (Self::Own(_), true) => format!("{word} (in the interval)"),
+            (Self::Own(_), false) => format!("{word} (outside the interval)"),
+        }
+    }
 }
 
 /// What an entry says in a column.
 pub(super) struct Value {
     /// The cell.
     pub cell: Cell,
-    /// The number, with the half-width of its 95 % interval where that is known.
-    pub number: Option<(f64, Option<Noise>)>,
+    /// The number and the interval that the cell shows.
+    pub number: Option<(f64, Option<Interval>)>,
     /// In what the protocol differs from the paper's.
     pub differences: Vec<String>,
     /// Mean and spread over seeds in words, where there are several.
@@ -246,17 +287,16 @@ impl Entry<'_> {
         ];
         let marks = marks.into_iter().filter(|(_, there)| *there);
         let alone = self.records.len() == 1;
-        let interval = match (alone, seeds.noise) {
-            (true, _) => first.measure.interval,
-            (false, Some(noise)) => {
-                Some([seeds.mean - noise.half_width, seeds.mean + noise.half_width])
-            }
-            (false, None) => None,
+        let interval = match alone {
+            true => first.measure.interval.map(Interval::Own),
+            false => seeds.noise.map(|noise| {
+                Interval::Seeds(noise, noise.interval(seeds.mean, first.measure.unit))
+            }),
         };
         Value {
             cell: Cell::Value {
                 value: seeds.mean,
-                interval,
+                interval: interval.map(Interval::ends),
                 decimals,
                 marks: marks.map(|(mark, _)| mark).collect(),
                 source: alone.then(|| Source::Record {
@@ -264,18 +304,18 @@ impl Entry<'_> {
                     measure,
                 }),
             },
-            number: Some((seeds.mean, seeds.noise)),
+            number: Some((seeds.mean, interval)),
             differences,
             seeds: seeds.deviation.map(|deviation| {
-                let seeds: Vec<_> = self
+                let runs: Vec<_> = self
                     .records
                     .iter()
-                    .map(|record| record.cell.seed.to_string())
+                    .map(|record| format!("{} (record {})", record.cell.seed, short(&record.cell.key)))
                     .collect();
                 let digits = usize::from(decimals) + 1;
                 format!(
                     "mean of seeds {}, standard deviation {deviation:.digits$}; the interval is that of one run",
-                    seeds.join(", ")
+                    runs.join(", ")
                 )
             }),
             n: Some(first.measure.n),

@@ -55,6 +55,10 @@ pub(super) fn differences(
     for key in &record.subject.ignored_keys {
         found.push(format!("key {key} left out on request"));
     }
+    // Double precision takes nothing from a number.
+    if record.compute.precision == "bf16" {
+        found.push(format!("computed in {}", record.compute.precision));
+    }
     if record.compute.stored != "f32" {
         found.push(format!("features stored as {}", record.compute.stored));
     }
@@ -103,7 +107,7 @@ fn alike(a: &Value, b: &Value) -> bool {
 }
 
 /// Whether what the record's setting led to is what the paper's would have led to: `card` to the
-/// mean and std of ImageNet, `all` to the last block among others.
+/// mean and std of ImageNet or the other way round, `all` to the last block among others.
 fn amounts_to(path: &str, wanted: &Value, record: &Record, measured: &Measured) -> bool {
     let Some(wanted) = wanted.as_str() else {
         return false;
@@ -111,11 +115,23 @@ fn amounts_to(path: &str, wanted: &Value, record: &Record, measured: &Measured) 
     let input = || serde_json::from_value::<InputSpec>(record.input.clone()).ok();
     let mut words = measured.feature.split(' ');
     match path {
+        "task.feature" | "task.norm" if wanted == "card" => {
+            // Token and normalisation.
+            let place = usize::from(path == "task.norm");
+            let own = own(record, "feature").and_then(|own| own.split(' ').nth(place));
+            own.is_some_and(|own| words.any(|word| word == own))
+        }
         "task.feature" | "task.norm" => words.any(|word| word == wanted),
         "task.layers" => {
             let depth = record.subject.architecture["depth"].as_u64();
             let last = depth.and_then(|depth| depth.checked_sub(1));
             wanted == "last" && last.is_some() && measured.layer.map(|layer| layer as u64) == last
+        }
+        "input.normalise" if wanted == "card" => {
+            let values = |field| serde_json::from_str::<Vec<f32>>(own(record, field)?).ok();
+            input().is_some_and(|input| {
+                values("mean") == Some(input.mean) && values("std") == Some(input.std)
+            })
         }
         "input.normalise" => {
             let statistics = match wanted {
@@ -140,6 +156,13 @@ fn amounts_to(path: &str, wanted: &Value, record: &Record, measured: &Measured) 
         }),
         _ => false,
     }
+}
+
+/// What a checkpoint's own files, or its family, say of a field.
+fn own<'a>(record: &'a Record, field: &str) -> Option<&'a str> {
+    let choices = record.subject.choices.as_array()?;
+    let choice = choices.iter().find(|choice| choice["field"] == field)?;
+    choice["value"].as_str()
 }
 
 /// A setting as it stands in a protocol file, words without quotes.

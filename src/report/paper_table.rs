@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::paper_notes::{Spots, published_notes};
-use super::paper_runs::{Entry, Measurements, Subject, fits, short};
+use super::paper_runs::{Entry, Measurements, Subject, fits, short, subject_words};
 use super::{Align, Better, Cell, Column, Mark, Record, Source, Table};
 use crate::spec::{
     ColumnDefinition, ColumnKind, ColumnUnit, Conflict, Content, PaperTable, Preference,
@@ -34,8 +34,8 @@ pub fn published_table(table: &PaperTable, conflicts: &[Conflict]) -> Table {
 }
 
 /// The published values with those of the records that measure the same: beside each column that
-/// anything was measured for, the measured value, its difference and whether that is within the
-/// half-width of the measured value's 95 % interval. Records of one checkpoint that differ in more
+/// anything was measured for, the measured value, its difference and whether the published value is
+/// within the measured value's 95 % interval. Records of one checkpoint that differ in more
 /// than the seed are rows of their own, and so are checkpoints that the paper has not.
 pub fn paper_table(table: &PaperTable, records: &[Record], conflicts: &[Conflict]) -> Table {
     let measurable = Measurements::of(table, records);
@@ -172,13 +172,11 @@ impl<'a> Join<'a> {
 
     /// Subjects that are no row of the paper's, with their names, in the order of their names.
     fn others(&self) -> Vec<(Subject<'a>, &'a str)> {
-        let rows = &self.table.definition.rows;
+        let cards = &self.table.definition.cards;
         let mut others = BTreeSet::new();
         for entry in self.measured.iter().flat_map(|column| &column.entries) {
             let subject = &entry.identity.subject;
-            let listed = rows
-                .iter()
-                .any(|row| *subject == Subject::Card(&row.checkpoint));
+            let listed = cards.iter().any(|card| *subject == Subject::Card(card));
             if !listed {
                 others.insert((subject.name(entry.first), subject.clone()));
             }
@@ -261,18 +259,10 @@ impl<'a> Join<'a> {
                 let reason = || Cell::Missing(reason.to_owned());
                 (reason(), reason())
             }
-            (Some((number, noise)), Ok(published)) => {
-                let difference = number - published;
-                let within = noise.map(|noise| {
-                    let half_width = noise.half_width;
-                    let digits = usize::from(decimals);
-                    match noise.covers(difference) {
-                        true => format!("yes (±{half_width:.digits$})"),
-                        false => format!("no (±{half_width:.digits$})"),
-                    }
-                });
+            (Some((number, interval)), Ok(published)) => {
+                let within = interval.map(|interval| interval.verdict(published, decimals));
                 let value = Cell::Value {
-                    value: difference,
+                    value: number - published,
                     interval: None,
                     decimals,
                     marks: Vec::new(),
@@ -317,6 +307,7 @@ fn unlike(entries: &[Vec<&Entry<'_>>], number: usize) -> String {
 /// What is to be said of measured values, and of which.
 #[derive(Default)]
 struct Notes {
+    subjects: Spots,
     differs: Spots,
     mixed: Spots,
     seeds: Spots,
@@ -333,10 +324,12 @@ impl Notes {
     ) {
         let name = &column.definition.name;
         let add = |spots: &mut Spots, words: String| spots.add(words, label, name);
+        let record = entry.first;
+        let subject = format!("measured of {}", subject_words(record));
+        add(&mut self.subjects, subject);
         if !found.differences.is_empty() {
             add(&mut self.differs, found.differences.join("; "));
         }
-        let record = entry.first;
         if entry.identity.protocol != column.usual {
             let words = protocol_words(record);
             add(
@@ -354,6 +347,7 @@ impl Notes {
 
     fn lines(self) -> Vec<String> {
         let Self {
+            subjects,
             differs,
             mixed,
             seeds,
@@ -363,7 +357,9 @@ impl Notes {
             let lines = spots.lines().into_iter();
             lines.map(move |line| format!("{} {line}", mark.sign()))
         };
-        signed(Mark::Differs, differs)
+        let subjects = subjects.lines().into_iter();
+        subjects
+            .chain(signed(Mark::Differs, differs))
             .chain(signed(Mark::Mixed, mixed))
             .chain(seeds.lines())
             .chain(counts.lines())

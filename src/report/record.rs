@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::RecordError;
-use crate::spec::Kind;
+use super::{AttentionMaps, Outcomes, RecordError};
+use crate::spec::{CardKey, Kind};
 use crate::stats::Measure;
 use crate::store::{StoreError, write_atomic};
 
@@ -35,9 +35,20 @@ pub struct Record {
     pub measures: Vec<Measured>,
     /// What a reader must know about them.
     pub notes: Vec<String>,
+    /// blake3 of what lies beside the record.
+    pub beside: BesideRecord,
     /// blake3 of the record's JSON without this field, hexadecimal: a value that was changed by hand
     /// is noticed.
     pub seal: String,
+}
+
+/// blake3 of the files beside a record, hexadecimal, as they were when it was written.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BesideRecord {
+    /// Of [`Outcomes::path`].
+    pub outcomes: Option<String>,
+    /// Of [`AttentionMaps::path`].
+    pub maps: Option<String>,
 }
 
 /// What makes a cell.
@@ -63,8 +74,8 @@ pub struct SubjectRecord {
     pub name: String,
     /// The weights; none for raw pixels.
     pub path: Option<PathBuf>,
-    /// Stem of the checkpoint's card, where it has one.
-    pub card: Option<String>,
+    /// Which card the checkpoint has, where it has one.
+    pub card: Option<CardKey>,
     /// blake3 of the weights, hexadecimal.
     pub blake3: Option<String>,
     /// Dialect of the weights.
@@ -240,7 +251,7 @@ impl Record {
     /// Every record under `results`, in the order of protocol kinds and names, subjects and keys.
     ///
     /// # Errors
-    /// The first of [`Record::load`]: a record is never left out.
+    /// Those of [`Record::load`], of every record that has one: a record is never left out.
     pub fn all(results: &Path) -> Result<Vec<Self>, RecordError> {
         let folder = results.join("records");
         let read = |source: std::io::Error| RecordError::Read {
@@ -253,11 +264,21 @@ impl Record {
             Err(error) => return Err(read(error)),
         };
         let mut records = Vec::new();
+        let mut errors = Vec::new();
         for entry in entries {
             let path = entry.map_err(read)?.path();
             if path.extension().is_some_and(|x| x == "json") {
-                records.push(Self::load(&path)?);
+                match Self::load(&path) {
+                    Ok(record) => records.push(record),
+                    Err(error) => errors.push(error),
+                }
             }
+        }
+        errors.sort_by_cached_key(RecordError::to_string);
+        match errors.len() {
+            0 => {}
+            1 => return Err(errors.remove(0)),
+            _ => return Err(RecordError::Several(errors)),
         }
         records.sort_by(|a, b| a.place().cmp(&b.place()));
         Ok(records)
@@ -286,17 +307,67 @@ impl Record {
         record
     }
 
-    /// Writes the record under a new seal, whole or not at all.
-    pub fn write(&self, results: &Path) -> Result<(), StoreError> {
-        let path = Self::path(results, &self.cell.key);
-        let json = serde_json::to_vec_pretty(&self.sealed());
+    /// What became of every image.
+    ///
+    /// # Errors
+    /// The file is missing, damaged, or not the one that the record was written with.
+    pub fn outcomes(&self, results: &Path) -> Result<Outcomes, RecordError> {
+        let key = &self.cell.key;
+        let outcomes = Outcomes::read(results, key)?;
+        self.belongs(&Outcomes::path(results, key), &self.beside.outcomes)?;
+        Ok(outcomes)
+    }
+
+    /// Attention maps of some images; none where none were kept.
+    ///
+    /// # Errors
+    /// The file is missing, damaged, or not the one that the record was written with.
+    pub fn maps(&self, results: &Path) -> Result<Vec<AttentionMaps>, RecordError> {
+        let key = &self.cell.key;
+        let path = AttentionMaps::path(results, key);
+        if self.beside.maps.is_none() && !path.is_file() {
+            return Ok(Vec::new());
+        }
+        let maps = AttentionMaps::read_all(results, key);
+        let maps = maps.map_err(|error| RecordError::beside(key, error))?;
+        self.belongs(&path, &self.beside.maps)?;
+        Ok(maps)
+    }
+
+    fn belongs(&self, path: &Path, known: &Option<String>) -> Result<(), RecordError> {
+        let found = hash(path).ok().flatten();
+        if found.is_some() && found == *known {
+            return Ok(());
+        }
+        Err(RecordError::Outcomes {
+            path: path.to_owned(),
+            reason: "is not the file that the record beside it was written with".to_owned(),
+        })
+    }
+
+    /// Writes the record, whole or not at all, with the hashes of what lies beside it and under a
+    /// new seal; gives it as it is written.
+    pub fn write(&self, results: &Path) -> Result<Self, StoreError> {
+        let key = &self.cell.key;
+        let path = Self::path(results, key);
+        let beside = BesideRecord {
+            outcomes: hash(&Outcomes::path(results, key))?,
+            maps: hash(&AttentionMaps::path(results, key))?,
+        };
+        let record = Self {
+            beside,
+            ..self.clone()
+        }
+        .sealed();
+        let json = serde_json::to_vec_pretty(&record);
         let mut json = json.map_err(|error| StoreError::Io {
             action: "write",
             path: path.clone(),
             source: error.into(),
         })?;
         json.push(b'\n');
-        write_atomic(&path, &json)
+        write_atomic(&path, &json)?;
+        Ok(record)
     }
 
     /// Whether a setting, the images, the weights or the precision of the stored features are
@@ -312,6 +383,19 @@ impl Record {
     pub fn skipped(&self) -> usize {
         let train = self.data.train.as_ref().map_or(0, |split| split.skipped);
         train + self.data.val.skipped
+    }
+}
+
+/// blake3 of a file, hexadecimal; none where there is none.
+fn hash(path: &Path) -> Result<Option<String>, StoreError> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(blake3::hash(&bytes).to_hex().to_string())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(StoreError::Io {
+            action: "read",
+            path: path.to_owned(),
+            source,
+        }),
     }
 }
 

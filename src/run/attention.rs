@@ -10,7 +10,7 @@ use crate::engine::HostTensor;
 use crate::error::Error;
 use crate::features::{ExtractError, Tap};
 use crate::metric::Rows;
-use crate::plan::{Cell, RunOptions, Subject};
+use crate::plan::{Cell, Plan, RunOptions, Subject};
 use crate::protocol::attention::{self, LayerData};
 use crate::report::picture::{Picture, SheetRow, View, sheet};
 use crate::report::{AttentionMaps, HeadMaps, QueryMaps, Record};
@@ -192,48 +192,67 @@ fn queries(
     task.queries.iter().map(query).collect()
 }
 
-/// Draws the maps beside the records of `keys`, where there are such: for each image that several of them look at one sheet for the
-/// class token and one for each patch, checkpoints down and heads across. Returns the files.
-pub fn draw_sheets(keys: &[String], results: &Path, folder: &Path) -> Result<Vec<PathBuf>, Error> {
-    let mut maps: Vec<(Record, Vec<AttentionMaps>)> = Vec::new();
-    for key in keys {
-        if AttentionMaps::path(results, key).is_file() {
-            let record = Record::load(&Record::path(results, key))?;
-            maps.push((record, AttentionMaps::read_all(results, key)?));
+/// Draws the attention maps of the plan's cells that have a record: below `folder` one folder for
+/// each list of images under each protocol, in it for each image one sheet for the class token and
+/// one for each patch, checkpoints down and heads across. Returns the folders.
+pub fn draw_sheets(plan: &Plan, folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let results = &plan.run.results;
+    let mut lists: Vec<(PathBuf, Vec<Drawn>)> = Vec::new();
+    for cell in &plan.cells {
+        let path = Record::path(results, &cell.key);
+        if !AttentionMaps::path(results, &cell.key).is_file() || !path.is_file() {
+            continue;
+        }
+        let record = Record::load(&path)?;
+        let drawn = Drawn {
+            maps: record.maps(results)?,
+            name: record.subject.name,
+        };
+        let list = format!("{}{}", cell.protocol.hash, cell.data_key);
+        let list = &blake3::hash(list.as_bytes()).to_hex()[..8];
+        let folder = folder.join(format!("{}-{list}", cell.protocol.name));
+        match lists.iter_mut().find(|(of, _)| *of == folder) {
+            Some((_, all)) => all.push(drawn),
+            None => lists.push((folder, vec![drawn])),
         }
     }
+    for (folder, drawn) in &lists {
+        draw_list(drawn, folder)?;
+    }
+    Ok(lists.into_iter().map(|(folder, _)| folder).collect())
+}
+
+/// A checkpoint's maps.
+struct Drawn {
+    name: String,
+    maps: Vec<AttentionMaps>,
+}
+
+fn draw_list(drawn: &[Drawn], folder: &Path) -> Result<(), Error> {
     let mut images: Vec<&str> = Vec::new();
-    for image in maps.iter().flat_map(|(_, maps)| maps) {
+    for image in drawn.iter().flat_map(|drawn| &drawn.maps) {
         if !images.contains(&image.path.as_str()) {
             images.push(&image.path);
         }
     }
-    let mut files = Vec::new();
     for (place, image) in images.iter().enumerate() {
-        let rows: Vec<SheetRow<'_>> = (maps.iter())
-            .flat_map(|(record, maps)| {
+        let rows: Vec<SheetRow<'_>> = (drawn.iter())
+            .flat_map(|Drawn { name, maps }| {
                 let of_image = maps.iter().filter(|maps| maps.path == *image);
-                of_image.map(|maps| SheetRow {
-                    name: &record.subject.name,
-                    maps,
-                })
+                of_image.map(|maps| SheetRow { name, maps })
             })
             .collect();
-        let queries = rows
-            .iter()
-            .map(|row| row.maps.queries.len())
-            .min()
-            .unwrap_or(0);
+        let queries = rows.iter().map(|row| row.maps.queries.len()).min();
         let mut views = Vec::new();
         if rows.iter().any(|row| row.maps.class.is_some()) {
             views.push((View::Class, "class".to_owned()));
         }
-        views.extend((0..queries).map(|query| (View::Query(query), format!("query-{query}"))));
+        let queries = 0..queries.unwrap_or(0);
+        views.extend(queries.map(|query| (View::Query(query), format!("query-{query}"))));
         for (view, name) in views {
             let file = folder.join(format!("image-{place}-{name}.png"));
             write_atomic(&file, &sheet(&rows, view, CELL)?.png()?)?;
-            files.push(file);
         }
     }
-    Ok(files)
+    Ok(())
 }

@@ -1,7 +1,7 @@
 //! Carrying out the cells of a plan: cells that look at one network through one input share their
 //! passes over the images.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::extraction::{Features, extract};
 use super::record::{self, Evaluated};
@@ -23,13 +23,22 @@ pub struct Finished {
     pub failures: Vec<Failure>,
 }
 
-/// A cell without a record.
+/// A cell without a record, or a checkpoint without cells.
 #[derive(Debug)]
 pub struct Failure {
-    /// Checkpoint and protocol.
+    /// Checkpoint and protocol, or the file.
     pub cell: String,
     /// Why.
     pub error: Error,
+}
+
+impl From<Failure> for Error {
+    fn from(Failure { cell, error }: Failure) -> Self {
+        Self::Cell {
+            cell,
+            source: Box::new(error),
+        }
+    }
 }
 
 impl Finished {
@@ -124,7 +133,7 @@ pub(super) fn groups(plan: &Plan) -> Vec<Vec<usize>> {
 
 /// Checkpoint and protocol.
 pub(super) fn name(cell: &Cell) -> String {
-    format!("{}, {}", cell.subject.name(), cell.protocol.name)
+    format!("{} ({})", cell.subject.name(), cell.protocol.name)
 }
 
 /// What is going to be done and what disk it takes.
@@ -232,6 +241,8 @@ fn run_group(plan: &Plan, cells: &[&Cell], terminal: &mut Terminal) -> Result<Ve
     let mut keys: Vec<_> = cells.iter().map(|cell| &cell.key).collect();
     // One order for every process, so that two never wait for each other.
     keys.sort();
+    // The same weights under two names are one cell.
+    keys.dedup();
     let mut locks = Vec::new();
     for key in keys {
         let lock = Record::path(results, key).with_extension("lock");
@@ -243,9 +254,8 @@ fn run_group(plan: &Plan, cells: &[&Cell], terminal: &mut Terminal) -> Result<Ve
         })?);
         remove_leftovers(&results.join("records"), key)?;
     }
-    let mut start = Instant::now();
     let mut records: Vec<Option<Record>> = Vec::new();
-    let mut missing = Vec::new();
+    let mut missing: Vec<(&Cell, String)> = Vec::new();
     for &cell in cells {
         let stamps = stamps(cell)?;
         match up_to_date(&plan.run, cell, &stamps) {
@@ -255,11 +265,18 @@ fn run_group(plan: &Plan, cells: &[&Cell], terminal: &mut Terminal) -> Result<Ve
                     name(cell),
                     known.compute.created
                 ));
-                records.push(Some(record::reused(cell, known)));
+                let mut record = record::reused(cell, known.clone());
+                if record != known {
+                    // It was called otherwise then; tables read what is on disk.
+                    record = record.write(results)?;
+                }
+                records.push(Some(record));
             }
             None => {
                 records.push(None);
-                missing.push((cell, stamps));
+                if missing.iter().all(|(other, _)| other.key != cell.key) {
+                    missing.push((cell, stamps));
+                }
             }
         }
     }
@@ -277,11 +294,12 @@ fn run_group(plan: &Plan, cells: &[&Cell], terminal: &mut Terminal) -> Result<Ve
         let requests = wanting.iter().flat_map(|cell| &cell.requests);
         let requests: Vec<_> = requests.filter(|request| request.part == part).collect();
         if !requests.is_empty() {
-            extracted.extend(extract(&requests, &mut encoder, terminal)?);
+            extracted.extend(extract(part, &requests, &mut encoder, terminal)?);
         }
     }
     let mut found = Vec::new();
     for (cell, stamps) in &missing {
+        let start = Instant::now();
         let features: Vec<_> = (cell.requests.iter())
             .map(|request| Features::of(request, &extracted))
             .collect::<Result<_, _>>()?;
@@ -291,18 +309,18 @@ fn run_group(plan: &Plan, cells: &[&Cell], terminal: &mut Terminal) -> Result<Ve
                 attention::evaluate(cell, task, &features, &plan.run, &mut encoder, terminal)?
             }
         };
+        let passes = features.iter().map(|features| features.seconds).sum();
         let evaluated = Evaluated {
             features: &features,
             stamps,
-            wall: start.elapsed(),
+            wall: start.elapsed() + Duration::from_secs_f64(passes),
         };
-        start = Instant::now();
         found.push(keep(plan, cell, &evaluated, outcome)?);
     }
-    let mut found = found.into_iter();
-    let records = records
-        .into_iter()
-        .map(|known| known.or_else(|| found.next()));
+    let records = cells.iter().zip(records).map(|(cell, known)| {
+        let new = || found.iter().find(|record| record.cell.key == cell.key);
+        known.or_else(|| Some(record::reused(cell, new()?.clone())))
+    });
     Ok(records.flatten().collect())
 }
 
@@ -330,8 +348,7 @@ fn keep(
     if !outcome.maps.is_empty() {
         AttentionMaps::write_all(&outcome.maps, results, &cell.key)?;
     }
-    record.write(results)?;
-    Ok(record)
+    Ok(record.write(results)?)
 }
 
 /// The cell's record, if nothing it depends on has changed since.
@@ -344,9 +361,8 @@ pub(super) fn up_to_date(run: &RunOptions, cell: &Cell, stamps: &str) -> Option<
         !run.recompute
             && complete
             && record.data.stamps == stamps
-            && Outcomes::path(results, &cell.key).is_file()
-            && (!AttentionMaps::belong_to(record)
-                || AttentionMaps::path(results, &cell.key).is_file())
+            && record.outcomes(results).is_ok()
+            && record.maps(results).is_ok()
     })
 }
 

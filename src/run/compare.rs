@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::error::Error;
-use crate::report::{Comparison, Outcomes, Question, Record, Run};
+use crate::report::{Comparison, Question, Record, Run};
 
 /// Characters of a key that stand for it.
 const SHORTEST_KEY: usize = 8;
@@ -39,7 +39,7 @@ pub fn run(
     for subject in subjects {
         let mut runs = Vec::new();
         for record in meant(&records, subject, protocol)? {
-            let outcomes = Outcomes::read(results, &record.cell.key)?;
+            let outcomes = record.outcomes(results)?;
             let record = record.clone();
             runs.push(Run { record, outcomes });
         }
@@ -69,7 +69,8 @@ fn meant<'a>(
             let stem = Path::new(subject)
                 .file_stem()
                 .and_then(|stem| stem.to_str());
-            stem == Some(&record.subject.name) || stem == record.subject.card.as_deref()
+            stem == Some(&record.subject.name)
+                || stem == record.subject.card.as_ref().map(|card| card.stem.as_str())
         },
     ];
     let found: Vec<&Record> = ways

@@ -1,5 +1,6 @@
 //! Features for several cells by one pass over the images.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use super::Terminal;
@@ -9,7 +10,7 @@ use crate::error::Error;
 use crate::features::{
     ExtractError, Extraction, Extractor, FeatureMatrix, Observer, Rider, Stored,
 };
-use crate::plan::{ImageList, Request};
+use crate::plan::{ImageList, Part, Request};
 
 /// What is asked of one list of images, each object once.
 struct Union {
@@ -20,6 +21,7 @@ struct Union {
 
 /// Features of one list of images.
 pub(super) struct Extracted {
+    part: Part,
     manifest: [u8; 32],
     stored: Vec<Stored>,
     extraction: Extraction,
@@ -50,7 +52,7 @@ impl<'a> Features<'a> {
         };
         let of_list = extracted
             .iter()
-            .find(|list| list.manifest == request.images.manifest);
+            .find(|list| list.part == request.part && list.manifest == request.images.manifest);
         let list = of_list.ok_or_else(|| lost(request.stored.first()))?;
         let matrix = |wanted: &Stored| {
             let place = list
@@ -80,30 +82,51 @@ impl<'a> Features<'a> {
     }
 }
 
-/// Images that the requests would have encoded each for itself, beyond those that are encoded now.
-fn saving(requests: &[&Request], extractors: &[(&Union, Extractor<'_>)]) -> usize {
+/// For each image of `carrier` its place in `rider`; both are lists of one split.
+fn own_places(carrier: &ImageList, rider: &ImageList) -> Vec<Option<u32>> {
+    let count = carrier.split.samples.len();
+    let place = |list: &ImageList, at: usize| match &list.places {
+        Some(places) => places[at],
+        None => at as u32,
+    };
+    let mut own = vec![None; count];
+    let mut at = 0;
+    for index in 0..rider.split.samples.len() {
+        let wanted = place(rider, index);
+        while at < count && place(carrier, at) < wanted {
+            at += 1;
+        }
+        if at < count && place(carrier, at) == wanted {
+            own[at] = Some(index as u32);
+        }
+    }
+    own
+}
+
+/// Images that the requests would have encoded each for itself, beyond those that are encoded now;
+/// `own` has the places of every list but the first in the first.
+fn saving(
+    requests: &[&Request],
+    extractors: &[(&Union, Extractor<'_>)],
+    own: &[Vec<Option<u32>>],
+) -> usize {
     let alone = requests.iter().map(|request| {
-        let own = |(union, _): &&(&Union, _)| union.images.manifest == request.images.manifest;
-        let own = extractors.iter().find(own);
-        own.map_or(0, |(_, extractor)| extractor.missing_of(&request.stored))
+        let same = |(union, _): &&(&Union, _)| union.images.manifest == request.images.manifest;
+        let list = extractors.iter().find(same);
+        list.map_or(0, |(_, extractor)| extractor.missing_of(&request.stored))
     });
-    let Some(((whole, carrier), others)) = extractors.split_first() else {
+    let Some(((_, carrier), others)) = extractors.split_first() else {
         return 0;
     };
-    let together = others
-        .iter()
-        .map(|(union, extractor)| match &union.images.places {
-            Some(places) if whole.images.places.is_none() => {
-                extractor.missing() - carrier.shared(places, extractor)
-            }
-            _ => extractor.missing(),
-        });
-    alone.sum::<usize>() - carrier.missing() - together.sum::<usize>()
+    let left = others.iter().zip(own);
+    let left = left.map(|((_, rider), own)| rider.missing() - carrier.shared(own, rider));
+    alone.sum::<usize>() - carrier.missing() - left.sum::<usize>()
 }
 
 /// Brings what the requests ask for, from the store where it is. Requests are of one half of a
-/// dataset: lists that are some of its images ride on the pass over all of them.
+/// dataset: lists of some of its images ride on the pass over all of them, or over the longest list.
 pub(super) fn extract(
+    part: Part,
     requests: &[&Request],
     encoder: &mut LazyEncoder<'_>,
     terminal: &mut Terminal,
@@ -133,8 +156,15 @@ pub(super) fn extract(
             }
         }
     }
-    // All images first, then the others in an order that every process keeps.
-    unions.sort_by_key(|union| (union.images.places.is_some(), union.images.manifest));
+    // All images first, then the others, in an order that every process keeps.
+    unions.sort_by_key(|union| {
+        let images = union.images.split.samples.len();
+        (
+            union.images.places.is_some(),
+            Reverse(images),
+            union.images.manifest,
+        )
+    });
     let mut extractors = Vec::new();
     for union in &unions {
         let split = &union.images.split;
@@ -142,24 +172,23 @@ pub(super) fn extract(
         extractors.push((union, extractor));
     }
     let split_name = |union: &Union| union.images.split.name.clone();
-    let saved = saving(requests, &extractors);
+    let own: Vec<_> = (unions.iter().skip(1))
+        .map(|union| own_places(&unions[0].images, &union.images))
+        .collect();
+    let saved = saving(requests, &extractors, &own);
     if saved > 0 {
         terminal.notice(&format!(
             "{name}: what {} protocols look at is decoded and encoded once, which saves {saved} forward passes",
             requests.len()
         ));
     }
-    if let Some(((whole, carrier), others)) = extractors.split_first_mut()
-        && whole.images.places.is_none()
+    if let Some(((first, carrier), others)) = extractors.split_first_mut()
         && carrier.missing() > 0
     {
-        let mut riders: Vec<Rider<'_, '_>> = Vec::new();
-        for (union, extractor) in others {
-            if let Some(places) = &union.images.places {
-                riders.push(Rider { extractor, places });
-            }
-        }
-        terminal.begin(&format!("{name} {}", split_name(whole)));
+        let mut riders: Vec<Rider<'_, '_>> = (others.iter_mut().zip(&own))
+            .map(|((_, extractor), own)| Rider { extractor, own })
+            .collect();
+        terminal.begin(&format!("{name} {}", split_name(first)));
         let encoded = carrier.encode(encoder.get()?, input, &mut riders, terminal);
         terminal.end();
         encoded?;
@@ -184,6 +213,7 @@ pub(super) fn extract(
             ),
         });
         extracted.push(Extracted {
+            part,
             manifest: union.images.manifest,
             stored: union.stored.clone(),
             extraction,

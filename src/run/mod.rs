@@ -23,4 +23,4 @@ pub mod table;
 
 pub use dispatch::check_engine;
 pub use progress::Terminal;
-pub use subjects::open as open_subjects;
+pub use subjects::{open as open_subjects, open_each as open_each_subject};

@@ -1,6 +1,6 @@
 //! What a plan is going to cost, and what of it is done.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::cells::{groups, stamps, up_to_date};
@@ -8,10 +8,10 @@ use super::dispatch::{Job, dispatch};
 use crate::engine::{Engine, EngineError};
 use crate::error::Error;
 use crate::features::EncoderError;
-use crate::plan::{Cell, Plan, Request, Skipped, Subject};
+use crate::plan::{Cell, Part, Plan, Request, Skipped, Subject};
 use crate::report::{Cell as TableCell, Column, Table};
 use crate::spec::Task;
-use crate::store::list_parts;
+use crate::store::list_spans;
 use crate::vit::VitConfig;
 
 /// Share of one large product's pace that a whole forward pass reaches.
@@ -25,9 +25,9 @@ const DECODED: f64 = 500.0;
 pub struct Estimate {
     /// How far it is.
     pub state: State,
-    /// Images to be encoded, by this cell or an earlier one of its group.
+    /// Images to be encoded that no earlier cell of its group encodes.
     pub images: usize,
-    /// Time of its own, the share of its group's passes included.
+    /// Time that these images and its evaluation take.
     pub time: Duration,
     /// Bytes of features to be stored.
     pub disk: usize,
@@ -59,82 +59,77 @@ impl State {
 /// The estimate of every cell, in the order of the plan.
 pub fn estimates(plan: &Plan) -> Result<Vec<Estimate>, Error> {
     let pace = dispatch(plan.run.compute, Pace)?.map_err(EncoderError::from)?;
-    let mut estimates = Vec::new();
-    for cell in &plan.cells {
-        estimates.push(estimate(plan, cell, pace)?);
-    }
-    // A pass that several cells share is counted for the first.
+    let mut estimates: Vec<Option<Estimate>> = plan.cells.iter().map(|_| None).collect();
     for group in groups(plan) {
-        let mut counted = BTreeSet::new();
+        // Images that a cell before has encoded are there for the next.
+        let mut encoded = BTreeMap::new();
         for place in group {
             let cell = &plan.cells[place];
-            let estimate = &mut estimates[place];
-            if estimate.state != State::Missing {
-                continue;
-            }
-            let mut own = 0;
-            for request in &cell.requests {
-                // Images in a part of a list that is counted as a whole ride on its pass.
-                let whole = (request.part, None);
-                let list = (request.part, Some(request.images.manifest));
-                let key = if request.images.places.is_some() {
-                    list
-                } else {
-                    whole
-                };
-                if !counted.contains(&whole) && counted.insert(key) {
-                    own += request.images.split.samples.len();
-                }
-            }
-            let share = own as f64 / estimate.images.max(1) as f64;
-            estimate.time = estimate.time.mul_f64(share.min(1.0)) + tail(cell, pace);
-            estimate.images = own;
+            estimates[place] = Some(estimate(plan, cell, pace, &mut encoded)?);
         }
     }
-    Ok(estimates)
+    Ok(estimates.into_iter().flatten().collect())
 }
 
-fn estimate(plan: &Plan, cell: &Cell, pace: f64) -> Result<Estimate, Error> {
+/// Places of the images that are encoded, by half of the dataset.
+type Encoded = BTreeMap<Part, BTreeSet<u32>>;
+
+fn estimate(plan: &Plan, cell: &Cell, pace: f64, encoded: &mut Encoded) -> Result<Estimate, Error> {
     let done = up_to_date(&plan.run, cell, &stamps(cell)?).is_some();
-    let mut images = 0;
-    let mut disk = 0;
-    for request in &cell.requests {
-        if !done && !stored(request)? {
-            images += request.images.split.samples.len();
-            disk += request.bytes();
-        }
+    let (mut missing, mut new, mut disk) = (0, 0, 0);
+    for request in cell.requests.iter().filter(|_| !done) {
+        let places = absent(request)?;
+        missing += places.len();
+        disk += request.bytes() / request.images.split.samples.len().max(1) * places.len();
+        let known = encoded.entry(request.part).or_default();
+        new += places
+            .into_iter()
+            .filter(|&place| known.insert(place))
+            .count();
     }
-    let state = match (done, images) {
+    let state = match (done, missing) {
         (true, _) => State::Done,
         (false, 0) => State::Cached,
         (false, _) => State::Missing,
     };
+    let encoding = new as f64 * operations(&cell.subject) / (PACE * pace);
+    let decoding = new as f64 / (DECODED * plan.run.pass.workers as f64);
     let time = match state {
         State::Done => Duration::ZERO,
-        State::Cached => tail(cell, pace),
-        State::Missing => {
-            let encoding = images as f64 * operations(&cell.subject) / (PACE * pace);
-            let decoding = images as f64 / (DECODED * plan.run.pass.workers as f64);
-            Duration::from_secs_f64(encoding + decoding)
+        State::Cached | State::Missing => {
+            Duration::from_secs_f64(encoding + decoding) + tail(cell, pace)
         }
     };
     Ok(Estimate {
         state,
-        images,
+        images: new,
         time,
         disk,
         memory: memory(plan, cell),
     })
 }
 
-/// Whether every row is in the store, as the names of its parts tell.
-fn stored(request: &Request) -> Result<bool, Error> {
+/// Places, in the whole split, of the images that lack some feature, as the names of the stored
+/// parts tell.
+fn absent(request: &Request) -> Result<Vec<u32>, Error> {
+    let count = request.images.split.samples.len();
+    let mut absent = vec![false; count];
     for stored in &request.stored {
-        if !stored.folder.is_dir() || list_parts(&stored.folder)?.is_empty() {
-            return Ok(false);
+        let mut held = vec![false; count];
+        for span in list_spans(&stored.folder)? {
+            let end = span.end.min(count);
+            held[span.start.min(end)..end].fill(true);
+        }
+        for (absent, held) in absent.iter_mut().zip(held) {
+            *absent |= !held;
         }
     }
-    Ok(true)
+    let places = (0..count).filter(|&at| absent[at]);
+    let place = |at: usize| match &request.images.places {
+        Some(places) => places[at],
+        None => at as u32,
+    };
+    Ok(places.map(place).collect())
 }
 
 /// Time beyond the passes: the search of a kNN cell.

@@ -9,8 +9,8 @@ use crate::engine::NUMERICS_VERSION;
 use crate::error::Error;
 use crate::plan::{Cell, Part, RunOptions, Subject};
 use crate::report::{
-    CellKey, ComputeRecord, DataRecord, Measured, ProtocolRecord, Record, SCHEMA, Selection,
-    SplitRecord, SubjectRecord,
+    BesideRecord, CellKey, ComputeRecord, DataRecord, Measured, ProtocolRecord, Record, SCHEMA,
+    Selection, SplitRecord, SubjectRecord,
 };
 use crate::spec::Protocol;
 
@@ -74,6 +74,7 @@ pub(super) fn new(
         selection: Selection::None,
         measures,
         notes,
+        beside: BesideRecord::default(),
         seal: String::new(),
     }
     .sealed())
@@ -87,6 +88,7 @@ pub(super) fn reused(cell: &Cell, known: Record) -> Record {
         protocol: protocol(&cell.protocol),
         data: DataRecord {
             root: cell.set.root.clone(),
+            dataset: cell.set.name.clone(),
             limit: cell.set.limit,
             ..known.data
         },

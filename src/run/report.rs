@@ -25,11 +25,11 @@ pub fn read(papers: &Papers, results: &Path) -> Result<Report, Error> {
     for record in Record::all(results)? {
         let key = &record.cell.key;
         let outcomes = match Outcomes::path(results, key).is_file() {
-            true => Some(Outcomes::read(results, key)?),
+            true => Some(record.outcomes(results)?),
             false => None,
         };
         let maps = match AttentionMaps::path(results, key).is_file() {
-            true => AttentionMaps::read_all(results, key)?,
+            true => record.maps(results)?,
             false => Vec::new(),
         };
         entries.push(Entry {

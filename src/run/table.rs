@@ -10,17 +10,33 @@ use crate::store::write_atomic;
 /// The page of published tables, in a folder of published values.
 const PAGE: &str = "README.md";
 
-/// Folders of the repository that the page is made of, where no others are given.
-pub fn repository(folders: &PaperFolders) -> PaperFolders {
+/// Folders of the repository that the page is made of, where no others are given: the page is there
+/// to be compared with the files beside it, not with what the program was built from.
+///
+/// # Errors
+/// There is no folder of published values here.
+pub fn repository(folders: &PaperFolders) -> Result<PaperFolders, Error> {
     let or = |given: &Option<PathBuf>, usual: &str| {
         let given = given.clone();
         Some(given.unwrap_or_else(|| PathBuf::from(usual)))
     };
-    PaperFolders {
+    let found = PaperFolders {
         tables: or(&folders.tables, "protocols/tables"),
         published: or(&folders.published, "results/published"),
         cards: or(&folders.cards, "checkpoints"),
+    };
+    let all = [&found.tables, &found.published, &found.cards];
+    let absent: Vec<String> = (all.into_iter().flatten())
+        .filter(|folder| !folder.is_dir())
+        .map(|folder| folder.display().to_string())
+        .collect();
+    if absent.is_empty() {
+        return Ok(found);
     }
+    Err(Error::Usage {
+        message: format!("no folder {} here", absent.join(", ")),
+        hint: "the page is made of the repository's files: run it there, or name them with --tables, --published and --cards".to_owned(),
+    })
 }
 
 /// The table of an id, with the values of all records under `results`.

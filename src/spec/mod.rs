@@ -1,6 +1,7 @@
 //! Protocol files: what is measured, and how, in TOML. The papers' tables: what was published.
 
 mod attention;
+mod card_key;
 mod conflict;
 mod error;
 mod feature;
@@ -17,6 +18,7 @@ mod section;
 mod table;
 
 pub use attention::{AttentionTask, ImageChoice};
+pub use card_key::CardKey;
 pub use conflict::{CellPlace, Claim, Conflict, Place};
 pub use error::SpecError;
 pub use feature::{FeatureChoice, NormChoice};

@@ -1,15 +1,16 @@
 //! All tables of the papers, from the program itself or from folders.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::{Conflict, Paper, PaperError, PaperTable, TableDefinition};
+use super::{CardKey, Conflict, Paper, PaperError, PaperTable, TableDefinition, line_of};
 
 /// Definitions of the tables, below the repository.
 const TABLES: &str = "protocols/tables";
 /// Published values, below the repository.
 const PUBLISHED: &str = "results/published";
+/// Cards of checkpoints, below the repository.
+const CARDS: &str = "checkpoints";
 
 /// Where the tables are read from, where not from the program itself.
 #[derive(Clone, Debug, Default)]
@@ -18,7 +19,8 @@ pub struct PaperFolders {
     pub tables: Option<PathBuf>,
     /// Folder of values, `<id>.csv`, and of `conflicts/*.toml`.
     pub published: Option<PathBuf>,
-    /// Folder of cards that definitions may name beside those of the program.
+    /// Folder of cards that definitions may name beside those of the program; of two of one name,
+    /// the folder's counts.
     pub cards: Option<PathBuf>,
 }
 
@@ -41,6 +43,13 @@ impl TextFile {
     fn stem(&self) -> Cow<'_, str> {
         self.path.file_stem().unwrap_or_default().to_string_lossy()
     }
+
+    fn card(&self) -> Result<CardKey, PaperError> {
+        CardKey::of(&self.stem(), &self.text).map_err(|error| PaperError::Toml {
+            file: self.path.clone(),
+            reason: line_of(&error, &self.text),
+        })
+    }
 }
 
 impl Papers {
@@ -57,13 +66,14 @@ impl Papers {
     /// # Errors
     /// A file that is damaged, or a definition or values without the other.
     pub fn read(folders: &PaperFolders) -> Result<Self, PaperError> {
-        let mut cards: BTreeSet<String> = builtin::CARDS.iter().map(|&card| card.into()).collect();
-        if let Some(folder) = &folders.cards {
-            for path in paths(folder, "toml")? {
-                let stem = path.file_stem().unwrap_or_default();
-                cards.insert(stem.to_string_lossy().into_owned());
-            }
-        }
+        let own = files(None, CARDS, "toml", builtin::CARDS)?;
+        let given = match folders.cards.as_deref() {
+            Some(folder) => files(Some(folder), CARDS, "toml", &[])?,
+            None => Vec::new(),
+        };
+        let cards: Result<Vec<CardKey>, PaperError> =
+            given.iter().chain(&own).map(TextFile::card).collect();
+        let cards = cards?;
         let definitions = files(
             folders.tables.as_deref(),
             TABLES,
@@ -221,6 +231,14 @@ mod builtin {
         };
     }
 
+    /// Cards under the stems of their files.
+    macro_rules! cards {
+        ($($stem:literal)*) => {
+            pub(super) const CARDS: &[(&str, &str)] =
+                &[$(($stem, text!("checkpoints/", $stem, ".toml"))),*];
+        };
+    }
+
     tables! {
         "medic-1"
         "medic-2"
@@ -254,60 +272,59 @@ mod builtin {
 
     conflicts! { "medic" "maskalign" "hybrid-distillation" "mim-hd" }
 
-    /// Stems of `checkpoints/*.toml`.
-    pub(super) const CARDS: &[&str] = &[
-        "beit-v2-vit-base-16-300-epochs",
-        "beit-v2-vit-base-16",
-        "beit-vit-base-16-imagenet-22k",
-        "beit-vit-base-16",
-        "bootmae-vit-base-16",
-        "cae-v2-vit-base-16",
-        "cae-vit-base-16",
-        "clip-vit-base-16",
-        "clip-vit-large-14",
-        "cmae-vit-base-16",
-        "data2vec-vit-base-16",
-        "dbot-vit-base-16",
-        "deit-vit-base-16",
-        "dino-vit-base-16",
-        "dino-vit-base-8",
-        "dino-vit-small-16",
-        "dino-vit-small-8",
-        "dinov2-vit-base-14",
-        "dinov2-vit-large-14",
-        "dinov2-vit-small-14",
-        "dmae-vit-base-16",
-        "fd-clip-vit-base-16",
-        "hybrid-distillation-mae-clip-vit-base",
-        "hybrid-distillation-mae-clip-vit-large",
-        "hybrid-distillation-mae-deit-vit-base",
-        "ibot-vit-base-16",
-        "mae-vit-base-16",
-        "mae-vit-large-16",
-        "mae-vit-small",
-        "mae-vit-tiny",
-        "maskalign-clip-l-14-vit-large-16",
-        "maskalign-vit-base-16",
-        "maskalign-vit-large-16",
-        "maskdistill-vit-base-16",
-        "medic-token-cls-vit-base-16",
-        "medic-token-pixel-vit-base-16",
-        "medic-vit-base-16",
-        "milan-vit-base-16",
-        "mim-hd-vit-base-tinyimagenet",
-        "mim-hd-vit-base",
-        "mim-hd-vit-small",
-        "mim-hd-vit-tiny",
-        "moco-v3-vit-base-16",
-        "moco-v3-vit-small-16",
-        "moco-v3-vit-tiny",
-        "mvp-vit-base-16",
-        "sdae-vit-base-16",
-        "semmae-vit-base-16",
-        "simmim-vit-base-16",
-        "tinymim-vit-base-16",
-        "tinymim-vit-base-tinyimagenet",
-        "tinymim-vit-small-16",
-        "tinymim-vit-tiny-16",
-    ];
+    cards! {
+        "beit-v2-vit-base-16-300-epochs"
+        "beit-v2-vit-base-16"
+        "beit-vit-base-16-imagenet-22k"
+        "beit-vit-base-16"
+        "bootmae-vit-base-16"
+        "cae-v2-vit-base-16"
+        "cae-vit-base-16"
+        "clip-vit-base-16"
+        "clip-vit-large-14"
+        "cmae-vit-base-16"
+        "data2vec-vit-base-16"
+        "dbot-vit-base-16"
+        "deit-vit-base-16"
+        "dino-vit-base-16"
+        "dino-vit-base-8"
+        "dino-vit-small-16"
+        "dino-vit-small-8"
+        "dinov2-vit-base-14"
+        "dinov2-vit-large-14"
+        "dinov2-vit-small-14"
+        "dmae-vit-base-16"
+        "fd-clip-vit-base-16"
+        "hybrid-distillation-mae-clip-vit-base"
+        "hybrid-distillation-mae-clip-vit-large"
+        "hybrid-distillation-mae-deit-vit-base"
+        "ibot-vit-base-16"
+        "mae-vit-base-16"
+        "mae-vit-large-16"
+        "mae-vit-small"
+        "mae-vit-tiny"
+        "maskalign-clip-l-14-vit-large-16"
+        "maskalign-vit-base-16"
+        "maskalign-vit-large-16"
+        "maskdistill-vit-base-16"
+        "medic-token-cls-vit-base-16"
+        "medic-token-pixel-vit-base-16"
+        "medic-vit-base-16"
+        "milan-vit-base-16"
+        "mim-hd-vit-base-tinyimagenet"
+        "mim-hd-vit-base"
+        "mim-hd-vit-small"
+        "mim-hd-vit-tiny"
+        "moco-v3-vit-base-16"
+        "moco-v3-vit-small-16"
+        "moco-v3-vit-tiny"
+        "mvp-vit-base-16"
+        "sdae-vit-base-16"
+        "semmae-vit-base-16"
+        "simmim-vit-base-16"
+        "tinymim-vit-base-16"
+        "tinymim-vit-base-tinyimagenet"
+        "tinymim-vit-small-16"
+        "tinymim-vit-tiny-16"
+    }
 }

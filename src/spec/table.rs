@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{Kind, PaperError, Protocol, line_of};
+use super::{CardKey, Kind, PaperError, Protocol, line_of};
 
 /// One table of one paper (TOML).
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -25,6 +25,9 @@ pub struct TableDefinition {
     /// Rows that are checkpoints with a card.
     #[serde(default)]
     pub rows: Vec<RowDefinition>,
+    /// Their cards, in the same order.
+    #[serde(skip)]
+    pub cards: Vec<CardKey>,
 }
 
 /// The papers whose tables are here.
@@ -278,20 +281,23 @@ pub struct RowDefinition {
 }
 
 impl TableDefinition {
-    /// The definition in `text`, which was read from `file`; `cards` are the stems of all cards.
+    /// The definition in `text`, which was read from `file`; `cards` are all that there are.
     ///
     /// # Errors
     /// One that names the file and the line or the field.
-    pub fn parse(file: &Path, text: &str, cards: &BTreeSet<String>) -> Result<Self, PaperError> {
-        let definition: Self = toml::from_str(text).map_err(|error| PaperError::Toml {
+    pub fn parse(file: &Path, text: &str, cards: &[CardKey]) -> Result<Self, PaperError> {
+        let mut definition: Self = toml::from_str(text).map_err(|error| PaperError::Toml {
             file: file.to_owned(),
             reason: line_of(&error, text),
         })?;
-        definition.check(file, cards)?;
+        definition.check(file)?;
+        let rows = definition.rows.iter();
+        let found: Result<_, PaperError> = rows.map(|row| row.card(file, cards)).collect();
+        definition.cards = found?;
         Ok(definition)
     }
 
-    fn check(&self, file: &Path, cards: &BTreeSet<String>) -> Result<(), PaperError> {
+    fn check(&self, file: &Path) -> Result<(), PaperError> {
         let wrong = |field: &str, reason: String| Err(PaperError::field(file, field, reason));
         let id = format!("{}-{}", self.paper.slug(), self.table.replace(' ', "-"));
         if self.id != id {
@@ -314,33 +320,39 @@ impl TableDefinition {
             column.check(file)?;
         }
         let mut rows = BTreeSet::new();
-        for RowDefinition { row, checkpoint } in &self.rows {
+        for RowDefinition { row, .. } in &self.rows {
             if !rows.insert(row) {
                 return wrong("rows", format!("row {row} is there twice"));
-            }
-            if !cards.contains(checkpoint) {
-                let nearest = cards
-                    .iter()
-                    .min_by_key(|card| strsim::levenshtein(card, checkpoint));
-                let nearest = nearest.map_or_else(String::new, |card| {
-                    format!("; the nearest of the cards' names is {card}")
-                });
-                let reason = format!("row {row}: checkpoint \"{checkpoint}\" has no card{nearest}");
-                return wrong("rows", reason);
             }
         }
         Ok(())
     }
 
-    /// Stem of the card of a row.
-    pub fn card(&self, row: usize) -> Option<&str> {
-        let found = self.rows.iter().find(|found| found.row == row);
-        found.map(|found| found.checkpoint.as_str())
+    /// The card of a row.
+    pub fn card(&self, row: usize) -> Option<&CardKey> {
+        let mut rows = self.rows.iter().zip(&self.cards);
+        rows.find_map(|(found, card)| (found.row == row).then_some(card))
     }
 
     /// The file that holds its published values, within a folder of such files.
     pub fn csv(&self) -> PathBuf {
         format!("{}.csv", self.id).into()
+    }
+}
+
+impl RowDefinition {
+    fn card(&self, file: &Path, cards: &[CardKey]) -> Result<CardKey, PaperError> {
+        let Self { row, checkpoint } = self;
+        let mut named = cards.iter().filter(|card| card.stem == *checkpoint);
+        named.next().cloned().ok_or_else(|| {
+            let stems = cards.iter().map(|card| &card.stem);
+            let nearest = stems.min_by_key(|stem| strsim::levenshtein(stem, checkpoint));
+            let nearest = nearest.map_or_else(String::new, |stem| {
+                format!("; the nearest of the cards' names is {stem}")
+            });
+            let reason = format!("row {row}: checkpoint \"{checkpoint}\" has no card{nearest}");
+            PaperError::field(file, "rows", reason)
+        })
     }
 }
 
@@ -445,10 +457,9 @@ row = 3
 checkpoint = "medic-vit-base-16"
 "#;
 
-    pub(in super::super) fn cards() -> BTreeSet<String> {
+    pub(in super::super) fn cards() -> [CardKey; 2] {
         ["mae-vit-base-16", "medic-vit-base-16"]
-            .map(str::to_owned)
-            .into()
+            .map(|stem| CardKey::of(stem, "name = \"of a test\"").unwrap())
     }
 
     pub(in super::super) fn definition() -> TableDefinition {
@@ -472,7 +483,7 @@ mod tests {
     #[test]
     fn a_definition_is_read() {
         let definition = definition();
-        assert_eq!(definition.card(3), Some("medic-vit-base-16"));
+        assert_eq!(definition.card(3), Some(&cards()[1]));
         assert_eq!(definition.card(2), None);
         let measured = definition.columns[2].measured.clone().unwrap();
         assert_eq!(

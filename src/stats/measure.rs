@@ -18,6 +18,17 @@ pub enum Unit {
     Nats,
 }
 
+impl Unit {
+    /// What values of the unit are confined to; pixels are those of an input of any size.
+    pub const fn range(self) -> [f64; 2] {
+        match self {
+            Self::Percent => [0.0, 100.0],
+            Self::Pixels => [0.0, f64::INFINITY],
+            Self::Unitless | Self::Nats => [f64::NEG_INFINITY, f64::INFINITY],
+        }
+    }
+}
+
 /// One measured number.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{SampleError, finite};
 use super::interval::{CONFIDENCE, Z};
-use super::measure::Measure;
+use super::measure::{Measure, Unit};
 
 /// What a half-width accounts for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +70,13 @@ impl Noise {
     /// Whether a difference from the value may be chance.
     pub fn covers(&self, difference: f64) -> bool {
         difference.abs() <= self.half_width
+    }
+
+    /// The 95 % interval about a value, as far as the unit goes.
+    pub fn interval(&self, value: f64, unit: Unit) -> [f64; 2] {
+        let [least, most] = unit.range();
+        let [low, high] = [value - self.half_width, value + self.half_width];
+        [low.max(least), high.min(most)]
     }
 }
 
@@ -197,7 +204,6 @@ fn spread(values: &[f64]) -> Option<Spread> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::measure::Unit;
     use super::*;
 
     fn measure(value: f64, interval: Option<[f64; 2]>) -> Measure {
@@ -268,6 +274,18 @@ mod tests {
         assert!((noise.half_width - 0.4).abs() < 1e-9);
         assert_eq!(of(&[71.2, 71.2], false).noise.unwrap().half_width, 0.0);
         assert_eq!(of(&[71.2], false).noise, None);
+    }
+
+    #[test]
+    fn an_interval_ends_where_the_unit_does() {
+        let noise = Noise {
+            half_width: 4.0,
+            source: NoiseSource::Images,
+        };
+        assert_eq!(noise.interval(95.0, Unit::Percent), [91.0, 99.0]);
+        assert_eq!(noise.interval(98.0, Unit::Percent), [94.0, 100.0]);
+        assert_eq!(noise.interval(1.0, Unit::Pixels), [0.0, 5.0]);
+        assert_eq!(noise.interval(1.0, Unit::Nats), [-3.0, 5.0]);
     }
 
     #[test]

@@ -10,5 +10,7 @@ mod tensors;
 pub use atomic::{AtomicFile, delete, remove_leftovers, write_atomic};
 pub use error::StoreError;
 pub use lock::Lock;
-pub use part::{ImageStamp, Part, PartHeader, PartWriter, RowType, list_parts, merge_parts};
+pub use part::{
+    ImageStamp, Part, PartHeader, PartWriter, RowType, list_parts, list_spans, merge_parts,
+};
 pub use tensors::{Elements, NamedTensor, Slot, TensorFile, TensorStream, read_tensors};

@@ -7,6 +7,7 @@
 use std::cmp::Reverse;
 use std::fs::File;
 use std::io::Write;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use half::f16;
@@ -396,6 +397,17 @@ pub fn list_parts(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
         (start.to_owned(), Reverse(end.to_owned()))
     });
     Ok(parts)
+}
+
+/// Images that the parts in `folder` hold, as their names tell; whether they are sound is seen when
+/// they are opened.
+pub fn list_spans(folder: &Path) -> Result<Vec<Range<usize>>, StoreError> {
+    let span = |path: PathBuf| {
+        let stem = path.file_stem()?.to_str()?;
+        let (start, end) = stem.split_once('-')?;
+        Some(start.parse().ok()?..end.parse().ok()?)
+    };
+    Ok(list_parts(folder)?.into_iter().filter_map(span).collect())
 }
 
 #[cfg(test)]

@@ -203,7 +203,11 @@ fn a_cell_that_fails_leaves_the_others_their_records() {
         &["--data", "data", "--json"],
     );
     assert_eq!(run.code, Some(2), "{}", run.stderr);
-    assert!(run.stderr.contains("failed: broken, knn"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("error: broken (knn): "),
+        "{}",
+        run.stderr
+    );
     assert!(run.stderr.contains("not finite"), "{}", run.stderr);
     let records: Vec<Value> = serde_json::from_str(&run.stdout).unwrap();
     let cells: Vec<_> = records
@@ -239,7 +243,7 @@ fn sets_that_are_not_there_are_skipped_with_the_reason() {
     );
     assert_eq!(run.code, Some(1), "{}", run.stderr);
     assert!(
-        run.stderr.contains("sets/cifar-100 is no folder"),
+        run.stderr.contains("--data sets has no folder cifar-100"),
         "{}",
         run.stderr
     );
@@ -275,4 +279,126 @@ fn patterns_are_files_each_once() {
         "\"kmn\"",
         "\"attention\"",
     ]);
+}
+
+#[test]
+fn a_checkpoint_that_does_not_open_leaves_the_others_their_records() {
+    let bench = bench();
+    bench.write("broken.safetensors", "not a checkpoint");
+    let ckpts = ["broken.safetensors", "tiny.safetensors"];
+    let run = all(&bench, &ckpts, &[KNN], &["--data", "data", "--json"]);
+    assert_eq!(run.code, Some(2), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("error: broken.safetensors: "),
+        "{}",
+        run.stderr
+    );
+    let records: Vec<Value> = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(records.len(), 1);
+}
+
+#[test]
+fn a_record_of_another_schema_does_not_hide_what_failed() {
+    let bench = bench();
+    bench.write("results/records/0a.json", "{\"schema\": 1}");
+    bench.write("broken.safetensors", "not a checkpoint");
+    let ckpts = ["broken.safetensors", "tiny.safetensors"];
+    let run = all(&bench, &ckpts, &[KNN], &["--data", "data", "--json"]);
+    assert_eq!(run.code, Some(2), "{}", run.stderr);
+    for said in ["error: broken.safetensors: ", "0a.json has schema 1"] {
+        assert!(run.stderr.contains(said), "{said}: {}", run.stderr);
+    }
+    assert!(run.stdout.starts_with('['), "{}", run.stdout);
+}
+
+#[test]
+fn lists_of_images_share_a_pass_without_a_protocol_that_takes_all() {
+    let bench = bench();
+    let more = std::fs::read_to_string(bench.path("few.toml")).unwrap();
+    bench.write(
+        "more.toml",
+        more.replace("few", "more")
+            .replace("images = 5", "images = 8"),
+    );
+    let ckpt = ["tiny.safetensors"];
+    let run = all(
+        &bench,
+        &ckpt,
+        &["few.toml", "more.toml"],
+        &["--data", "data", "--json"],
+    );
+    // A smaller stratified list is not always a part of a larger one, but shares most of it.
+    assert!(
+        run.stderr
+            .contains("2 protocols look at is decoded and encoded once"),
+        "{}",
+        run.stderr
+    );
+    let records = run.records();
+    let alone = [
+        "attention",
+        "--threads",
+        "1",
+        "--ckpt",
+        ckpt[0],
+        "--protocol",
+        "few.toml",
+    ];
+    let alone = bench.run(
+        &[
+            &alone[..],
+            &["--data", "data", "--json", "--results", "alone"],
+        ]
+        .concat(),
+    );
+    assert_eq!(lasting(&alone.records()[0]), lasting(&records[0]));
+}
+
+#[test]
+fn one_folder_under_two_names_of_datasets_is_one_pass() {
+    let bench = bench();
+    let other =
+        format!("extends = {ATTENTION:?}\nkind = \"attention\"\nname = \"other\"\nversion = 1\n");
+    bench.write(
+        "other.toml",
+        format!("{other}[data]\ndataset = \"imagenette\"\n"),
+    );
+    let run = all(
+        &bench,
+        &["tiny.safetensors"],
+        &[KNN, "other.toml"],
+        &["--data", "data"],
+    )
+    .ok();
+    assert!(
+        run.stderr.contains("saves 12 forward passes"),
+        "{}",
+        run.stderr
+    );
+}
+
+#[test]
+fn the_plan_counts_what_is_stored_in_part() {
+    let bench = bench();
+    let ckpt = ["tiny.safetensors"];
+    // The list's five images are stored under their own list only.
+    all(&bench, &ckpt, &["few.toml"], &["--data", "data"]).ok();
+    let plan = all(
+        &bench,
+        &ckpt,
+        &[ATTENTION, "few.toml", KNN],
+        &["--data", "data", "--plan"],
+    )
+    .ok();
+    let rows: Vec<_> = plan
+        .stdout
+        .lines()
+        .filter(|line| line.starts_with(" tiny "))
+        .collect();
+    assert!(
+        rows[0].contains(" 12 ") && rows[1].contains("done"),
+        "{}",
+        plan.stdout
+    );
+    assert!(rows[2].contains(" 24 "), "{}", plan.stdout);
 }

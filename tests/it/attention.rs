@@ -96,7 +96,9 @@ fn values_and_maps_of_images_lie_beside_the_record() {
     let args = ["--data", "data", "--json"];
     let first = attention(&bench, &["tiny.safetensors"], &args);
     assert!(
-        first.stderr.contains("sheets in results/attention"),
+        first
+            .stderr
+            .contains("attention maps are in results/attention/attention-"),
         "{}",
         first.stderr
     );
@@ -128,8 +130,8 @@ fn values_and_maps_of_images_lie_beside_the_record() {
         png.next_frame(&mut bytes).unwrap();
         assert_eq!(map.image.rgb(), bytes);
     }
-    let sheets = std::fs::read_dir(bench.path("results/attention")).unwrap();
-    assert_eq!(sheets.count(), 4 * 3);
+    let sheets = bench.files("results/attention");
+    assert_eq!(sheets.len(), 4 * 3, "{sheets:?}");
 
     let again = attention(&bench, &["tiny.safetensors"], &args);
     assert!(

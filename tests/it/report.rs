@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use mimbench::report::{
-    CellKey, ComputeRecord, DataRecord, ImageOutcomes, Measured, Outcomes, ProtocolRecord, Record,
-    SCHEMA, Selection, SplitRecord, SubjectRecord,
+    AttentionMaps, BesideRecord, CellKey, ComputeRecord, DataRecord, ImageOutcomes, Measured,
+    Outcomes, ProtocolRecord, Record, SCHEMA, Selection, SplitRecord, SubjectRecord,
 };
 use mimbench::spec::Kind;
 use mimbench::stats::{Measure, Unit};
@@ -91,6 +91,7 @@ fn record(key: &str, name: &str, kind: Kind, measures: Vec<Measured>) -> Record 
         selection: Selection::None,
         measures,
         notes: vec!["made up".to_owned()],
+        beside: BesideRecord::default(),
         seal: String::new(),
     }
 }
@@ -216,11 +217,11 @@ impl Made {
         let results = bench.path("results");
         let records = samples();
         for (at, record) in records.iter().enumerate() {
-            record.write(&results).unwrap();
             if record.protocol.kind == Kind::Knn {
                 let outcomes = outcomes(at + 1);
                 outcomes.write(&results, &record.cell.key).unwrap();
             }
+            record.write(&results).unwrap();
         }
         bench.run(&["report", "--plots", "plots"]).ok();
         let page = std::fs::read_to_string(bench.path("report.html")).unwrap();
@@ -407,8 +408,8 @@ fn which_of_several_blocks_was_taken_is_said() {
         let mut outcomes = outcomes(seed);
         outcomes.predictions.truncate(KS.len());
         let record = record(key, name, Kind::Knn, knn(&outcomes));
-        record.write(&results).unwrap();
         outcomes.write(&results, &record.cell.key).unwrap();
+        record.write(&results).unwrap();
     }
     bench.run(&["report"]).ok();
     let page = std::fs::read_to_string(bench.path("report.html")).unwrap();
@@ -420,16 +421,21 @@ fn which_of_several_blocks_was_taken_is_said() {
 fn what_is_missing_beside_a_record_is_said() {
     let bench = Bench::empty();
     let results = bench.path("results");
-    let mut records = samples();
-    for record in &mut records {
+    let records = samples();
+    for (at, record) in records.iter().enumerate() {
+        let key = &record.cell.key;
+        outcomes(at).write(&results, key).unwrap();
         if record.protocol.kind == Kind::Attention {
-            record.protocol.text = "[task]\nmaps = 4\n".to_owned();
+            AttentionMaps::write_all(&[], &results, key).unwrap();
         }
         record.write(&results).unwrap();
+        if record.protocol.kind == Kind::Attention {
+            std::fs::remove_file(AttentionMaps::path(&results, key)).unwrap();
+        }
+        if at % 2 == 1 {
+            std::fs::remove_file(Outcomes::path(&results, key)).unwrap();
+        }
     }
-    let outcomes = outcomes(1);
-    outcomes.write(&results, &records[0].cell.key).unwrap();
-    outcomes.write(&results, &records[2].cell.key).unwrap();
     bench.run(&["report"]).ok();
     let page = std::fs::read_to_string(bench.path("report.html")).unwrap();
     let keys = records.iter().map(|record| &record.cell.key);
@@ -467,8 +473,8 @@ fn runs_of_one_checkpoint_are_one_side_where_the_seed_alone_differs() {
                 record.cell.seed = 1;
                 other(&mut record);
             }
-            record.write(&results).unwrap();
             outcomes(at).write(&results, &record.cell.key).unwrap();
+            record.write(&results).unwrap();
         }
         bench.run(&["report"]).ok();
         let page = std::fs::read_to_string(bench.path("report.html")).unwrap();

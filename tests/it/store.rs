@@ -396,3 +396,93 @@ fn of_two_processes_at_one_cell_one_computes_and_one_waits() {
     assert!(second.stderr.contains(&said), "{}", second.stderr);
     assert!(!first.stderr.contains("waiting"));
 }
+
+#[test]
+fn the_same_weights_under_two_names_are_two_rows() {
+    let bench = Bench::new();
+    std::fs::copy(
+        bench.path("tiny.safetensors"),
+        bench.path("copy.safetensors"),
+    )
+    .unwrap();
+    let records = bench
+        .knn_of(&["tiny.safetensors", "copy.safetensors"], &["--json"])
+        .records();
+    let names: Vec<_> = records
+        .iter()
+        .map(|record| &record["subject"]["name"])
+        .collect();
+    assert_eq!(names, ["tiny", "copy"]);
+    assert_eq!(records[0]["measures"], records[1]["measures"]);
+}
+
+#[test]
+fn a_record_on_disk_has_the_name_it_was_last_asked_for() {
+    let bench = Bench::new();
+    bench.knn(&[]).ok();
+    std::fs::copy(
+        bench.path("tiny.safetensors"),
+        bench.path("copy.safetensors"),
+    )
+    .unwrap();
+    let record = bench
+        .knn_of(&["copy.safetensors"], &["--json"])
+        .records()
+        .remove(0);
+    let key = record["cell"]["key"].as_str().unwrap();
+    let path = mimbench::report::Record::path(&bench.path("results"), key);
+    let kept = mimbench::report::Record::load(&path).unwrap();
+    assert_eq!(kept.subject.name, "copy");
+}
+
+/// Files of equal names and sizes in both splits: noise whose classes nobody can tell.
+#[test]
+fn halves_whose_files_look_alike_are_not_taken_for_each_other() {
+    let bench = Bench::empty();
+    bench.model("tiny.safetensors", &crate::support::tiny(), 1);
+    for (seed, split) in [(0, "train"), (7_000, "val")] {
+        for (class, name) in crate::support::CLASSES.iter().enumerate() {
+            for i in 0..20 {
+                let mut png = noisy_png(0, seed + (100 * class + i) as u32, 8, 200);
+                // A text after the image brings every file to one size.
+                png.resize(400, 0);
+                bench.write(&format!("data/{split}/{name}/{i:02}.png"), png);
+            }
+        }
+    }
+    let record = bench.knn(&["--json"]).records().remove(0);
+    assert!(curve(&record)[0] < 70.0, "{}", record["measures"][0]);
+}
+
+#[test]
+fn what_lies_beside_a_record_is_its_own() {
+    let bench = Bench::new();
+    bench.model("other.safetensors", &tiny(), 2);
+    let records = bench
+        .knn_of(&["tiny.safetensors", "other.safetensors"], &["--json"])
+        .records();
+    let results = bench.path("results");
+    let keys = [&records[0], &records[1]].map(|record| record["cell"]["key"].as_str().unwrap());
+    let beside = keys.map(|key| mimbench::report::Outcomes::path(&results, key));
+    std::fs::copy(&beside[0], &beside[1]).unwrap();
+    let load = |key: &str| {
+        let path = mimbench::report::Record::path(&results, key);
+        mimbench::report::Record::load(&path).unwrap()
+    };
+    let error = load(keys[1]).outcomes(&results).unwrap_err().to_string();
+    assert!(
+        error.contains(keys[1]) && error.contains("written with"),
+        "{error}"
+    );
+    // The command that makes it notices and makes it again, out of the stored features.
+    let again = bench.knn_of(&["other.safetensors"], &[]).ok();
+    assert!(
+        again.stderr.contains("are in the store"),
+        "{}",
+        again.stderr
+    );
+    load(keys[1]).outcomes(&results).unwrap();
+    std::fs::write(&beside[1], "").unwrap();
+    bench.knn_of(&["other.safetensors"], &[]).ok();
+    load(keys[1]).outcomes(&results).unwrap();
+}

@@ -7,16 +7,17 @@ use std::path::Path;
 use mimbench::checkpoint::card::{Card, PublishedMeasure};
 use mimbench::data::{InputSpec, Interpolation, Resize, Statistics};
 use mimbench::report::{
-    Cell, CellKey, ComputeRecord, DataRecord, Mark, Measured, ProtocolRecord, Record, SCHEMA,
-    Selection, Source, SplitRecord, SubjectRecord, Table, paper_table, published_page,
+    BesideRecord, Cell, CellKey, ComputeRecord, DataRecord, Mark, Measured, ProtocolRecord, Record,
+    SCHEMA, Selection, Source, SplitRecord, SubjectRecord, Table, paper_table, published_page,
 };
 use mimbench::spec::{
-    Content, Kind, PaperFolders, PaperTable, Papers, Place, Protocol, PublishedRow, Setting,
+    CardKey, ColumnDefinition, Content, Kind, PaperFolders, PaperTable, Papers, Place, Protocol,
+    PublishedRow, Setting,
 };
 use mimbench::stats::Measure;
 use serde_json::Value;
 
-use crate::support::Bench;
+use crate::support::{Bench, tiny};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -174,7 +175,8 @@ fn cards_and_tables_have_the_same_numbers() {
             };
             let mut rows = table.rows.iter();
             let found = rows.any(|row| {
-                holds(row) && (!listed || table.definition.card(row.number) == Some(&stem))
+                let card = table.definition.card(row.number);
+                holds(row) && (!listed || card.is_some_and(|card| card.stem == stem))
             });
             assert!(found, "{said}");
             compared += 1;
@@ -222,7 +224,7 @@ fn values_that_contradict_each_other_are_listed() {
                     let decimals = printed
                         .split_once('.')
                         .map_or(0, |(_, digits)| digits.len());
-                    same.entry((card.to_owned(), measure)).or_default().push((
+                    same.entry((card.stem.clone(), measure)).or_default().push((
                         id(table),
                         row.number,
                         &column.name,
@@ -318,6 +320,13 @@ fn sources_are_papers_and_nothing_is_left_unsaid() {
 
 const HEADER: &str = "paper,table,row,label,column,value,missing,marks,note,citation\n";
 
+/// A card of the repository, or one that says its name alone.
+fn card_key(stem: &str) -> CardKey {
+    let path = format!("{ROOT}/checkpoints/{stem}.toml");
+    let text = std::fs::read_to_string(path).unwrap_or_else(|_| format!("name = \"{stem}\""));
+    CardKey::of(stem, &text).unwrap()
+}
+
 /// A kNN record of top-1 and top-5 at k = 20 on all of ImageNet-1K.
 fn record(card: Option<&str>, name: &str, settings: &[&str], seed: u64, hits: u64) -> Record {
     let set: Vec<_> = settings
@@ -356,7 +365,7 @@ fn record(card: Option<&str>, name: &str, settings: &[&str], seed: u64, hits: u6
         subject: SubjectRecord {
             name: name.to_owned(),
             path: None,
-            card: card.map(str::to_owned),
+            card: card.map(card_key),
             blake3: Some(hash(format!("weights of {name}"))),
             dialect: None,
             architecture: serde_json::json!({ "depth": 12 }),
@@ -404,6 +413,7 @@ fn record(card: Option<&str>, name: &str, settings: &[&str], seed: u64, hits: u6
             measured("top5", hits + 100, 20),
         ],
         notes: Vec::new(),
+        beside: BesideRecord::default(),
         seal: String::new(),
     };
     record.sealed()
@@ -497,7 +507,7 @@ fn a_measured_value_stands_beside_the_published_one() {
     assert_eq!(Some(*interval), record.measures[1].measure.interval);
     let difference = number(column(&table, "ImageNet-1K top-1 difference")[0]);
     assert!((difference - 0.01).abs() < 1e-9, "{difference}");
-    let noise = Cell::Text("yes (±0.26)".to_owned());
+    let noise = Cell::Text("yes (in the interval)".to_owned());
     assert_eq!(column(&table, "ImageNet-1K top-1 within noise")[0], &noise);
     assert!(matches!(measured[1], Cell::Missing(_)));
     assert!(
@@ -512,7 +522,43 @@ fn a_measured_value_stands_beside_the_published_one() {
     let far = super::tables::record(Some("mae-vit-base-16"), "MAE ViT-B/16", &[], 0, 6000);
     let table = joined("medic-1", &[far]);
     let noise = column(&table, "ImageNet-1K top-1 within noise");
-    assert!(matches!(noise[0], Cell::Text(text) if text.starts_with("no (±")));
+    assert!(matches!(noise[0], Cell::Text(text) if text == "no (outside the interval)"));
+}
+
+/// `hits` of 100 images.
+fn of_hundred(seed: u64, hits: u64) -> Record {
+    let mut record = record(Some("mae-vit-base-16"), "MAE ViT-B/16", &[], seed, hits);
+    record.data.dataset = Some("imagenette".to_owned());
+    for measured in &mut record.measures {
+        measured.measure = Measure::from_hits(&measured.measure.name, hits, 100).unwrap();
+    }
+    record
+}
+
+#[test]
+fn what_lies_in_the_interval_is_within_noise() {
+    // Wilson's interval of 95 of 100 is [88.82, 97.85]: 89.35 is in it, more than half its length
+    // below the value.
+    let table = joined("medic-1", &[of_hundred(0, 95)]);
+    let measured = column(&table, "Imagenette top-5 measured")[0];
+    assert!(
+        matches!(measured, Cell::Value { interval: Some([low, _]), .. } if (low - 88.82).abs() < 0.01)
+    );
+    assert_eq!(number(column(&table, "Imagenette top-5")[0]), 89.35);
+    let noise = |table: &Table| column(table, "Imagenette top-5 within noise")[0].clone();
+    assert_eq!(
+        noise(&table),
+        Cell::Text("yes (in the interval)".to_owned())
+    );
+    // No interval goes beyond 100 %.
+    let seeds = [of_hundred(0, 96), of_hundred(1, 100), of_hundred(2, 98)];
+    let table = joined("medic-1", &seeds);
+    let measured = column(&table, "Imagenette top-5 measured")[0];
+    assert!(
+        matches!(measured, Cell::Value { interval: Some([low, 100.0]), .. } if *low > 89.35),
+        "{measured:?}"
+    );
+    assert!(matches!(noise(&table), Cell::Text(text) if text.starts_with("no (±")));
 }
 
 #[test]
@@ -566,6 +612,48 @@ fn a_protocol_that_differs_from_the_papers_is_marked_with_its_settings() {
             .any(|note| note.contains("task.layers"))
     );
     self::note(&all(10), "task.layers is all, the paper's is last");
+}
+
+#[test]
+fn a_setting_that_leads_to_the_checkpoints_own_is_no_difference() {
+    let own = |mean: &str| {
+        let settings = [
+            "input.normalise=imagenet",
+            "task.feature=cls",
+            "task.norm=norm",
+        ];
+        let mut record = record(Some("mae-vit-base-16"), "MAE ViT-B/16", &settings, 0, 4770);
+        let choice = |field: &str, value: &str| serde_json::json!({ "field": field, "value": value, "from": "card" });
+        record.subject.choices = serde_json::json!([
+            choice("mean", mean),
+            choice("std", "[0.229,0.224,0.225]"),
+            choice("feature", "cls norm"),
+        ]);
+        let column = ColumnDefinition {
+            paper_settings: BTreeMap::new(),
+            ..papers().table("medic-1").unwrap().definition.columns[6].clone()
+        };
+        let mut table = papers().table("medic-1").unwrap().clone();
+        table.definition.columns[6] = column;
+        paper_table(&table, &[record], &[])
+    };
+    let same = own("[0.485,0.456,0.406]");
+    let measured = column(&same, "ImageNet-1K top-1 measured");
+    assert_eq!(marks(measured[0]), [Mark::Modified]);
+    let other = own("[0.5,0.5,0.5]");
+    note(&other, "input.normalise is imagenet, the usual is card");
+    assert!(!other.footnotes.iter().any(|note| note.contains("task.")));
+}
+
+#[test]
+fn a_coarser_precision_is_told() {
+    let precision = |name: &str| {
+        let mut record = mae();
+        record.compute.precision = name.to_owned();
+        joined("medic-1", &[record])
+    };
+    note(&precision("bf16"), "computed in bf16");
+    assert!(!precision("f64").footnotes.iter().any(|n| n.contains('§')));
 }
 
 #[test]
@@ -627,6 +715,68 @@ fn records_are_rows_by_their_card_and_no_record_is_dropped() {
 }
 
 #[test]
+fn a_card_is_a_rows_by_what_it_says() {
+    let mut own = record(Some("mae-vit-base-16"), "my own net", &[], 0, 4770);
+    let text = "name = \"my own net\"\n[file]\npath = \"mae-vit-base-16.pth\"\n";
+    own.subject.card = Some(CardKey::of("mae-vit-base-16", text).unwrap());
+    let table = joined("medic-1", &[own]);
+    let measured = column(&table, "ImageNet-1K top-1 measured");
+    assert_eq!(measured.len(), 9);
+    assert!(matches!(measured[0], Cell::Missing(_)));
+    assert_eq!(number(measured[8]), 9.54);
+    let name = Cell::Text("my own net".to_owned());
+    assert_eq!(table.rows[8][0], name);
+
+    // The repository's card, with the weights elsewhere.
+    let home = format!("{ROOT}/checkpoints/mae-vit-base-16.toml");
+    let text = std::fs::read_to_string(home).unwrap();
+    let text = text.replace("path = \"mae", "path = \"../weights/mae");
+    assert!(text.contains("../weights"));
+    let mut edited = mae();
+    edited.subject.card = Some(CardKey::of("mae-vit-base-16", &text).unwrap());
+    let weights = edited.subject.blake3.clone().unwrap();
+    let table = joined("medic-1", &[edited]);
+    assert_eq!(table.rows.len(), 8);
+    assert_eq!(
+        number(column(&table, "ImageNet-1K top-1 measured")[0]),
+        9.54
+    );
+    // Whatever the weights are, they are named.
+    let words = format!("measured of MAE ViT-B/16, weights {}", &weights[..8]);
+    assert!(note(&table, &words).starts_with("MAE (ImageNet-1K top-1): "));
+}
+
+/// The program's own records, under the repository's card and under one of the same name.
+#[test]
+fn a_record_says_which_card_its_checkpoint_has() {
+    let bench = Bench::empty();
+    bench.dataset("imagenette", (8, 4), 8, 150);
+    bench.model("mae-vit-base-16.safetensors", &tiny(), 1);
+    let home = format!("{ROOT}/checkpoints/mae-vit-base-16.toml");
+    let card = std::fs::read_to_string(home).unwrap();
+    let label = |card: &str, results: &str| {
+        bench.write("mae-vit-base-16.toml", card);
+        let results = ["--results", results];
+        let args = ["knn", "--threads", "1", "--data", "imagenette"];
+        let ckpt = ["--ckpt", "mae-vit-base-16.safetensors"];
+        bench.run(&[&args[..], &ckpt, &results].concat()).ok();
+        let run = bench.run(&[&["table", "medic-1", "--format", "csv"][..], &results].concat());
+        let run = run.ok();
+        let mut lines = run.stdout.lines();
+        let mut column = lines.next().unwrap().split(',');
+        let at = column.position(|name| name.starts_with("Imagenette top-1 measured"));
+        let measured = lines.find(|line| {
+            let cell = line.split(',').nth(at.unwrap());
+            cell.is_some_and(|cell| cell.parse::<f64>().is_ok())
+        });
+        measured.unwrap().split(',').next().unwrap().to_owned()
+    };
+    assert_eq!(label(&card, "a"), "MAE");
+    let own = card.replacen("MAE ViT-B/16", "my own net", 1);
+    assert_eq!(label(&own, "b"), "my own net");
+}
+
+#[test]
 fn seeds_become_one_value_with_their_spread() {
     let seeds = [4700, 4800, 4900].into_iter().zip(0..);
     let records: Vec<_> = seeds
@@ -647,7 +797,14 @@ fn seeds_become_one_value_with_their_spread() {
     assert!((value - 9.6).abs() < 1e-9);
     // Wider than the images alone leave it.
     assert!((high - low) / 2.0 > 0.27 && low < value && value < high);
-    note(&table, "mean of seeds 0, 1, 2, standard deviation 0.200");
+    // Every record of the mean is named.
+    let [a, b, c] = [0, 1, 2].map(|seed: usize| &records[seed].cell.key[..8]);
+    note(
+        &table,
+        &format!(
+            "mean of seeds 0 (record {a}), 1 (record {b}), 2 (record {c}), standard deviation 0.200"
+        ),
+    );
 }
 
 #[test]

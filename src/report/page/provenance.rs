@@ -108,7 +108,7 @@ fn details(record: &Record) -> Markup {
     let known = [
         ("file", path.map(|path| path.display().to_string())),
         ("blake3", subject.blake3.clone()),
-        ("card", subject.card.clone()),
+        ("card", subject.card.as_ref().map(|card| card.stem.clone())),
         ("dialect", subject.dialect.clone()),
         ("architecture", plain(&subject.architecture)),
         ("what the weights did not tell", plain(&subject.choices)),

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 
-use super::paper_settings::differences;
+use super::paper_settings::{differences, rules};
 use super::{Cell, Mark, Measured, Record, Source};
-use crate::spec::{CardKey, ColumnDefinition, Measurement, PaperTable};
+use crate::spec::{CardKey, ColumnDefinition, Kind, Measurement, PaperTable};
 use crate::stats::{Measure, Noise, Seeds};
 
 /// Everything that was measured for one column.
@@ -14,18 +14,37 @@ pub(super) struct Measurements<'a> {
     pub column: usize,
     pub definition: &'a ColumnDefinition,
     pub measurement: &'a Measurement,
-    /// In the order of subjects and then of what tells them apart.
     pub entries: Vec<Entry<'a>>,
-    /// Hash of the protocol that most entries were measured under.
+    /// Hash of the protocol that most entries were measured under, of those whose rules are most
+    /// common in the table; where the column has none, of the table's.
     pub usual: &'a str,
 }
 
 /// Records of one subject that differ by seed alone, at least one.
 pub(super) struct Entry<'a> {
     pub identity: Identity<'a>,
+    /// In which of its subject's rows it stands.
+    pub place: Place<'a>,
     pub first: &'a Record,
     pub records: Vec<&'a Record>,
 }
+
+/// What the measured values of one row have in common, beside their subject. Usual rules come first.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place<'a> {
+    /// The protocol's settings, where they are not those of most entries of the kind.
+    pub rules: Option<String>,
+    /// Identity of the network.
+    network: &'a str,
+    compute: Compute<'a>,
+    /// The limit, and whether the images are not known to be the whole dataset.
+    images: (Option<usize>, bool),
+    /// Which of a column's entries with all this, from 0.
+    nth: usize,
+}
+
+/// Engine, precision, type of stored features and version of the numerics.
+type Compute<'a> = (&'a str, &'a str, &'a str, u32);
 
 /// What a row of a table is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,8 +65,7 @@ pub(super) struct Identity<'a> {
     network: &'a str,
     /// Identity of the images.
     images: &'a str,
-    /// Engine, precision, type of stored features and version of the numerics.
-    compute: (&'a str, &'a str, &'a str, u32),
+    compute: Compute<'a>,
     /// Which of the records of one seed this is, from 0: older versions of the program leave others.
     again: usize,
 }
@@ -76,12 +94,19 @@ impl<'a> Measurements<'a> {
     /// One for each column of the table that something could measure, in order.
     pub(super) fn of(table: &'a PaperTable, records: &'a [Record]) -> Vec<Self> {
         let columns = table.definition.columns.iter().enumerate();
-        columns
+        let mut columns: Vec<Self> = columns
             .filter_map(|(column, definition)| {
                 let measurement = definition.measured.as_ref()?;
                 Some(Self::of_column(column, definition, measurement, records))
             })
-            .collect()
+            .collect();
+        for kind in Kind::ALL {
+            let of_kind = columns
+                .iter_mut()
+                .filter(|column| column.measurement.protocol.kind() == Some(kind));
+            place(&mut of_kind.collect::<Vec<_>>());
+        }
+        columns
     }
 
     fn of_column(
@@ -101,38 +126,22 @@ impl<'a> Measurements<'a> {
             *again += 1;
             let entry = entries.entry(identity.clone()).or_insert_with(|| Entry {
                 identity,
+                place: Place::of(record),
                 first: record,
                 records: Vec::new(),
             });
             entry.records.push(record);
         }
-        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-        for identity in entries.keys() {
-            *counts.entry(identity.protocol).or_default() += 1;
-        }
-        // Of equally many the first in the order of hashes.
-        let usual = counts.into_iter().rev().max_by_key(|(_, count)| *count);
-        let usual = usual.map_or("", |(hash, _)| hash);
         let mut entries: Vec<_> = entries.into_values().collect();
         for entry in &mut entries {
             entry.records.sort_by_key(|record| record.cell.seed);
         }
-        // What most of the column has comes first.
-        entries.sort_by(|a, b| {
-            let key = |entry: &Entry<'a>| {
-                let Identity {
-                    subject, protocol, ..
-                } = entry.identity.clone();
-                (subject, protocol != usual, entry.identity.clone())
-            };
-            key(a).cmp(&key(b))
-        });
         Self {
             column,
             definition,
             measurement,
             entries,
-            usual,
+            usual: "",
         }
     }
 
@@ -157,41 +166,148 @@ pub(super) fn fits(measurement: &Measurement, record: &Record) -> bool {
     measurement.protocol.kind() == Some(record.protocol.kind) && same
 }
 
-impl<'a> Identity<'a> {
+/// Says of all entries of one kind in which rows they stand, and which protocol is usual.
+fn place<'a>(columns: &mut [&mut Measurements<'a>]) {
+    let rules = columns.iter().flat_map(|column| &column.entries);
+    let Some(usual) = most(rules.map(|entry| entry.place.rules.clone())) else {
+        return;
+    };
+    for column in columns.iter_mut() {
+        for entry in &mut column.entries {
+            entry
+                .place
+                .rules
+                .take_if(|rules| Some(&*rules) == usual.as_ref());
+        }
+        // What most of the table has comes first.
+        column.entries.sort_by(|a, b| {
+            (&a.identity.subject, &a.place, &a.identity).cmp(&(
+                &b.identity.subject,
+                &b.place,
+                &b.identity,
+            ))
+        });
+        let mut last: Option<(Subject<'_>, Place<'_>)> = None;
+        for entry in &mut column.entries {
+            let like = (entry.identity.subject.clone(), entry.place.clone());
+            entry.place.nth = match &mut last {
+                Some((subject, place))
+                    if (&*subject, place.first()) == (&like.0, like.1.clone()) =>
+                {
+                    place.nth + 1
+                }
+                _ => 0,
+            };
+            last = Some((like.0, entry.place.clone()));
+        }
+    }
+    let hash = |entry: &Entry<'a>| {
+        entry
+            .place
+            .rules
+            .is_none()
+            .then_some(entry.identity.protocol)
+    };
+    let all = most(
+        columns
+            .iter()
+            .flat_map(|column| &column.entries)
+            .filter_map(hash),
+    );
+    for column in columns {
+        let own = most(column.entries.iter().filter_map(hash));
+        column.usual = own.or(all).unwrap_or_default();
+    }
+}
+
+/// What is there most often, of equally many the first in order.
+fn most<T: Ord>(found: impl Iterator<Item = T>) -> Option<T> {
+    let mut counts: BTreeMap<T, usize> = BTreeMap::new();
+    for one in found {
+        *counts.entry(one).or_default() += 1;
+    }
+    let most = counts.into_iter().rev().max_by_key(|(_, count)| *count);
+    most.map(|(one, _)| one)
+}
+
+impl<'a> Place<'a> {
     fn of(record: &'a Record) -> Self {
-        let compute = &record.compute;
         Self {
-            subject: Subject::of(record),
-            protocol: &record.protocol.hash,
+            rules: Some(rules(record)),
             network: &record.cell.subject,
-            images: &record.cell.data,
-            compute: (
-                &compute.engine,
-                &compute.precision,
-                &compute.stored,
-                compute.numerics,
-            ),
-            again: 0,
+            compute: compute(record),
+            images: (record.data.limit, record.data.dataset.is_none()),
+            nth: 0,
         }
     }
 
-    /// What tells these records from `other` ones of the same subject.
+    /// The first of its like in a column.
+    pub(super) fn first(&self) -> Self {
+        Self {
+            nth: 0,
+            ..self.clone()
+        }
+    }
+
+    /// What tells it from `other`, but for rules and what is alike.
     pub(super) fn unlike(&self, other: &Self) -> Vec<String> {
         let mut found = Vec::new();
-        if self.protocol != other.protocol {
-            found.push(format!("protocol {}", short(self.protocol)));
-        }
         if self.network != other.network {
             found.push(format!("network {}", short(self.network)));
-        }
-        if self.images != other.images {
-            found.push(format!("images {}", short(self.images)));
         }
         if self.compute != other.compute {
             let (engine, precision, stored, numerics) = self.compute;
             found.push(format!(
                 "{engine}, {precision}, features as {stored}, numerics {numerics}"
             ));
+        }
+        let ((limit, part), (other_limit, other_part)) = (self.images, other.images);
+        if limit != other_limit {
+            found.push(match limit {
+                Some(limit) => format!("--limit {limit}"),
+                None => "no --limit".to_owned(),
+            });
+        }
+        if part != other_part {
+            found.push(match part {
+                true => "another folder".to_owned(),
+                false => "the whole dataset".to_owned(),
+            });
+        }
+        found
+    }
+}
+
+fn compute(record: &Record) -> Compute<'_> {
+    let compute = &record.compute;
+    (
+        &compute.engine,
+        &compute.precision,
+        &compute.stored,
+        compute.numerics,
+    )
+}
+
+impl<'a> Identity<'a> {
+    fn of(record: &'a Record) -> Self {
+        Self {
+            subject: Subject::of(record),
+            protocol: &record.protocol.hash,
+            network: &record.cell.subject,
+            images: &record.cell.data,
+            compute: compute(record),
+            again: 0,
+        }
+    }
+
+    /// What tells these records from `other` ones of the same column and place.
+    pub(super) fn unlike(&self, other: &Self) -> Vec<String> {
+        let mut found = Vec::new();
+        if self.protocol != other.protocol {
+            found.push(format!("protocol {}", short(self.protocol)));
+        }
+        if self.images != other.images {
+            found.push(format!("images {}", short(self.images)));
         }
         if self.again != other.again {
             found.push(format!("record {} of a seed", self.again + 1));

@@ -65,6 +65,18 @@ pub(super) fn differences(
     found
 }
 
+/// A record's protocol without its name and that of its images: what numbers depend on.
+pub(super) fn rules(record: &Record) -> String {
+    let Ok(mut protocol) = record.protocol.text.parse::<toml::Table>() else {
+        return record.protocol.hash.clone();
+    };
+    protocol.remove("name");
+    if let Some(Value::Table(data)) = protocol.get_mut("data") {
+        data.remove("dataset");
+    }
+    protocol.to_string()
+}
+
 /// Key paths of everything that is to be compared: what the paper says, and what the protocol usually
 /// sets.
 fn paths(

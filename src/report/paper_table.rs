@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::paper_notes::{Spots, published_notes};
-use super::paper_runs::{Entry, Measurements, Subject, fits, short, subject_words};
+use super::paper_runs::{Entry, Measurements, Place, Subject, fits, short, subject_words};
 use super::{Align, Better, Cell, Column, Mark, Record, Source, Table};
 use crate::spec::{
     ColumnDefinition, ColumnKind, ColumnUnit, Conflict, Content, PaperTable, Preference,
@@ -14,6 +14,8 @@ use crate::spec::{
 const NOT_PUBLISHED: &str = "not in the paper";
 /// Why a row has no measured value in a column that others have one in.
 const NOT_MEASURED: &str = "not measured";
+/// Why a row has none where another row of the same checkpoint has.
+const MEASURED_OTHERWISE: &str = "measured in another row";
 
 /// The published values alone.
 pub fn published_table(table: &PaperTable, conflicts: &[Conflict]) -> Table {
@@ -53,7 +55,7 @@ pub fn paper_table(table: &PaperTable, records: &[Record], conflicts: &[Conflict
         rows.extend(join.rows(Some(row), subject, &row.label, &mut notes));
     }
     for (subject, name) in join.others() {
-        rows.extend(join.rows(None, Some(subject), name, &mut notes));
+        rows.extend(join.rows(None, Some(subject), &name, &mut notes));
     }
     let mut footnotes = published_notes(table, conflicts);
     footnotes.extend(measured.iter().flat_map(protocol_notes));
@@ -170,27 +172,41 @@ impl<'a> Join<'a> {
         self.measured.iter().find(|found| found.column == column)
     }
 
-    /// Subjects that are no row of the paper's, with their names, in the order of their names.
-    fn others(&self) -> Vec<(Subject<'a>, &'a str)> {
+    /// Subjects that are no row of the paper's, with their names, in the order of their names; with
+    /// their weights' hash where another row is called so.
+    fn others(&self) -> Vec<(Subject<'a>, String)> {
         let cards = &self.table.definition.cards;
         let mut others = BTreeSet::new();
         for entry in self.measured.iter().flat_map(|column| &column.entries) {
             let subject = &entry.identity.subject;
             let listed = cards.iter().any(|card| *subject == Subject::Card(card));
             if !listed {
-                others.insert((subject.name(entry.first), subject.clone()));
+                let weights = entry.first.subject.blake3.as_deref().map(short);
+                others.insert((subject.name(entry.first), subject.clone(), weights));
             }
         }
-        let mut named: Vec<(Subject<'a>, &'a str)> = Vec::new();
-        for (name, subject) in others {
-            if !named.iter().any(|(known, _)| *known == subject) {
-                named.push((subject, name));
+        let mut named: Vec<(Subject<'a>, &'a str, Option<&'a str>)> = Vec::new();
+        for (name, subject, weights) in others {
+            if !named.iter().any(|(known, ..)| *known == subject) {
+                named.push((subject, name, weights));
             }
         }
-        named
+        let labels = self.table.rows.iter().map(|row| row.label.as_str());
+        let labels: Vec<_> = labels
+            .chain(named.iter().map(|(_, name, _)| *name))
+            .collect();
+        let labelled = named.into_iter().map(|(subject, name, weights)| {
+            let same = labels.iter().filter(|label| **label == name).count();
+            match weights {
+                Some(weights) if same > 1 => (subject, format!("{name} (weights {weights})")),
+                _ => (subject, name.to_owned()),
+            }
+        });
+        labelled.collect()
     }
 
-    /// The rows of one subject: the first entry of every column, then the second.
+    /// The rows of one subject: one for each protocol, network and way of computing that any column
+    /// has of it, or an empty one.
     fn rows(
         &self,
         published: Option<&PublishedRow>,
@@ -206,23 +222,39 @@ impl<'a> Join<'a> {
                 subject.map_or_else(Vec::new, |subject| column.entries_of(subject))
             })
             .collect();
-        let count = entries.iter().map(Vec::len).max().unwrap_or(0).max(1);
+        let places: BTreeSet<&Place<'_>> =
+            entries.iter().flatten().map(|entry| &entry.place).collect();
+        let first = places.first().copied();
+        let mut places: Vec<Option<&Place<'_>>> = places.into_iter().map(Some).collect();
+        if places.is_empty() {
+            places.push(None);
+        }
         let mut rows = Vec::new();
-        for number in 0..count {
-            let label = match number {
-                0 => label.to_owned(),
-                _ => format!("{label} ({})", unlike(&entries, number)),
+        for place in places {
+            let label = match (place, first) {
+                (Some(place), Some(first)) if place != first => {
+                    format!("{label} ({})", unlike(&entries, place, first))
+                }
+                _ => label.to_owned(),
             };
             let mut cells = vec![Cell::Text(label.clone())];
-            for (place, definition) in self.table.definition.columns.iter().enumerate() {
-                let cell = published.map(|row| &row.cells[place]);
+            for (number, definition) in self.table.definition.columns.iter().enumerate() {
+                let cell = published.map(|row| &row.cells[number]);
                 cells.push(match cell {
                     Some(cell) => published_cell(cell, definition),
                     None => Cell::Missing(NOT_PUBLISHED.to_owned()),
                 });
-                let column = self.measured.iter().position(|found| found.column == place);
+                let column = self
+                    .measured
+                    .iter()
+                    .position(|found| found.column == number);
                 if let Some(column) = column {
-                    let entry = entries[column].get(number).copied();
+                    let found = &entries[column];
+                    let entry = found.iter().find(|entry| Some(&entry.place) == place);
+                    let entry = entry.copied().ok_or(match found.is_empty() {
+                        true => NOT_MEASURED,
+                        false => MEASURED_OTHERWISE,
+                    });
                     let column = &self.measured[column];
                     cells.extend(self.beside(cell, column, entry, &label, notes));
                 }
@@ -237,14 +269,15 @@ impl<'a> Join<'a> {
         &self,
         published: Option<&PublishedCell>,
         column: &Measurements<'_>,
-        entry: Option<&Entry<'_>>,
+        entry: Result<&Entry<'_>, &str>,
         label: &str,
         notes: &mut Notes,
     ) -> [Cell; 3] {
-        let missing = || Cell::Missing(NOT_MEASURED.to_owned());
-        let Some(entry) = entry else {
-            return [missing(), missing(), missing()];
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(reason) => return [(); 3].map(|()| Cell::Missing(reason.to_owned())),
         };
+        let missing = || Cell::Missing(NOT_MEASURED.to_owned());
         let decimals = self.decimals(column);
         let found = entry.value(column, decimals);
         notes.add(column, entry, &found, label);
@@ -287,20 +320,32 @@ impl<'a> Join<'a> {
     }
 }
 
-/// What tells the entries of one row from those of the subject's first.
-fn unlike(entries: &[Vec<&Entry<'_>>], number: usize) -> String {
+/// What tells one row of a subject from its first, and from those of the same protocol, network and
+/// way of computing; `entries` are the subject's, a list a column.
+fn unlike(entries: &[Vec<&Entry<'_>>], place: &Place<'_>, first: &Place<'_>) -> String {
     let mut found: Vec<String> = Vec::new();
+    let mut add = |words: String| {
+        if !found.contains(&words) {
+            found.push(words);
+        }
+    };
     for column in entries {
-        if let [first, ..] = column[..]
-            && let Some(entry) = column.get(number)
-        {
-            for words in entry.identity.unlike(&first.identity) {
-                if !found.contains(&words) {
-                    found.push(words);
-                }
-            }
+        let of = |place: &Place<'_>| column.iter().find(|entry| entry.place == *place);
+        let Some(entry) = of(place) else {
+            continue;
+        };
+        if place.rules != first.rules {
+            add(format!("protocol {}", short(entry.identity.protocol)));
+        }
+        if let Some(like) = of(&place.first()) {
+            entry
+                .identity
+                .unlike(&like.identity)
+                .into_iter()
+                .for_each(&mut add);
         }
     }
+    place.unlike(first).into_iter().for_each(&mut add);
     found.join("; ")
 }
 

@@ -703,7 +703,10 @@ fn records_are_rows_by_their_card_and_no_record_is_dropped() {
             other => panic!("{other:?}"),
         })
         .collect();
-    assert_eq!(names, ["DINO ViT-B/16", "MAE", "Mine"]);
+    // The paper has a row of the second's name.
+    let weights = &records[0].subject.blake3.as_ref().unwrap()[..8];
+    let mae = format!("MAE (weights {weights})");
+    assert_eq!(names, ["DINO ViT-B/16", &mae, "Mine"]);
     let not_published = Cell::Missing("not in the paper".to_owned());
     assert_eq!(column(&table, "ImageNet-1K top-1")[8], &not_published);
     assert_eq!(column(&table, "Backbone")[8], &not_published);
@@ -844,6 +847,59 @@ fn protocols_are_never_mixed_without_a_word() {
     assert!(mixed.starts_with("¶ BEiT (ImageNet-1K top-1): "), "{mixed}");
     // The published value stands in both rows of MAE's.
     assert_eq!(number(column(&table, "ImageNet-1K top-1")[1]), 9.53);
+}
+
+/// A record on another dataset than ImageNet-1K.
+fn on(dataset: &str, settings: &[&str]) -> Record {
+    let card = Some("mae-vit-base-16");
+    let mut record = record(card, "MAE ViT-B/16", settings, 0, 30_000);
+    record.data.dataset = Some(dataset.to_owned());
+    record.data.root = format!("data/{dataset}").into();
+    record.cell.data = dataset.to_owned();
+    record
+}
+
+#[test]
+fn a_row_holds_one_protocol() {
+    let layers = ["task.layers=all"];
+    let records = [
+        on("imagenette", &[]),
+        on("imagenette", &layers),
+        on("imagewoof", &layers),
+    ];
+    let hash = |record: &Record| record.protocol.hash[..8].to_owned();
+    let table = joined("medic-1", &records);
+    let rows = rows(&table, "MAE");
+    assert_eq!(rows.len(), 2);
+    let label = format!("MAE (protocol {})", hash(&records[0]));
+    assert_eq!(table.rows[rows[1]][0], Cell::Text(label));
+    let nette = column(&table, "Imagenette top-1 measured");
+    let woof = column(&table, "Imagewoof top-1 measured");
+    // The protocol that most was measured under, in all columns.
+    assert_eq!(marks(nette[0]), [Mark::Modified]);
+    assert_eq!(marks(woof[0]), [Mark::Modified]);
+    assert_eq!(marks(nette[1]), [Mark::Mixed]);
+    let elsewhere = Cell::Missing("measured in another row".to_owned());
+    assert_eq!(woof[1], &elsewhere);
+    let mixed = format!("({}), not {}", hash(&records[0]), hash(&records[1]));
+    note(&table, &mixed);
+    let other = column(&table, "Imagewoof top-1 measured")[2];
+    assert_eq!(other, &Cell::Missing("not measured".to_owned()));
+}
+
+#[test]
+fn protocols_that_differ_by_their_dataset_share_a_row() {
+    let records = ["imagenette", "imagewoof"]
+        .map(|dataset| on(dataset, &[&format!("data.dataset={dataset}")]));
+    assert_ne!(records[0].protocol.hash, records[1].protocol.hash);
+    let table = joined("medic-1", &records);
+    assert_eq!(rows(&table, "MAE").len(), 1);
+    for name in ["Imagenette top-1 measured", "Imagewoof top-1 measured"] {
+        assert_eq!(marks(column(&table, name)[0]), [Mark::Modified]);
+    }
+    for record in &records {
+        note(&table, &record.protocol.hash[..8]);
+    }
 }
 
 #[test]

@@ -6,9 +6,7 @@ use std::path::{Path, PathBuf};
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 
-use super::Record;
 use super::picture::{Map, Picture, PictureError};
-use crate::spec::Kind;
 use crate::store::{Elements, NamedTensor, StoreError, TensorFile};
 
 /// Raised when the meaning of anything in the file changes.
@@ -110,16 +108,6 @@ struct Entry {
 }
 
 impl AttentionMaps {
-    /// Whether maps were kept when the record was made: a network's, under a protocol that asks for
-    /// some.
-    pub fn belong_to(record: &Record) -> bool {
-        let settings = record.protocol.text.parse::<toml::Table>().ok();
-        let maps = settings.and_then(|settings| settings.get("task")?.get("maps")?.as_integer());
-        record.protocol.kind == Kind::Attention
-            && record.subject.path.is_some()
-            && maps.is_some_and(|maps| maps > 0)
-    }
-
     /// The file beside the record of `key`.
     pub fn path(results: &Path, key: &str) -> PathBuf {
         results

@@ -1,7 +1,6 @@
 //! What happened to every single image, for paired tests between checkpoints.
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::RecordError;
@@ -106,19 +105,7 @@ impl Outcomes {
             path: path.clone(),
             reason,
         };
-        let mut tensors = read_tensors(&path).map_err(|error| match error {
-            StoreError::Damaged { reason, .. } => wrong(format!("is damaged: {reason}")),
-            StoreError::Io { source, .. } if source.kind() == ErrorKind::NotFound => {
-                RecordError::NoOutcomes {
-                    path: path.clone(),
-                    key: key.to_owned(),
-                }
-            }
-            StoreError::Io { source, .. } => RecordError::Read {
-                path: path.clone(),
-                source,
-            },
-        })?;
+        let mut tensors = read_tensors(&path).map_err(|error| RecordError::beside(key, error))?;
         let mut take = |name: &str| {
             let missing = || wrong(format!("has no {name}"));
             tensors.remove(name).ok_or_else(missing)

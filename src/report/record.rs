@@ -323,15 +323,13 @@ impl Record {
     /// # Errors
     /// The file is missing, damaged, or not the one that the record was written with.
     pub fn maps(&self, results: &Path) -> Result<Vec<AttentionMaps>, RecordError> {
-        let path = AttentionMaps::path(results, &self.cell.key);
+        let key = &self.cell.key;
+        let path = AttentionMaps::path(results, key);
         if self.beside.maps.is_none() && !path.is_file() {
             return Ok(Vec::new());
         }
-        let maps = AttentionMaps::read_all(results, &self.cell.key);
-        let maps = maps.map_err(|error| RecordError::Outcomes {
-            path: path.clone(),
-            reason: error.to_string(),
-        })?;
+        let maps = AttentionMaps::read_all(results, key);
+        let maps = maps.map_err(|error| RecordError::beside(key, error))?;
         self.belongs(&path, &self.beside.maps)?;
         Ok(maps)
     }

@@ -1,8 +1,10 @@
 //! What can be wrong with a record.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use super::SCHEMA;
+use crate::store::StoreError;
 
 /// A record that cannot be shown.
 #[derive(Debug, thiserror::Error)]
@@ -58,9 +60,9 @@ pub enum RecordError {
         /// What is wrong: what follows the file's name in a sentence.
         reason: String,
     },
-    /// What became of a record's images does not lie beside it.
+    /// What should lie beside a record does not.
     #[error("{} is missing", path.display())]
-    NoOutcomes {
+    Missing {
         /// The file that should be there.
         path: PathBuf,
         /// The record's key.
@@ -69,13 +71,28 @@ pub enum RecordError {
 }
 
 impl RecordError {
+    /// What lies beside the record of `key` cannot be read.
+    pub(super) fn beside(key: &str, error: StoreError) -> Self {
+        match error {
+            StoreError::Damaged { path, reason } => Self::Outcomes {
+                path,
+                reason: format!("is damaged: {reason}"),
+            },
+            StoreError::Io { path, source, .. } if source.kind() == ErrorKind::NotFound => {
+                let key = key.to_owned();
+                Self::Missing { path, key }
+            }
+            StoreError::Io { path, source, .. } => Self::Read { path, source },
+        }
+    }
+
     /// What to do next.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Read { .. } => "--results DIR is the folder that the records are in".to_owned(),
             Self::Name { key, .. } => format!("a record's file is called {key}.json"),
             Self::Several(errors) => return errors.first().and_then(Self::hint),
-            Self::NoOutcomes { key, .. } => format!(
+            Self::Missing { key, .. } => format!(
                 "bring it back, or run the command of record {key} again: features are kept"
             ),
             Self::Schema { .. }

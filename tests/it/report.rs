@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use mimbench::report::{
-    BesideRecord, CellKey, ComputeRecord, DataRecord, ImageOutcomes, Measured, Outcomes,
-    ProtocolRecord, Record, SCHEMA, Selection, SplitRecord, SubjectRecord,
+    AttentionMaps, BesideRecord, CellKey, ComputeRecord, DataRecord, ImageOutcomes, Measured,
+    Outcomes, ProtocolRecord, Record, SCHEMA, Selection, SplitRecord, SubjectRecord,
 };
 use mimbench::spec::Kind;
 use mimbench::stats::{Measure, Unit};
@@ -421,16 +421,20 @@ fn which_of_several_blocks_was_taken_is_said() {
 fn what_is_missing_beside_a_record_is_said() {
     let bench = Bench::empty();
     let results = bench.path("results");
-    let mut records = samples();
-    let outcomes = outcomes(1);
-    for (at, record) in records.iter_mut().enumerate() {
+    let records = samples();
+    for (at, record) in records.iter().enumerate() {
+        let key = &record.cell.key;
+        outcomes(at).write(&results, key).unwrap();
         if record.protocol.kind == Kind::Attention {
-            record.protocol.text = "[task]\nmaps = 4\n".to_owned();
-        }
-        if at == 0 || at == 2 {
-            outcomes.write(&results, &record.cell.key).unwrap();
+            AttentionMaps::write_all(&[], &results, key).unwrap();
         }
         record.write(&results).unwrap();
+        if record.protocol.kind == Kind::Attention {
+            std::fs::remove_file(AttentionMaps::path(&results, key)).unwrap();
+        }
+        if at % 2 == 1 {
+            std::fs::remove_file(Outcomes::path(&results, key)).unwrap();
+        }
     }
     bench.run(&["report"]).ok();
     let page = std::fs::read_to_string(bench.path("report.html")).unwrap();

@@ -38,7 +38,7 @@ fn of(record: &Record, entry: &Entry) -> Vec<String> {
         let file = Outcomes::path(here, key);
         format!("{what} are missing: {}; without them {so}", file.display())
     });
-    let maps = (entry.maps.is_empty() && AttentionMaps::belong_to(record)).then(|| {
+    let maps = (entry.maps.is_empty() && record.beside.maps.is_some()).then(|| {
         let file = AttentionMaps::path(here, key);
         format!("attention maps are missing: {}", file.display())
     });

@@ -208,6 +208,24 @@ impl MeasuredBy {
         }
     }
 
+    /// Names of what it gives, in records.
+    pub const fn measures(self) -> &'static [&'static str] {
+        match self {
+            Self::Knn => &["top1", "top5", "top5_strict"],
+            Self::Attention => &[
+                "nmi",
+                "distance",
+                "distance_raw",
+                "entropy",
+                "rank_me",
+                "uniformity",
+                "alignment",
+            ],
+            Self::Linear | Self::Finetune => &["top1", "top5"],
+            Self::Segment => &["miou"],
+        }
+    }
+
     /// The kind of mimbench's own protocols, where it has one.
     pub const fn kind(self) -> Option<Kind> {
         match self {
@@ -383,8 +401,11 @@ impl ColumnDefinition {
                 false => wrong("paper_settings", "is for columns with measured".to_owned()),
             };
         };
-        if measured.measure.trim().is_empty() {
-            return wrong("measured.measure", "is empty".to_owned());
+        let measures = measured.protocol.measures();
+        if !measures.contains(&measured.measure.as_str()) {
+            let given = &measured.measure;
+            let reason = format!("is \"{given}\", not {}", measures.join(" or "));
+            return wrong("measured.measure", reason);
         }
         match (measured.protocol, measured.k) {
             (MeasuredBy::Knn, None | Some(0)) => {
@@ -530,6 +551,11 @@ mod tests {
                 ", k = 20",
                 "",
                 "column \"top-1\": measured.k: is to be given for knn",
+            ),
+            (
+                "measure = \"top1\"",
+                "measure = \"top7\"",
+                "column \"top-1\": measured.measure: is \"top7\", not top1 or top5 or top5_strict",
             ),
             (
                 "measured = {",

@@ -54,7 +54,11 @@ pub(super) fn footnotes(records: &[Record]) -> Vec<String> {
     let mut notes: Vec<String> = Vec::new();
     for record in records {
         for note in &record.notes {
-            notes.push(format!("{}: {note}", record.subject.name));
+            let note = format!("{}: {note}", record.subject.name);
+            // Every block that was read may have said it.
+            if !notes.contains(&note) {
+                notes.push(note);
+            }
         }
         for setting in &record.protocol.modified {
             notes.push(format!("{}: --set {setting}", record.subject.name));

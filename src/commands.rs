@@ -121,9 +121,9 @@ pub fn all(args: AllArgs) -> Outcome {
                         Err(error) => failures.push(error),
                     }
                 }
-            }
-            if let Err(error) = draw_sheets(&plan, None, terminal) {
-                failures.push(error);
+                if let Err(error) = draw_sheets(&plan, None, terminal) {
+                    failures.push(error);
+                }
             }
             if plan.cells.is_empty() && skipped.is_empty() {
                 terminal.notice("nothing in this shard");

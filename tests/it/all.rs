@@ -383,6 +383,8 @@ fn the_plan_counts_what_is_stored_in_part() {
     let ckpt = ["tiny.safetensors"];
     // The list's five images are stored under their own list only.
     all(&bench, &ckpt, &["few.toml"], &["--data", "data"]).ok();
+    let sheets = bench.path("results/attention");
+    std::fs::remove_dir_all(&sheets).unwrap();
     let plan = all(
         &bench,
         &ckpt,
@@ -390,6 +392,7 @@ fn the_plan_counts_what_is_stored_in_part() {
         &["--data", "data", "--plan"],
     )
     .ok();
+    assert!(!sheets.exists(), "a plan draws nothing");
     let rows: Vec<_> = plan
         .stdout
         .lines()

@@ -541,12 +541,7 @@ impl<'a> Extractor<'a> {
             });
             parts.push(usable);
         }
-        let missing = union(
-            sinks
-                .iter()
-                .flat_map(|sink| sink.missing.iter().cloned())
-                .collect(),
-        );
+        let missing = missing_in(&sinks);
         Ok(Self {
             split,
             stored,
@@ -581,12 +576,7 @@ impl<'a> Extractor<'a> {
     /// Images that have to be encoded for some of what is stored.
     pub fn missing_of(&self, stored: &[Stored]) -> usize {
         let asked = |sink: &&StoreSink| stored.iter().any(|object| object.folder == sink.folder);
-        let sinks = self.sinks.iter().filter(asked);
-        let missing = union(
-            sinks
-                .flat_map(|sink| sink.missing.iter().cloned())
-                .collect(),
-        );
+        let missing = missing_in(self.sinks.iter().filter(asked));
         missing.iter().map(ExactSizeIterator::len).sum()
     }
 
@@ -676,12 +666,7 @@ impl<'a> Extractor<'a> {
                 sink.missing = gaps(parts, images);
             }
         }
-        self.missing = union(
-            self.sinks
-                .iter()
-                .flat_map(|sink| sink.missing.iter().cloned())
-                .collect(),
-        );
+        self.missing = missing_in(&self.sinks);
         Ok(())
     }
 
@@ -853,6 +838,16 @@ fn gaps(parts: &[Part], images: usize) -> Vec<Range<usize>> {
         gaps.push(next..images);
     }
     gaps
+}
+
+/// Images that any of the sinks lacks, as sorted ranges.
+fn missing_in<'s>(sinks: impl IntoIterator<Item = &'s StoreSink>) -> Vec<Range<usize>> {
+    let sinks = sinks.into_iter();
+    union(
+        sinks
+            .flat_map(|sink| sink.missing.iter().cloned())
+            .collect(),
+    )
 }
 
 /// The same images as sorted ranges that neither touch nor overlap.

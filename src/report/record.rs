@@ -334,6 +334,18 @@ impl Record {
         Ok(maps)
     }
 
+    /// Whether the files beside it are those that it was written with.
+    pub fn is_whole(&self, results: &Path) -> bool {
+        let key = &self.cell.key;
+        let maps = AttentionMaps::path(results, key);
+        self.belongs(&Outcomes::path(results, key), &self.beside.outcomes)
+            .is_ok()
+            && match &self.beside.maps {
+                None => !maps.is_file(),
+                known => self.belongs(&maps, known).is_ok(),
+            }
+    }
+
     fn belongs(&self, path: &Path, known: &Option<String>) -> Result<(), RecordError> {
         let found = hash(path).ok().flatten();
         if found.is_some() && found == *known {

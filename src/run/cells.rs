@@ -1,12 +1,15 @@
 //! Carrying out the cells of a plan: cells that look at one network through one input share their
 //! passes over the images.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::extraction::{Features, extract};
 use super::record::{self, Evaluated};
 use super::{Terminal, attention, dispatch, knn};
-use crate::data::{FileStamp, Resize, Split};
+use crate::data::{FileStamp, Resize};
 use crate::error::Error;
 use crate::features::{Encoder, ExtractError, Observer, PixelEncoder};
 use crate::plan::{Cell, Part, Plan, Request, RunOptions, Subject};
@@ -82,11 +85,12 @@ pub(super) fn run_groups(
 ) -> Finished {
     let mut records: Vec<(usize, Record)> = Vec::new();
     let mut finished = Finished::default();
+    let mut stamps = Stamps::default();
     for group in groups {
         let mut left = vec![group];
         while let Some(group) = left.pop() {
             let cells: Vec<_> = group.iter().map(|&place| &plan.cells[place]).collect();
-            match run_group(plan, &cells, terminal) {
+            match run_group(plan, &cells, &mut stamps, terminal) {
                 Ok(found) => records.extend(group.iter().copied().zip(found)),
                 Err(error) if group.len() > 1 && !interrupts(&error) => {
                     // One at a time, so that only what fails is without a record.
@@ -213,9 +217,23 @@ fn announce_input(cell: &Cell, terminal: &mut Terminal) {
     ));
 }
 
-/// Hash of the stamps of every file that the cell looks at: equal means that nothing has changed
-/// since.
-pub(super) fn stamps(cell: &Cell) -> Result<String, Error> {
+/// Stamps of the lists of images that cells look at, taken once for all cells of a list.
+#[derive(Default)]
+pub(super) struct Stamps(BTreeMap<(PathBuf, String), String>);
+
+impl Stamps {
+    /// Hash of the stamps of every file that the cell looks at: equal means that nothing has
+    /// changed since.
+    pub(super) fn of(&mut self, cell: &Cell) -> Result<String, Error> {
+        let list = (cell.set.root.clone(), cell.data_key.clone());
+        Ok(match self.0.entry(list) {
+            Entry::Occupied(known) => known.get().clone(),
+            Entry::Vacant(place) => place.insert(stamps(cell)?).clone(),
+        })
+    }
+}
+
+fn stamps(cell: &Cell) -> Result<String, Error> {
     let mut hasher = blake3::Hasher::new();
     for request in &cell.requests {
         let split = &request.images.split;
@@ -236,7 +254,12 @@ pub(super) fn stamps(cell: &Cell) -> Result<String, Error> {
 }
 
 /// Records of cells that share network, input and dataset, in their order.
-fn run_group(plan: &Plan, cells: &[&Cell], terminal: &mut Terminal) -> Result<Vec<Record>, Error> {
+fn run_group(
+    plan: &Plan,
+    cells: &[&Cell],
+    stamps: &mut Stamps,
+    terminal: &mut Terminal,
+) -> Result<Vec<Record>, Error> {
     let results = &plan.run.results;
     let mut keys: Vec<_> = cells.iter().map(|cell| &cell.key).collect();
     // One order for every process, so that two never wait for each other.
@@ -257,7 +280,7 @@ fn run_group(plan: &Plan, cells: &[&Cell], terminal: &mut Terminal) -> Result<Ve
     let mut records: Vec<Option<Record>> = Vec::new();
     let mut missing: Vec<(&Cell, String)> = Vec::new();
     for &cell in cells {
-        let stamps = stamps(cell)?;
+        let stamps = stamps.of(cell)?;
         match up_to_date(&plan.run, cell, &stamps) {
             Some(known) => {
                 terminal.notice(&format!(
@@ -358,11 +381,7 @@ pub(super) fn up_to_date(run: &RunOptions, cell: &Cell, stamps: &str) -> Option<
     record.filter(|record| {
         // Images skipped on request must not appear in a row that was asked to have none.
         let complete = record.skipped() == 0 || run.pass.skip_bad_images;
-        !run.recompute
-            && complete
-            && record.data.stamps == stamps
-            && record.outcomes(results).is_ok()
-            && record.maps(results).is_ok()
+        !run.recompute && complete && record.data.stamps == stamps && record.is_whole(results)
     })
 }
 
@@ -397,10 +416,4 @@ impl<'a> LazyEncoder<'a> {
         };
         Ok(&**self.built.insert(encoder))
     }
-}
-
-/// Classes of the images that have features.
-pub(super) fn labels(split: &Split, kept: &[u32]) -> Vec<u32> {
-    let label = |&image: &u32| split.samples[image as usize].label;
-    kept.iter().map(label).collect()
 }

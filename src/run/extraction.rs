@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use super::Terminal;
-use super::cells::{LazyEncoder, labels};
+use super::cells::LazyEncoder;
 use crate::data::Split;
 use crate::error::Error;
 use crate::features::{
@@ -78,7 +78,8 @@ impl<'a> Features<'a> {
 
     /// Classes of the images that have features.
     pub(super) fn labels(&self) -> Vec<u32> {
-        labels(&self.split, self.kept)
+        let label = |&image: &u32| self.split.samples[image as usize].label;
+        self.kept.iter().map(label).collect()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use super::cells::{groups, stamps, up_to_date};
+use super::cells::{Stamps, groups, up_to_date};
 use super::dispatch::{Job, dispatch};
 use crate::engine::{Engine, EngineError};
 use crate::error::Error;
@@ -60,12 +60,13 @@ impl State {
 pub fn estimates(plan: &Plan) -> Result<Vec<Estimate>, Error> {
     let pace = dispatch(plan.run.compute, Pace)?.map_err(EncoderError::from)?;
     let mut estimates: Vec<Option<Estimate>> = plan.cells.iter().map(|_| None).collect();
+    let mut stamps = Stamps::default();
     for group in groups(plan) {
         // Images that a cell before has encoded are there for the next.
         let mut encoded = BTreeMap::new();
         for place in group {
             let cell = &plan.cells[place];
-            estimates[place] = Some(estimate(plan, cell, pace, &mut encoded)?);
+            estimates[place] = Some(estimate(plan, cell, &stamps.of(cell)?, pace, &mut encoded)?);
         }
     }
     Ok(estimates.into_iter().flatten().collect())
@@ -74,8 +75,14 @@ pub fn estimates(plan: &Plan) -> Result<Vec<Estimate>, Error> {
 /// Places of the images that are encoded, by half of the dataset.
 type Encoded = BTreeMap<Part, BTreeSet<u32>>;
 
-fn estimate(plan: &Plan, cell: &Cell, pace: f64, encoded: &mut Encoded) -> Result<Estimate, Error> {
-    let done = up_to_date(&plan.run, cell, &stamps(cell)?).is_some();
+fn estimate(
+    plan: &Plan,
+    cell: &Cell,
+    stamps: &str,
+    pace: f64,
+    encoded: &mut Encoded,
+) -> Result<Estimate, Error> {
+    let done = up_to_date(&plan.run, cell, stamps).is_some();
     let (mut missing, mut new, mut disk) = (0, 0, 0);
     for request in cell.requests.iter().filter(|_| !done) {
         let places = absent(request)?;

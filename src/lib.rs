@@ -12,6 +12,7 @@
 //!   it. [`pretrain`]: models as they are pre-trained.
 //! - [`data`]: images, datasets, decoding ahead. [`features`]: one pass for every asker.
 //! - [`store`]: files that survive anything. [`metric`], [`stats`]: pure functions.
+//! - [`train`]: optimizers, schedules, the one loop, resumable state.
 //! - [`protocol`]: what is asked of the features. [`report`]: records and tables.
 //! - [`run`]: cells, progress, cancellation, and the one match on the engine.
 
@@ -33,4 +34,5 @@ pub mod run;
 pub mod spec;
 pub mod stats;
 pub mod store;
+pub mod train;
 pub mod vit;

@@ -28,6 +28,7 @@ mod hub;
 mod hub_configs;
 mod images;
 mod knn;
+mod logistic;
 mod mae;
 mod mutation;
 mod positions;

@@ -12,6 +12,7 @@ mod architecture;
 mod attention;
 mod attention_statistics;
 mod audit;
+mod augment;
 mod batches;
 mod bench;
 mod cards;

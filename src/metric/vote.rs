@@ -40,17 +40,52 @@ impl Ranking {
     pub fn voted(&self) -> &[u32] {
         &self.class[..usize::from(self.voted)]
     }
+
+    /// The best classes by a classifier's scores: every class has one, and so counts as voted for.
+    ///
+    /// scores: `[classes]`, none of them NaN.
+    pub fn of_scores(scores: &[f32]) -> Self {
+        let mut best = [0; TOP];
+        let mut ranked = 0;
+        for (class, &score) in scores.iter().enumerate() {
+            // Behind all that are as high: their ids are smaller.
+            let place =
+                best[..ranked].partition_point(|&other: &u32| scores[other as usize] >= score);
+            if place == TOP {
+                continue;
+            }
+            ranked = (ranked + 1).min(TOP);
+            best[place..ranked].rotate_right(1);
+            best[place] = class as u32;
+        }
+        Ranking {
+            class: best,
+            ranked: ranked as u8,
+            voted: ranked as u8,
+        }
+    }
 }
 
-/// What `k` neighbours predict.
+/// What `k` neighbours, or a classifier, predict.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Predictions {
-    /// Neighbours that voted.
+    /// Neighbours that voted; of a classifier, the ranks that are looked at.
     pub k: usize,
     /// Number of classes.
     pub classes: usize,
     /// The best classes of each test row: `[n]`.
     pub ranked: Vec<Ranking>,
+}
+
+impl Predictions {
+    /// What a classifier predicts, by [`Ranking::of_scores`] of each row: `[n]`.
+    pub fn of_scores(classes: usize, ranked: Vec<Ranking>) -> Self {
+        Predictions {
+            k: TOP,
+            classes,
+            ranked,
+        }
+    }
 }
 
 /// The predictions of the first `k` neighbours for each of `ks`, in the order of `ks`.
@@ -340,6 +375,14 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn scores_rank_by_height_then_class() {
+        let ranking = Ranking::of_scores(&[0.5, -1.0, 2.0, 0.5, f32::NEG_INFINITY, 2.0, 0.75]);
+        assert_eq!(ranking.classes(), [2, 5, 6, 0, 3]);
+        assert_eq!(ranking.voted(), ranking.classes());
+        assert_eq!(Ranking::of_scores(&[-2.0, -1.0]).classes(), [1, 0]);
     }
 
     #[test]

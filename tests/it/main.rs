@@ -30,6 +30,7 @@ mod hub_configs;
 mod images;
 mod knn;
 mod losses;
+mod logistic;
 mod mae;
 mod mutation;
 mod positions;

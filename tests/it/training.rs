@@ -296,7 +296,7 @@ fn lars<E: Engine>(e: &E) {
     };
     for step in 0..STEPS {
         let (images, classes) = golden.batch(e, step);
-        let normed = norm.forward_training(e, &features(&images)).unwrap();
+        let normed = norm.forward_training(e, &features(&images), true).unwrap();
         let logits = head.forward(e, &normed).unwrap();
         let loss = e.cross_entropy(&logits, Targets::Classes(&classes));
         let gradients = trained.gradients(e, &loss.unwrap());
@@ -387,7 +387,7 @@ fn batch_norm<E: Engine>(e: &E, tolerance: f64) {
             let part = |name: &str| format!("{batch}/{name}");
             let (shape, x) = golden.tensor(&key(&part("x")));
             let x = e.parameter(&x[..], &shape).unwrap();
-            let y = norm.forward_training(e, &x).unwrap();
+            let y = norm.forward_training(e, &x, true).unwrap();
             near(&part("out"), &y);
             let cotangent = golden.on(e, &key(&part("cotangent")));
             let axes: Vec<usize> = (0..shape.len()).collect();
@@ -407,7 +407,7 @@ fn batch_norm<E: Engine>(e: &E, tolerance: f64) {
         near("running_var", variance);
         // A single row has no variance.
         let one = e.tensor(&[0f32; 4][..], &[1, 4]).unwrap();
-        assert!(norm.forward_training(e, &one).is_err());
+        assert!(norm.forward_training(e, &one, true).is_err());
         assert!(norm.forward(e, &one).is_ok());
         let narrow = e.tensor(&[0f32; 4][..], &[2, 2]).unwrap();
         assert!(norm.forward(e, &narrow).is_err());

@@ -261,10 +261,8 @@ mod tests {
     fn so_many_of_each_class_are_taken_and_more_include_them() {
         let split = split(&[40, 20, 4]);
         assert_eq!(split.per_class(5, 7).class_counts(3), [5, 5, 4]);
-        let (few, many) = (
-            labelled(&split.per_class(2, 7)),
-            labelled(&split.per_class(9, 7)),
-        );
+        let (few, many) = (split.per_class(2, 7), split.per_class(9, 7));
+        let (few, many) = (labelled(&few), labelled(&many));
         assert!(few.iter().all(|sample| many.contains(sample)));
         assert!(
             split

@@ -137,6 +137,8 @@ pub struct Checkpoint {
     pub licence: Option<String>,
     /// Heads of MAE's decoder by `config.json`.
     pub(super) decoder_heads: Option<usize>,
+    /// Whether `config.json` says that the model pools the mean of its patches.
+    pub(super) mean_pooling: bool,
     pub(super) root: Root,
     pub(super) source: TensorSource,
     pub(super) parts: BTreeMap<String, Part>,
@@ -242,6 +244,7 @@ impl Checkpoint {
             licence: card.as_ref().and_then(|card| card.licence.clone()),
             published: card.map(|card| card.published).unwrap_or_default(),
             decoder_heads: json.decoder_heads,
+            mean_pooling: json.mean_pooling == Some(true),
             root,
             source,
             parts: mapping.parts,

@@ -6,6 +6,7 @@
 mod architecture;
 mod audit;
 pub mod card;
+mod classifier;
 mod config_json;
 mod decoder;
 mod dialect;
@@ -23,6 +24,7 @@ pub mod source;
 mod strict_json;
 
 pub use audit::{Audit, AuditLine, Fate};
+pub use classifier::ClassifierCheckpoint;
 pub use decoder::MaeCheckpoint;
 pub use dialect::{Dialect, PositionResize};
 pub use error::CheckpointError;

@@ -1,14 +1,14 @@
 //! The single match on the engine.
 
-use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::checkpoint::{Checkpoint, CheckpointError, ClassifierCheckpoint, MappedWeights};
 use crate::engine::candle::Candle;
 #[cfg(feature = "torch")]
 use crate::engine::torch::Torch;
 use crate::engine::{Compute, Engine, EngineKind, EngineUnavailable};
 use crate::error::Error;
 use crate::features::Encoder;
-use crate::nn::{Loader, TensorStore};
-use crate::vit::{Vit, VitEncoder};
+use crate::nn::{Loader, TensorStore, WeightError};
+use crate::vit::{Classifier, Vit, VitEncoder};
 
 /// Work that is written once for every engine.
 pub(super) trait Job {
@@ -52,6 +52,14 @@ pub(super) fn check(checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
         .map(drop)
 }
 
+/// The checkpoint with its classification head, which gives [`crate::features::Tap::Logits`].
+pub(super) fn classifier(
+    checkpoint: &ClassifierCheckpoint<'_>,
+    compute: Compute,
+) -> Result<Box<dyn Encoder>, Error> {
+    Ok(dispatch(compute, BuildClassifier(checkpoint))??)
+}
+
 struct Start;
 
 impl Job for Start {
@@ -67,20 +75,44 @@ impl Job for Build<'_> {
 
     fn run<E: Engine + 'static>(self, engine: E) -> Self::Output {
         let Self(checkpoint) = self;
-        let path = || checkpoint.path.clone();
-        let mut weights = checkpoint.weights();
-        let mut loader = Loader::frozen(&engine, &mut weights);
-        let vit = Vit::load(&mut loader, &checkpoint.config).map_err(|source| {
-            CheckpointError::Weight {
-                path: path(),
-                source,
-            }
+        let vit = whole(checkpoint, checkpoint.weights(), |weights| {
+            Vit::load(&mut Loader::frozen(&engine, weights), &checkpoint.config)
         })?;
-        let keys = weights.left();
-        if !keys.is_empty() {
-            return Err(CheckpointError::Unused { path: path(), keys });
-        }
-        checkpoint.check_unchanged()?;
         Ok(Box::new(VitEncoder::new(engine, vit)))
     }
+}
+
+struct BuildClassifier<'a>(&'a ClassifierCheckpoint<'a>);
+
+impl Job for BuildClassifier<'_> {
+    type Output = Result<Box<dyn Encoder>, CheckpointError>;
+
+    fn run<E: Engine + 'static>(self, engine: E) -> Self::Output {
+        let Self(checkpoint) = self;
+        let encoder = checkpoint.encoder();
+        let classifier = whole(encoder, checkpoint.weights(), |weights| {
+            let mut loader = Loader::frozen(&engine, weights);
+            Classifier::load(&mut loader, &encoder.config, checkpoint.head)
+        })?;
+        Ok(Box::new(VitEncoder::classifier(engine, classifier)))
+    }
+}
+
+/// A model that takes every tensor of a file that stays as it is meanwhile.
+fn whole<M>(
+    checkpoint: &Checkpoint,
+    mut weights: MappedWeights<'_>,
+    build: impl FnOnce(&mut MappedWeights<'_>) -> Result<M, WeightError>,
+) -> Result<M, CheckpointError> {
+    let path = || checkpoint.path.clone();
+    let model = build(&mut weights).map_err(|source| CheckpointError::Weight {
+        path: path(),
+        source,
+    })?;
+    let keys = weights.left();
+    if !keys.is_empty() {
+        return Err(CheckpointError::Unused { path: path(), keys });
+    }
+    checkpoint.check_unchanged()?;
+    Ok(model)
 }

@@ -15,6 +15,7 @@ mod audit;
 mod batches;
 mod bench;
 mod cards;
+mod classifier;
 mod command_line;
 mod compare;
 mod conformance;

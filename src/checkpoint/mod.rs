@@ -3,6 +3,7 @@
 //! A dialect recognises the file, reads the architecture off it and gives rules; one executor
 //! applies the rules and its log is the audit. Nothing is dropped without a reason.
 
+mod anchor;
 mod architecture;
 mod audit;
 pub mod card;
@@ -23,6 +24,7 @@ mod settle;
 pub mod source;
 mod strict_json;
 
+pub use anchor::{Anchor, AnchorKind, AnchorMeasure};
 pub use audit::{Audit, AuditLine, Fate};
 pub use classifier::ClassifierCheckpoint;
 pub use decoder::MaeCheckpoint;

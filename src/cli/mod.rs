@@ -18,6 +18,7 @@ mod inspect;
 mod knn;
 mod report;
 mod table;
+mod verify;
 
 pub use all::AllArgs;
 pub use attention::AttentionArgs;
@@ -35,6 +36,7 @@ pub use inspect::InspectArgs;
 pub use knn::KnnArgs;
 pub use report::ReportArgs;
 pub use table::{TableArgs, TableFormat};
+pub use verify::VerifyArgs;
 
 use clap::{Parser, Subcommand};
 
@@ -70,6 +72,8 @@ pub enum Command {
     Report(ReportArgs),
     /// A table of a paper, with measured values beside the published ones
     Table(TableArgs),
+    /// Find published numbers of checkpoints again: fine-tuned ones evaluated as they are
+    Verify(VerifyArgs),
     /// A whole small run on made-up scenes; nothing to download
     Demo(DemoArgs),
     /// Time an architecture with random weights on an engine

@@ -41,4 +41,5 @@ mod store;
 mod support;
 mod tables;
 mod tensors;
+mod verify;
 mod weights;

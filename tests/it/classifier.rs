@@ -3,14 +3,18 @@
 use std::path::Path;
 
 use mimbench::checkpoint::source::TensorSource;
-use mimbench::checkpoint::{Checkpoint, CheckpointError, LoadOptions, save};
+use mimbench::checkpoint::{AuditLine, Checkpoint, CheckpointError, Fate, LoadOptions, save};
+use mimbench::data::{Limits, Preprocessor};
 use mimbench::engine::candle::Candle;
 #[cfg(feature = "torch")]
 use mimbench::engine::{Device, torch::Torch};
 use mimbench::engine::{Engine, HostTensor, Precision};
 use mimbench::features::{Encoder, Tap};
 use mimbench::nn::{Loader, TensorStore, Weights};
+use mimbench::plan::input_spec;
+use mimbench::spec::InputSection;
 use mimbench::vit::{Classifier, VitEncoder};
+use serde_json::Value;
 
 use crate::goldens::{GOLDENS, told, weights};
 use crate::support::{assert_close, fixture, shared, tensor};
@@ -20,6 +24,8 @@ fn encoder<E: Engine + 'static>(engine: E, checkpoint: &Checkpoint) -> Box<dyn E
     let fine_tuned = checkpoint
         .classifier()
         .unwrap_or_else(|error| panic!("{error}"));
+    let left_out = |line: &&AuditLine| matches!(&line.fate, Fate::Dropped { reason } if reason == "classification head");
+    assert_eq!(fine_tuned.audit.lines.iter().find(left_out), None);
     let mut weights = fine_tuned.weights();
     let mut loader = Loader::frozen(&engine, &mut weights);
     let model = Classifier::load(&mut loader, &checkpoint.config, fine_tuned.head).unwrap();
@@ -232,6 +238,9 @@ fn every_code_bases_head_reads_what_its_code_gives_it() {
     }
 }
 
+/// What becomes of a tensor of a file.
+type Change<'a> = &'a dyn Fn(&str, HostTensor) -> Vec<(String, HostTensor)>;
+
 fn refusal(path: &Path) -> CheckpointError {
     let told = path.with_file_name("config.json").exists();
     let options = LoadOptions {
@@ -260,7 +269,7 @@ fn what_is_no_linear_head_is_refused_by_its_keys() {
 
     let folder = tempfile::tempdir().unwrap();
     let source = TensorSource::open(&golden("timm_vit")).unwrap();
-    let written = |change: &dyn Fn(&str, HostTensor) -> Vec<(String, HostTensor)>| {
+    let written = |change: Change<'_>| {
         let mut file = Weights::default();
         for key in source.entries().keys() {
             for (key, tensor) in change(key, tensor(&source, key)) {
@@ -306,6 +315,34 @@ fn what_is_no_linear_head_is_refused_by_its_keys() {
         _ => vec![(key.to_owned(), tensor)],
     });
     said(refused, &["head.weight is missing"]);
+}
+
+#[test]
+fn ten_photographs_have_the_logits_of_an_independent_program() {
+    let Some(data) = shared("data") else { return };
+    let folder = data.join("weights/sachin_cifar10");
+    let json = std::fs::read(folder.join("golden.json")).unwrap();
+    let golden: Value = serde_json::from_slice(&json).unwrap();
+    let images: Vec<String> = serde_json::from_value(golden["images"].clone()).unwrap();
+    let logits: Vec<Vec<f32>> = serde_json::from_value(golden["logits"].clone()).unwrap();
+    let path = folder.join("timm_names.safetensors");
+    let checkpoint = Checkpoint::open(&path, &LoadOptions::default()).unwrap();
+    let spec = input_spec(&checkpoint, &InputSection::default()).unwrap();
+    let mut preprocessor = Preprocessor::new(spec, Limits::default()).unwrap();
+    let numbers = 3 * 32 * 32;
+    let mut pixels = HostTensor {
+        shape: vec![images.len(), 3, 32, 32],
+        data: vec![0.0; images.len() * numbers],
+    };
+    for (image, out) in images.iter().zip(pixels.data.chunks_mut(numbers)) {
+        let bytes = std::fs::read(data.join(image)).unwrap();
+        preprocessor.apply(&bytes, out).unwrap();
+    }
+    let expected = HostTensor {
+        shape: vec![images.len(), 10],
+        data: logits.concat(),
+    };
+    agrees("sachin_cifar10", &checkpoint, &pixels, &expected);
 }
 
 #[test]

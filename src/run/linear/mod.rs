@@ -2,12 +2,12 @@
 
 mod images;
 mod monitor;
+mod probe;
 
 use std::sync::Arc;
 
 use super::Terminal;
 use super::cells::Outcome;
-use super::dispatch::{self, ProbeSettings};
 use super::record::Looked;
 use crate::engine::NUMERICS_VERSION;
 use crate::error::Error;
@@ -18,6 +18,7 @@ use crate::spec::LinearTask;
 use crate::train::{GroupSummary, Identity, Recipe, Solo, StateFolder, TRAINING_VERSION, fit};
 use images::ProbeImages;
 use monitor::ProbeMonitor;
+use probe::ProbeSettings;
 
 /// What training gave, and what it looked at.
 pub(super) struct Probed {
@@ -60,7 +61,7 @@ pub(super) fn evaluate(
         seed: cell.seed,
         chunk: run.pass.batch,
     };
-    let mut probe = dispatch::probe(checkpoint, run.compute, settings)?;
+    let mut probe = probe::probe(checkpoint, run.compute, settings)?;
     for line in groups_text(&probe.groups(), &recipe) {
         terminal.notice(&line);
     }

@@ -7,8 +7,8 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use super::super::Terminal;
-use super::super::dispatch::Probe;
 use super::super::record::Looked;
+use super::probe::Probe;
 use crate::data::{Split, content_hash};
 use crate::error::Error;
 use crate::features::Observer;

@@ -14,6 +14,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use criterion::{Criterion, Throughput};
+use mimbench::data::augment::{AugmentSpec, Augmenter, SampleKey};
 use mimbench::data::{
     Colour, InputSpec, Interpolation, Limits, Pixels, Preprocessor, Resize, Resizer, Split, Window,
     decode,
@@ -107,6 +108,21 @@ fn preprocess(criterion: &mut Criterion) {
     let mut out = vec![0.0; 3 * 224 * 224];
     group.bench_function("jpeg to tensor", |b| {
         b.iter(|| preprocessor.apply(black_box(&file), &mut out));
+    });
+
+    let mut augmenter =
+        Augmenter::new(AugmentSpec::default(), dino(), limits).expect("a valid specification");
+    let mut index = 0;
+    group.bench_function("jpeg to augmented tensor", |b| {
+        b.iter(|| {
+            index += 1;
+            let key = SampleKey {
+                seed: 0,
+                epoch: 0,
+                index,
+            };
+            augmenter.apply(black_box(&file), key, &mut out)
+        });
     });
     group.finish();
 }

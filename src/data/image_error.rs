@@ -122,6 +122,25 @@ pub enum ImageError {
         /// What is wrong with its value.
         problem: String,
     },
+    /// A crop that is empty or reaches beyond its image.
+    #[error(
+        "no crop of {width} x {height} pixels at column {left}, row {top} lies in an image of \
+         {image_width} x {image_height}"
+    )]
+    Crop {
+        /// First column.
+        left: usize,
+        /// First row.
+        top: usize,
+        /// Columns.
+        width: usize,
+        /// Rows.
+        height: usize,
+        /// Width of the image in pixels.
+        image_width: usize,
+        /// Height of the image in pixels.
+        image_height: usize,
+    },
     /// The buffer for the tensor does not hold exactly channels x height x width values.
     #[error("the output buffer holds {actual} values, but the tensor has {expected}")]
     OutputLength {
@@ -161,7 +180,7 @@ impl ImageError {
                 ),
                 _ => "give a whole number of pixels from 1 to 65535".into(),
             }),
-            Self::OutputLength { .. } => None,
+            Self::Crop { .. } | Self::OutputLength { .. } => None,
         }
     }
 }

@@ -3,7 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::{Colour, ImageError, Interpolation, Limits, Resizer, Window, decode};
+use super::normalise::Normaliser;
+use super::{Colour, ImageError, Interpolation, Limits, Pixels, Resizer, Window, decode};
 
 /// Largest side of an input, in pixels.
 const MAX_SIDE: usize = 65_535;
@@ -40,8 +41,24 @@ pub struct InputSpec {
 }
 
 impl InputSpec {
+    /// Values of a tensor.
+    pub(super) fn values(&self) -> usize {
+        self.channels * self.height * self.width
+    }
+
+    /// Checks that a tensor fits into `out`.
+    pub(super) fn check_length(&self, out: &[f32]) -> Result<(), ImageError> {
+        if out.len() != self.values() {
+            return Err(ImageError::OutputLength {
+                expected: self.values(),
+                actual: out.len(),
+            });
+        }
+        Ok(())
+    }
+
     /// Checks that the specification can be carried out.
-    fn check(&self) -> Result<Colour, ImageError> {
+    pub(super) fn check(&self) -> Result<Colour, ImageError> {
         let spec = |field, problem| Err(ImageError::Spec { field, problem });
         let shorter = match self.resize {
             Resize::Shorter(size) => size,
@@ -88,6 +105,35 @@ impl InputSpec {
             Resize::Shorter(size) => (longer(size, width, height), size),
         }
     }
+
+    /// Resizes an image and cuts out its centre, `[height, width, channels]`; what the image is too
+    /// small for is 0.
+    ///
+    /// padded: where the bytes of such an image are put together
+    pub(super) fn centred<'a>(
+        &self,
+        pixels: &Pixels,
+        resizer: &'a mut Resizer,
+        padded: &'a mut Vec<u8>,
+        limits: &Limits,
+    ) -> Result<&'a [u8], ImageError> {
+        let (to_width, to_height) = self.resized(pixels.width, pixels.height);
+        let (columns, left) = centre(to_width, self.width);
+        let (rows, top) = centre(to_height, self.height);
+        let resized = resizer.resize(pixels, self.interpolation, columns, rows, limits)?;
+        if (columns.len, rows.len) == (self.width, self.height) {
+            return Ok(resized);
+        }
+        padded.clear();
+        padded.resize(self.values(), 0);
+        let stride = self.width * self.channels;
+        let lines = padded.chunks_exact_mut(stride).skip(top);
+        let length = columns.len * self.channels;
+        for (line, bytes) in lines.zip(resized.chunks_exact(length)) {
+            line[left * self.channels..][..length].copy_from_slice(bytes);
+        }
+        Ok(padded)
+    }
 }
 
 /// One axis of torchvision's centre crop: what survives of the image, and the zeros before it when the
@@ -117,9 +163,9 @@ pub struct Preprocessor {
     spec: InputSpec,
     limits: Limits,
     colour: Colour,
-    /// For each channel, the normalised value of every byte.
-    normalised: Vec<[f32; 256]>,
+    normaliser: Normaliser,
     resizer: Resizer,
+    padded: Vec<u8>,
 }
 
 impl Preprocessor {
@@ -130,20 +176,13 @@ impl Preprocessor {
     /// mean or std does not have one finite value a channel (std: other than 0).
     pub fn new(spec: InputSpec, limits: Limits) -> Result<Self, ImageError> {
         let colour = spec.check()?;
-        // The order of operations of `ToTensor` (divide by 255) and `Normalize` (subtract, divide),
-        // each rounded to f32.
-        let normalised = spec
-            .mean
-            .iter()
-            .zip(&spec.std)
-            .map(|(mean, std)| std::array::from_fn(|byte| (byte as f32 / 255.0 - mean) / std))
-            .collect();
         Ok(Self {
+            normaliser: Normaliser::new(&spec),
             spec,
             limits,
             colour,
-            normalised,
             resizer: Resizer::new(),
+            padded: Vec::new(),
         })
     }
 
@@ -153,40 +192,11 @@ impl Preprocessor {
     /// [`ImageError::OutputLength`] when `out` has another length than the tensor, and whatever
     /// [`decode`] and [`Resizer::resize`] find wrong with the image. `out` is then unspecified.
     pub fn apply(&mut self, bytes: &[u8], out: &mut [f32]) -> Result<(), ImageError> {
-        let (height, width) = (self.spec.height, self.spec.width);
-        let plane = height * width;
-        let expected = self.spec.channels * plane;
-        if out.len() != expected {
-            return Err(ImageError::OutputLength {
-                expected,
-                actual: out.len(),
-            });
-        }
+        self.spec.check_length(out)?;
         let pixels = decode(bytes, self.colour, &self.limits)?;
-        let (to_width, to_height) = self.spec.resized(pixels.width, pixels.height);
-        let (columns, left) = centre(to_width, width);
-        let (rows, top) = centre(to_height, height);
-        let resized = self.resizer.resize(
-            &pixels,
-            self.spec.interpolation,
-            columns,
-            rows,
-            &self.limits,
-        )?;
-        let channels = self.spec.channels;
-        let planes = out.chunks_exact_mut(plane).zip(&self.normalised);
-        for (channel, (plane, normalised)) in planes.enumerate() {
-            if (columns.len, rows.len) != (width, height) {
-                plane.fill(normalised[0]);
-            }
-            let lines = plane.chunks_exact_mut(width).skip(top);
-            for (line, bytes) in lines.zip(resized.chunks_exact(columns.len * channels)) {
-                let bytes = bytes[channel..].iter().step_by(channels);
-                for (value, &byte) in line[left..].iter_mut().zip(bytes) {
-                    *value = normalised[usize::from(byte)];
-                }
-            }
-        }
+        let (resizer, padded) = (&mut self.resizer, &mut self.padded);
+        let centre = self.spec.centred(&pixels, resizer, padded, &self.limits)?;
+        self.normaliser.write(centre, out);
         Ok(())
     }
 }

@@ -5,9 +5,12 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::{
-    DatasetError, FileStamp, ImageError, InputSpec, Limits, Preprocessor, Split, content_hash,
-};
+use super::augment::AugmentError;
+use super::preparation::Preparer;
+use super::{DatasetError, FileStamp, ImageError, Preparation, Split, content_hash};
+
+/// Most images that wait decoded, besides one a thread: of 224 x 224 pixels they are 300 MB.
+const MAX_WAITING: usize = 512;
 
 /// One image on its way into a batch.
 #[derive(Debug)]
@@ -31,6 +34,9 @@ pub enum LoadError {
     /// The input spec itself cannot be met.
     #[error(transparent)]
     Input(#[from] ImageError),
+    /// The augmentation cannot be carried out.
+    #[error(transparent)]
+    Augment(#[from] AugmentError),
     /// A decoding thread cannot be started.
     #[error("cannot start a decoding thread: {0}")]
     Thread(std::io::Error),
@@ -48,6 +54,7 @@ impl LoadError {
         match self {
             Self::Dataset(error) => error.hint(),
             Self::Input(error) => error.hint(),
+            Self::Augment(error) => error.hint(),
             Self::Thread(_) => Some("ask for fewer with --workers N".to_owned()),
             Self::Panicked { .. } => {
                 Some("convert the image to PNG and please report the file".to_owned())
@@ -128,37 +135,47 @@ impl Drop for StopOnDrop<'_> {
     }
 }
 
-/// Decodes the images of `ranges` on `workers` threads and hands them to `consume` in order, in
-/// batches that never cross a range; an error of `consume` ends the loading.
+/// The places of `ranges` in batches of `batch`, none across the end of a range.
+pub fn ranged_batches(ranges: &[Range<usize>], batch: usize) -> Vec<Vec<usize>> {
+    let batch = batch.max(1);
+    let cut = |range: &Range<usize>| {
+        let end = range.end;
+        let firsts = range.clone().step_by(batch);
+        firsts.map(move |first| (first..end.min(first + batch)).collect())
+    };
+    ranges.iter().flat_map(cut).collect()
+}
+
+/// Decodes images on `workers` threads and hands them to `consume` in order, batch by batch; an
+/// error of `consume` ends the loading.
+///
+/// batches: places in the split, which may come in any order and more than once
 pub fn load_batches<E: From<LoadError>>(
     split: &Split,
-    spec: &InputSpec,
-    ranges: &[Range<usize>],
-    batch: usize,
+    preparation: &Preparation,
+    batches: &[Vec<usize>],
     workers: usize,
     consume: &mut dyn FnMut(Vec<Loaded>) -> Result<(), E>,
 ) -> Result<(), E> {
-    let order: Vec<usize> = ranges.iter().cloned().flatten().collect();
+    let order: Vec<usize> = batches.iter().flatten().copied().collect();
+    let largest = batches.iter().map(Vec::len).max().unwrap_or(0);
     let workers = workers.max(1);
     let queue = Queue {
         state: Mutex::default(),
         changed: Condvar::new(),
-        window: 2 * batch.max(1) + workers,
+        window: (2 * largest).min(MAX_WAITING) + workers,
     };
-    Preprocessor::new(spec.clone(), Limits::default()).map_err(|error| E::from(error.into()))?;
+    let preparers = (0..workers).map(|_| preparation.preparer());
+    let preparers = preparers.collect::<Result<Vec<_>, _>>()?;
     std::thread::scope(|scope| {
         let _stop = StopOnDrop(&queue);
-        for _ in 0..workers {
-            let worker = || {
-                // The spec was accepted above, so that a thread always has a preprocessor.
-                let Ok(mut preprocessor) = Preprocessor::new(spec.clone(), Limits::default())
-                else {
-                    return;
-                };
+        let (queue, order) = (&queue, &order);
+        for mut preparer in preparers {
+            let worker = move || {
                 while let Some(position) = queue.claim(order.len()) {
                     let index = order[position];
                     let image = catch_unwind(AssertUnwindSafe(|| {
-                        load(split, spec, index, &mut preprocessor)
+                        load(split, preparation, index, &mut preparer)
                     }));
                     queue.put(
                         position,
@@ -175,34 +192,28 @@ pub fn load_batches<E: From<LoadError>>(
                 .map_err(|error| E::from(LoadError::Thread(error)))?;
         }
         let mut position = 0;
-        let mut deliver = || {
-            for range in ranges {
-                for first in range.clone().step_by(batch.max(1)) {
-                    let end = range.end.min(first + batch.max(1));
-                    let mut images = Vec::with_capacity(end - first);
-                    for _ in first..end {
-                        images.push(queue.take(position)?);
-                        position += 1;
-                    }
-                    consume(images)?;
-                }
+        for batch in batches {
+            let mut images = Vec::with_capacity(batch.len());
+            for _ in batch {
+                images.push(queue.take(position)?);
+                position += 1;
             }
-            Ok(())
-        };
-        deliver()
+            consume(images)?;
+        }
+        Ok(())
     })
 }
 
 fn load(
     split: &Split,
-    spec: &InputSpec,
+    preparation: &Preparation,
     index: usize,
-    preprocessor: &mut Preprocessor,
+    preparer: &mut Preparer,
 ) -> Result<Loaded, LoadError> {
     let stamp = split.stamp(index)?;
     let bytes = split.read(index)?;
-    let mut pixels = vec![0.0; spec.channels * spec.height * spec.width];
-    let outcome = preprocessor.apply(&bytes, &mut pixels);
+    let mut pixels = vec![0.0; preparation.input().values()];
+    let outcome = preparer.apply(&bytes, index, &mut pixels);
     Ok(Loaded {
         index,
         stamp,

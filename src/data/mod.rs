@@ -1,5 +1,6 @@
 //! Images: which there are, in which order, under which label, and how they become inputs.
 
+pub mod augment;
 pub mod check;
 mod dataset;
 mod dataset_error;
@@ -9,6 +10,8 @@ mod image_error;
 mod input;
 mod loader;
 mod manifest;
+mod normalise;
+mod preparation;
 mod resize;
 pub mod scenes;
 mod shards;
@@ -21,8 +24,9 @@ pub use dataset_error::{DatasetError, LabelProblem, ShardProblem};
 pub use decode::{Colour, Limits, Pixels, decode};
 pub use image_error::{ImageError, ImageFormat};
 pub use input::{InputSpec, Preprocessor, Resize};
-pub use loader::{LoadError, Loaded, load_batches};
+pub use loader::{LoadError, Loaded, load_batches, ranged_batches};
 pub use manifest::{FileStamp, content_hash, fingerprint};
+pub use preparation::Preparation;
 pub use resize::{Interpolation, Resizer, Window};
 pub use statistics::Statistics;
 

@@ -19,32 +19,61 @@ impl Split {
         if n >= self.samples.len() {
             return (0..self.samples.len()).collect();
         }
-        let mut members: Vec<(u128, usize)> = self
-            .samples
-            .iter()
-            .enumerate()
-            .map(|(index, sample)| (draw(seed, sample.path.as_bytes()), index))
-            .collect();
-        let label = |index: usize| self.samples.get(index).map(|sample| sample.label);
-        members.sort_unstable_by_key(|&(draw, index)| (label(index), draw, index));
-        let classes: Vec<&[(u128, usize)]> =
-            members.chunk_by(|a, b| label(a.1) == label(b.1)).collect();
+        let classes = self.drawn_by_class(seed);
+        let label = |&index: &usize| self.samples.get(index).map(|sample| sample.label);
         let ties = classes
             .iter()
             .map(|class| {
-                let label = class.first().and_then(|&(_, index)| label(index));
+                let label = class.first().and_then(label);
                 draw(seed, &label.unwrap_or_default().to_le_bytes())
             })
             .collect::<Vec<_>>();
-        let sizes: Vec<usize> = classes.iter().map(|class| class.len()).collect();
+        let sizes: Vec<usize> = classes.iter().map(Vec::len).collect();
 
-        let mut chosen: Vec<usize> = classes
-            .iter()
-            .zip(quotas(&sizes, n, &ties))
-            .flat_map(|(class, quota)| class.iter().take(quota).map(|&(_, index)| index))
+        let quotas = quotas(&sizes, n, &ties);
+        let taken = classes.iter().zip(quotas);
+        sorted(taken.flat_map(|(class, quota)| class.iter().take(quota)))
+    }
+
+    /// A share of the samples, from 0 to 1, as [`Split::limited`] chooses them; of every class at
+    /// least one.
+    pub fn fraction(&self, fraction: f64, seed: u64) -> Split {
+        let n = (fraction * self.samples.len() as f64).round() as usize;
+        self.limited(n.max(self.drawn_by_class(seed).len()), seed)
+    }
+
+    /// Of every class `n` samples, or all where there are fewer, in their order: those with the
+    /// smallest hash of (`seed`, path).
+    pub fn per_class(&self, n: usize, seed: u64) -> Split {
+        let classes = self.drawn_by_class(seed);
+        self.subset(&sorted(
+            classes.iter().flat_map(|class| class.iter().take(n)),
+        ))
+    }
+
+    /// Places of the samples that stay and of those held out, a share of every class from 0 to 1,
+    /// both ascending. One is held out at least and one stays, where there are two; every class
+    /// stays, where the share leaves as many samples as classes.
+    pub fn hold_out(&self, fraction: f64, seed: u64) -> (Vec<usize>, Vec<usize>) {
+        let all = self.samples.len();
+        let out = (fraction * all as f64).round() as usize;
+        let rest = self.stratified(all - out.max(1).min(all.saturating_sub(1)), seed);
+        let held_out = (0..all).filter(|place| rest.binary_search(place).is_err());
+        let held_out = held_out.collect();
+        (rest, held_out)
+    }
+
+    /// Places of the samples by class, those with the smallest hash of (`seed`, path) first.
+    fn drawn_by_class(&self, seed: u64) -> Vec<Vec<usize>> {
+        let samples = self.samples.iter().enumerate();
+        let mut members: Vec<(u32, u128, usize)> = samples
+            .map(|(place, sample)| (sample.label, draw(seed, sample.path.as_bytes()), place))
             .collect();
-        chosen.sort_unstable();
-        chosen
+        members.sort_unstable();
+        let classes = members.chunk_by(|a, b| a.0 == b.0);
+        classes
+            .map(|class| class.iter().map(|&(_, _, place)| place).collect())
+            .collect()
     }
 
     /// Places of the first samples of each class, one of `share`, ascending.
@@ -82,6 +111,12 @@ impl Split {
             shards: self.shards.clone(),
         }
     }
+}
+
+fn sorted<'a>(places: impl Iterator<Item = &'a usize>) -> Vec<usize> {
+    let mut places: Vec<usize> = places.copied().collect();
+    places.sort_unstable();
+    places
 }
 
 /// How many samples to take from classes of these `sizes`: `n` in all, `n` at most their sum.
@@ -208,5 +243,58 @@ mod tests {
             labelled(&chosen),
             [("c0/000.jpg", 0), ("c0/003.jpg", 0), ("c1/000.jpg", 1)]
         );
+    }
+
+    #[test]
+    fn a_fraction_leaves_no_class_out() {
+        let split = split(&[40, 20, 4]);
+        assert_eq!(split.fraction(0.25, 7).class_counts(3), [10, 5, 1]);
+        assert_eq!(
+            labelled(&split.fraction(0.25, 7)),
+            labelled(&split.limited(16, 7))
+        );
+        assert_eq!(split.fraction(0.01, 7).class_counts(3), [1, 1, 1]);
+        assert_eq!(labelled(&split.fraction(1.0, 7)), labelled(&split));
+    }
+
+    #[test]
+    fn so_many_of_each_class_are_taken_and_more_include_them() {
+        let split = split(&[40, 20, 4]);
+        assert_eq!(split.per_class(5, 7).class_counts(3), [5, 5, 4]);
+        let (few, many) = (split.per_class(2, 7), split.per_class(9, 7));
+        let (few, many) = (labelled(&few), labelled(&many));
+        assert!(few.iter().all(|sample| many.contains(sample)));
+        assert!(
+            split
+                .per_class(5, 7)
+                .samples
+                .is_sorted_by(|a, b| a.path < b.path)
+        );
+        assert_ne!(
+            labelled(&split.per_class(5, 7)),
+            labelled(&split.per_class(5, 8))
+        );
+        assert!(split.per_class(0, 7).samples.is_empty());
+    }
+
+    #[test]
+    fn what_is_held_out_and_the_rest_are_everything() {
+        let whole = split(&[40, 20, 1]);
+        let (rest, held_out) = whole.hold_out(0.1, 7);
+        assert_eq!(whole.subset(&held_out).class_counts(3), [4, 2, 0]);
+        assert_eq!(whole.subset(&rest).class_counts(3), [36, 18, 1]);
+        let mut all = [rest.clone(), held_out].concat();
+        all.sort_unstable();
+        assert!(all.into_iter().eq(0..61));
+        assert_eq!(whole.hold_out(0.1, 7).0, rest);
+        assert_ne!(whole.hold_out(0.1, 8).0, rest);
+        // Neither side is empty where that can be helped.
+        let lengths = |size: usize, fraction| {
+            let (rest, held_out) = split(&[size]).hold_out(fraction, 7);
+            (rest.len(), held_out.len())
+        };
+        assert_eq!(lengths(3, 0.0), (2, 1));
+        assert_eq!(lengths(3, 1.0), (1, 2));
+        assert_eq!(lengths(1, 0.1), (1, 0));
     }
 }

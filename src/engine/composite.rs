@@ -167,10 +167,13 @@ pub(super) fn target_sizes<E: Engine>(
                 return refuse(format!("targets {shape:?} for logits {logits:?}"));
             }
         }
-        Targets::Classes(ids) if ids.len() != batch => {
+        Targets::Smoothed { smoothing, .. } if !(0.0..=1.0).contains(smoothing) => {
+            return refuse(format!("a smoothing of {smoothing}"));
+        }
+        Targets::Classes(ids) | Targets::Smoothed { ids, .. } if ids.len() != batch => {
             return refuse(format!("{} classes for {batch} rows", ids.len()));
         }
-        Targets::Classes(ids) => {
+        Targets::Classes(ids) | Targets::Smoothed { ids, .. } => {
             let outside = |(_, id): &(usize, &u32)| **id as usize >= classes;
             if let Some((row, id)) = ids.iter().enumerate().find(outside) {
                 return refuse(format!(
@@ -193,15 +196,30 @@ pub(super) fn cross_entropy<E: Engine>(
     let picked = match targets {
         Targets::Soft(target) => engine.mul(&log_probabilities, target)?,
         Targets::Classes(ids) => {
-            let mut one_hot = vec![0f32; batch * classes];
-            for (row, &id) in ids.iter().enumerate() {
-                one_hot[row * classes + id as usize] = 1.0;
-            }
-            let one_hot = engine.tensor(&one_hot[..], &[batch, classes])?;
+            let one_hot = distributions(engine, ids, classes, 0.0)?;
             engine.mul(&log_probabilities, &one_hot)?
+        }
+        Targets::Smoothed { ids, smoothing } => {
+            let target = distributions(engine, ids, classes, smoothing)?;
+            engine.mul(&log_probabilities, &target)?
         }
     };
     engine.affine(&engine.sum(&picked, &[0, 1])?, -1.0 / batch as f64, 0.0)
+}
+
+/// [`Targets::Smoothed`] written out: `[B, C]`. The classes have been checked.
+pub(super) fn distributions<E: Engine>(
+    engine: &E,
+    ids: &[u32],
+    classes: usize,
+    smoothing: f64,
+) -> Result<E::Tensor> {
+    let share = smoothing / classes as f64;
+    let mut rows = vec![share; ids.len() * classes];
+    for (row, &id) in ids.iter().enumerate() {
+        rows[row * classes + id as usize] = 1.0 - smoothing + share;
+    }
+    engine.tensor(&rows[..], &[ids.len(), classes])
 }
 
 /// Refuses entries that an axis does not have.
@@ -279,6 +297,14 @@ pub(super) fn check_updates<E: Engine>(
         }
     }
     Ok(())
+}
+
+/// Refuses values of another shape than what they overwrite: libtorch would repeat them.
+pub(super) fn check_assignment(parameter: &[usize], value: &[usize]) -> Result<()> {
+    if parameter == value {
+        return Ok(());
+    }
+    refuse("assign", format!("{value:?} for {parameter:?}"))
 }
 
 fn refuse<T>(op: &'static str, message: String) -> Result<T> {

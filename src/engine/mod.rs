@@ -140,6 +140,15 @@ pub enum Activation {
 pub enum Targets<'a, T> {
     /// One class id a row.
     Classes(&'a [u32]),
+    /// One class id a row, of which `smoothing` is spread evenly over all classes: the target is
+    /// `1 - smoothing + smoothing / C` at the class and `smoothing / C` elsewhere, as in
+    /// `torch.nn.CrossEntropyLoss(label_smoothing=..)`.
+    Smoothed {
+        /// One class id a row.
+        ids: &'a [u32],
+        /// What is spread, from 0 to 1.
+        smoothing: f64,
+    },
     /// One distribution a row: `[B, C]`.
     Soft(&'a T),
 }
@@ -247,6 +256,15 @@ pub trait Engine: Clone + Send {
     /// parameter and to its moments sees the new values. A graph made before the step can no
     /// longer be walked.
     fn adamw(&self, settings: &AdamW, group: &[Update<'_, Self::Tensor>]) -> Result<()>;
+
+    /// Overwrites a leaf in place with values of its shape: every handle to it sees them. A graph
+    /// made before can no longer be walked. The other tensor to overwrite is a constant that no
+    /// graph saved.
+    fn assign(&self, parameter: &Self::Tensor, value: &Self::Tensor) -> Result<()>;
+
+    /// For each tensor the sum of the squares of its elements, added up in f64, without a graph:
+    /// what norms are made of.
+    fn square_sums(&self, xs: &[&Self::Tensor]) -> Result<Vec<f64>>;
 
     /// Largest number of bytes that tensors held so far on a device with memory of its own; `None`
     /// where that is the process's.

@@ -8,8 +8,8 @@ use rayon::prelude::*;
 
 use super::{Encoder, EncoderError, FeatureMatrix, Observer, Tap};
 use crate::data::{
-    DatasetError, FileStamp, ImageError, InputSpec, LoadError, Loaded, Split, content_hash,
-    load_batches,
+    DatasetError, FileStamp, ImageError, InputSpec, LoadError, Loaded, Preparation, Split,
+    content_hash, load_batches, ranged_batches,
 };
 use crate::engine::HostTensor;
 use crate::store::{
@@ -202,9 +202,8 @@ pub fn pass(
     let mut done = 0;
     let encoded = load_batches(
         split,
-        spec,
-        ranges,
-        options.batch,
+        &Preparation::Evaluation(spec.clone()),
+        &ranged_batches(ranges, options.batch),
         options.workers,
         &mut |images| {
             if observer.cancelled() {

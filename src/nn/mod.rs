@@ -1,6 +1,7 @@
 //! Layers, written once over [`crate::engine::Engine`].
 
 mod attention;
+mod batch_norm;
 mod linear;
 mod loader;
 mod mlp;
@@ -10,6 +11,7 @@ mod tokens;
 mod weights;
 
 pub use attention::{Attention, AttentionConfig, Mixed, Wanted};
+pub use batch_norm::{BatchNorm, BatchNormConfig};
 pub use linear::Linear;
 pub use loader::Loader;
 pub use mlp::{GatedMlp, Mlp};

@@ -70,6 +70,13 @@ fn apply<E: Engine>(e: &E, name: &str, x: &[E::Tensor]) -> Option<Result<E::Tens
             .attention_with_statistics(qkv, HEADS, None, SCALE, &PATCHES)
             .and_then(|(out, statistics)| e.mul(&statistics, &e.mean(&out, &[0, 1, 2])?)),
         ("cross_entropy_classes", [x]) => e.cross_entropy(x, Targets::Classes(&CLASSES)),
+        ("cross_entropy_smoothed", [x]) => e.cross_entropy(
+            x,
+            Targets::Smoothed {
+                ids: &CLASSES,
+                smoothing: 0.1,
+            },
+        ),
         ("cross_entropy_soft", [x, y]) => e.cross_entropy(x, Targets::Soft(y)),
         _ => return None,
     })
@@ -147,7 +154,7 @@ fn conforms<E: Engine>(e: &E, tolerance: f64) {
         .iter()
         .filter_map(|key| key.split('/').next())
         .collect();
-    assert!(names.len() >= 34);
+    assert!(names.len() >= 35);
     for name in names {
         let case = read(&file, name);
         let parameters = |inputs: &[(Vec<usize>, Vec<f64>)]| -> Vec<E::Tensor> {
@@ -235,6 +242,47 @@ fn adamw<E: Engine>(e: &E, tolerance: f64) {
     );
 }
 
+/// New values in a leaf: other handles see them, older graphs end, and it is a leaf as before.
+fn assignments<E: Engine>(e: &E) {
+    let x = e.parameter(&[1f32, 2.0][..], &[2]).unwrap();
+    let handle = x.clone();
+    let square = |x: &E::Tensor| e.sum(&e.mul(x, x).unwrap(), &[0]).unwrap();
+    let older = square(&x);
+    e.assign(&x, &e.tensor(&[3f32, 5.0][..], &[2]).unwrap())
+        .unwrap();
+    assert_eq!(e.to_f64(&handle).unwrap(), [3.0, 5.0]);
+    assert!(e.grad(&older, &[&x]).is_err());
+    let gradient = e.grad(&square(&handle), &[&x]).unwrap().remove(0).unwrap();
+    assert_eq!(e.to_f64(&gradient).unwrap(), [6.0, 10.0]);
+    // Views of its own memory, and what a graph hangs on.
+    e.assign(&x, &e.detach(&x).unwrap()).unwrap();
+    e.assign(&x, &e.affine(&x, 2.0, 0.0).unwrap()).unwrap();
+    assert_eq!(e.to_f64(&handle).unwrap(), [6.0, 10.0]);
+    let gradient = e.grad(&square(&x), &[&x]).unwrap().remove(0).unwrap();
+    assert_eq!(e.to_f64(&gradient).unwrap(), [12.0, 20.0]);
+    let constant = e.tensor(&[0f32; 6][..], &[2, 3]).unwrap();
+    let numbers = e.tensor(&[1f32, 2.0, 3.0, 4.0, 5.0, 6.0][..], &[3, 2]);
+    let transposed = e.permute(&numbers.unwrap(), &[1, 0]).unwrap();
+    e.assign(&constant, &transposed).unwrap();
+    let expected = [1.0, 3.0, 5.0, 2.0, 4.0, 6.0];
+    assert_eq!(e.to_f64(&constant).unwrap(), expected);
+}
+
+/// Sums of squares keep the digits that a sum in f32 would lose, of leaves and of views.
+fn square_sums<E: Engine>(e: &E) {
+    assert_eq!(e.square_sums(&[]).unwrap(), [0.0; 0]);
+    let numbers = e.parameter(&[1f32, 2.0, 3.0, 4.0, 5.0, 6.0][..], &[2, 3]);
+    let numbers = numbers.unwrap();
+    let view = e.permute(&e.narrow(&numbers, 1, 1, 2).unwrap(), &[1, 0]);
+    let many = e
+        .tensor(&vec![1.1f32; 3_000_000][..], &[1000, 3000])
+        .unwrap();
+    let found = e.square_sums(&[&numbers, &view.unwrap(), &many]).unwrap();
+    assert_eq!(found[..2], [91.0, 74.0]);
+    let expected = 3e6 * f64::from(1.1f32).powi(2);
+    assert!((found[2] - expected).abs() <= 1e-12 * expected);
+}
+
 fn no_gradient_without_dependence<E: Engine>(e: &E) {
     let x = e.parameter(&[1f32, 2.0][..], &[2]).unwrap();
     let y = e.parameter(&[1f32, 2.0][..], &[2]).unwrap();
@@ -279,6 +327,12 @@ fn refuses_shapes<E: Engine>(e: &E) {
     }
     assert!(e.cross_entropy(&x, Targets::Classes(&[0, 3])).is_err());
     assert!(e.cross_entropy(&x, Targets::Classes(&[0])).is_err());
+    for (ids, smoothing) in [([0, 3], 0.1), ([0, 2], -0.1), ([0, 2], f64::NAN)] {
+        let ids = &ids;
+        let smoothed = Targets::Smoothed { ids, smoothing };
+        assert!(e.cross_entropy(&x, smoothed).is_err());
+    }
+    assert!(e.assign(&x, &three).is_err());
     assert!(e.grad(&x, &[&x]).is_err());
 }
 
@@ -495,6 +549,8 @@ fn behaves_in_f32<E: Engine>(e: &E) {
     views_are_read_as_copies(e);
     biases_broadcast(e);
     statistics_are_those_of_the_weights(e);
+    assignments(e);
+    square_sums(e);
     refuses_shapes(e);
     refuses_updates(e);
     an_update_ends_older_graphs(e);
@@ -505,6 +561,8 @@ fn candle_in_f64() {
     let e = Candle::new(Precision::F64);
     conforms(&e, 1e-12);
     adamw(&e, 1e-12);
+    assignments(&e);
+    square_sums(&e);
 }
 
 #[test]
@@ -525,6 +583,8 @@ fn torch_in_f64() {
     let e = torch(Precision::F64);
     conforms(&e, 1e-12);
     adamw(&e, 1e-12);
+    assignments(&e);
+    square_sums(&e);
 }
 
 #[cfg(feature = "torch")]

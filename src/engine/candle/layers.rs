@@ -7,7 +7,7 @@ use super::kernels::{self, Attended, Bias, Layers, Packed};
 use super::storage::{elements, from_vec};
 use super::tape::{Tensor, Value};
 use super::views;
-use crate::engine::{Activation, Targets};
+use crate::engine::Activation;
 use crate::metric::PatchGrid;
 
 /// Refuses tensors without elements, which kernels do not take.
@@ -351,48 +351,47 @@ fn with_bias<R>(
 }
 
 /// logits: `[B, C]`; the targets fit.
-pub(super) fn cross_entropy(logits: &Tensor, targets: Targets<'_, Tensor>) -> Result<Tensor> {
+pub(super) fn cross_entropy_classes(logits: &Tensor, classes: &[u32]) -> Result<Tensor> {
     filled(logits)?;
     let value = logits.value.contiguous()?;
     let width = value.dim(1)?;
-    match targets {
-        Targets::Classes(classes) => {
-            let (loss, log_sums) =
-                kernels::cross_entropy_classes(&elements(&value)?, classes, width);
-            let classes = classes.to_vec();
-            let loss = from_vec(vec![loss], &[])?;
-            Ok(Tensor::computed(loss, [logits], move |dloss| {
-                let dloss = dloss.to_scalar::<f32>()?;
-                let dx = kernels::cross_entropy_classes_gradient(
-                    &elements(&value)?,
-                    &classes,
-                    &log_sums,
-                    width,
-                    dloss,
-                );
-                Ok([Some(from_vec(dx, value.dims())?)])
-            }))
-        }
-        Targets::Soft(targets) => {
-            let target_value = targets.value.contiguous()?;
-            let (loss, log_sums) =
-                kernels::cross_entropy_soft(&elements(&value)?, &elements(&target_value)?, width);
-            let needs = [logits, targets].map(Tensor::tracked);
-            let loss = from_vec(vec![loss], &[])?;
-            Ok(Tensor::computed(loss, [logits, targets], move |dloss| {
-                let dloss = dloss.to_scalar::<f32>()?;
-                let logits = elements(&value)?;
-                let targets = elements(&target_value)?;
-                let dx = needs[0].then(|| {
-                    kernels::cross_entropy_soft_gradient(&logits, &targets, &log_sums, width, dloss)
-                });
-                let dtargets = needs[1].then(|| {
-                    kernels::cross_entropy_soft_targets_gradient(&logits, &log_sums, width, dloss)
-                });
-                shaped([(dx, value.dims()), (dtargets, value.dims())])
-            }))
-        }
-    }
+    let (loss, log_sums) = kernels::cross_entropy_classes(&elements(&value)?, classes, width);
+    let classes = classes.to_vec();
+    let loss = from_vec(vec![loss], &[])?;
+    Ok(Tensor::computed(loss, [logits], move |dloss| {
+        let dloss = dloss.to_scalar::<f32>()?;
+        let dx = kernels::cross_entropy_classes_gradient(
+            &elements(&value)?,
+            &classes,
+            &log_sums,
+            width,
+            dloss,
+        );
+        Ok([Some(from_vec(dx, value.dims())?)])
+    }))
+}
+
+pub(super) fn cross_entropy_soft(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
+    filled(logits)?;
+    let value = logits.value.contiguous()?;
+    let width = value.dim(1)?;
+    let target_value = targets.value.contiguous()?;
+    let (loss, log_sums) =
+        kernels::cross_entropy_soft(&elements(&value)?, &elements(&target_value)?, width);
+    let needs = [logits, targets].map(Tensor::tracked);
+    let loss = from_vec(vec![loss], &[])?;
+    Ok(Tensor::computed(loss, [logits, targets], move |dloss| {
+        let dloss = dloss.to_scalar::<f32>()?;
+        let logits = elements(&value)?;
+        let targets = elements(&target_value)?;
+        let dx = needs[0].then(|| {
+            kernels::cross_entropy_soft_gradient(&logits, &targets, &log_sums, width, dloss)
+        });
+        let dtargets = needs[1].then(|| {
+            kernels::cross_entropy_soft_targets_gradient(&logits, &log_sums, width, dloss)
+        });
+        shaped([(dx, value.dims()), (dtargets, value.dims())])
+    }))
 }
 
 /// Gradients that are there, as tensors of their shapes.

@@ -20,7 +20,7 @@ use super::{
     Targets, Update, composite,
 };
 use crate::metric::PatchGrid;
-use storage::{change, elements};
+use storage::{Element, change, elements};
 use tape::Value;
 
 /// Versions that decide how the engine computes.
@@ -137,6 +137,31 @@ impl Engine for Candle {
             .named("adamw")?;
         }
         Ok(())
+    }
+
+    fn assign(&self, parameter: &Tensor, value: &Tensor) -> Result<()> {
+        composite::check_assignment(parameter.value.dims(), value.value.dims())?;
+        parameter.changed();
+        if self.composes() {
+            overwrite::<f64>(parameter, value)
+        } else {
+            overwrite::<f32>(parameter, value)
+        }
+        .named("assign")
+    }
+
+    fn square_sums(&self, xs: &[&Tensor]) -> Result<Vec<f64>> {
+        let sum = |x: &&Tensor| -> candle_core::Result<f64> {
+            let x = &x.value;
+            if self.composes() {
+                return Ok(kernels::square_sum(&x.flatten_all()?.to_vec1::<f64>()?));
+            }
+            Ok(kernels::square_sum(&elements(&x.contiguous()?)?))
+        };
+        xs.iter()
+            .map(sum)
+            .collect::<candle_core::Result<_>>()
+            .named("square_sums")
     }
 
     fn detach(&self, x: &Tensor) -> Result<Tensor> {
@@ -280,9 +305,25 @@ impl Engine for Candle {
         if self.composes() {
             return composite::cross_entropy(self, logits, targets);
         }
-        composite::target_sizes(self, logits, &targets)?;
-        layers::cross_entropy(logits, targets).named("cross_entropy")
+        let [_, classes] = composite::target_sizes(self, logits, &targets)?;
+        match targets {
+            Targets::Classes(ids) => layers::cross_entropy_classes(logits, ids),
+            Targets::Smoothed { ids, smoothing } => {
+                let targets = composite::distributions(self, ids, classes, smoothing)?;
+                layers::cross_entropy_soft(logits, &targets)
+            }
+            Targets::Soft(targets) => layers::cross_entropy_soft(logits, targets),
+        }
+        .named("cross_entropy")
     }
+}
+
+/// A copy of the values into the parameter's memory; the values may be a view of it.
+fn overwrite<T: Element>(parameter: &Tensor, value: &Tensor) -> candle_core::Result<()> {
+    let value: Vec<T> = value.value.flatten_all()?.to_vec1()?;
+    change(&parameter.value, |parameter: &mut [T]| {
+        parameter.copy_from_slice(&value);
+    })
 }
 
 /// Refuses an update whose tensors share memory: one that is written is locked.

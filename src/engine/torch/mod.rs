@@ -286,6 +286,29 @@ impl Engine for Torch {
         })
     }
 
+    fn assign(&self, parameter: &Tensor, value: &Tensor) -> Result<()> {
+        composite::check_assignment(&self.shape(parameter), &self.shape(value))?;
+        let mut parameter = parameter.0.shallow_clone();
+        tch::no_grad(|| parameter.f_copy_(&value.0)).named("assign")
+    }
+
+    fn square_sums(&self, xs: &[&Tensor]) -> Result<Vec<f64>> {
+        if xs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let sum = |x: &&Tensor| {
+            let row = x.0.f_detach()?.f_reshape([-1])?.f_to_kind(Kind::Double)?;
+            row.f_dot(&row)
+        };
+        // Read once, so that a device is waited for once.
+        let sums = xs
+            .iter()
+            .map(sum)
+            .collect::<std::result::Result<Vec<_>, _>>()
+            .and_then(|sums| tch::Tensor::f_stack(&sums, 0));
+        self.to_f64(&Tensor(sums.named("square_sums")?))
+    }
+
     fn peak_memory(&self) -> Result<Option<u64>> {
         match self.device {
             Device::Cpu => Ok(None),
@@ -481,12 +504,14 @@ impl Engine for Torch {
 
     fn cross_entropy(&self, logits: &Tensor, targets: Targets<'_, Tensor>) -> Result<Tensor> {
         composite::target_sizes(self, logits, &targets)?;
-        let targets = match targets {
-            Targets::Soft(targets) => self.wide(&targets.0),
-            Targets::Classes(ids) => {
-                let ids: Vec<i64> = ids.iter().map(|&id| id.into()).collect();
-                tch::Tensor::f_from_slice(&ids).and_then(|ids| ids.f_to_device(self.place()))
-            }
+        let classes = |ids: &[u32]| {
+            let ids: Vec<i64> = ids.iter().map(|&id| id.into()).collect();
+            tch::Tensor::f_from_slice(&ids).and_then(|ids| ids.f_to_device(self.place()))
+        };
+        let (targets, smoothing) = match targets {
+            Targets::Soft(targets) => (self.wide(&targets.0), 0.0),
+            Targets::Classes(ids) => (classes(ids), 0.0),
+            Targets::Smoothed { ids, smoothing } => (classes(ids), smoothing),
         };
         let apply = || {
             self.wide(&logits.0)?.f_cross_entropy_loss(
@@ -494,7 +519,7 @@ impl Engine for Torch {
                 None::<tch::Tensor>,
                 Reduction::Mean,
                 -100,
-                0.0,
+                smoothing,
             )
         };
         wrap(apply(), "cross_entropy")

@@ -86,6 +86,7 @@ CASES = {
     "log": ([(3, 7)], lambda x: (x * x + 0.5).log()),
     "pow": ([(3, 7)], lambda x: (x * x + 0.5).pow(-1.5)),
     "attention_with_statistics": ([(2, 4, 18)], attention_with_statistics),
+    "cross_entropy_smoothed": ([(3, 4)], lambda x: F.cross_entropy(x, CLASSES, label_smoothing=0.1)),
 }
 
 tensors = {}

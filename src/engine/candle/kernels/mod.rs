@@ -15,6 +15,7 @@ mod mlp;
 mod norm;
 mod output;
 mod softmax;
+mod square_sum;
 mod vector;
 
 pub use activation::{activation, activation_gradient};
@@ -29,3 +30,4 @@ pub use loss::{
 pub use mlp::{Layers, mlp, mlp_gradient, mlp_with_hidden};
 pub use norm::{NormGradients, Normed, layer_norm, layer_norm_gradient};
 pub use softmax::{softmax, softmax_gradient};
+pub use square_sum::square_sum;

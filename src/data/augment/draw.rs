@@ -1,0 +1,234 @@
+//! What happens to one image in one epoch.
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::colour::Adjustment;
+use super::crop::{Bounds, Crop};
+use super::{AugmentSpec, CropSpec, Jitter};
+
+/// What a draw is a function of, besides the specification and the image's size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SampleKey {
+    /// The run's seed.
+    pub seed: u64,
+    /// The epoch, counted from 0.
+    pub epoch: u64,
+    /// The image's place in its split.
+    pub index: u64,
+}
+
+/// The parameters of one image's augmentation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Draw {
+    /// The part of the image that is resized to the input; `None` is the evaluation's crop.
+    pub crop: Option<Crop>,
+    /// Whether left and right are exchanged.
+    pub flip: bool,
+    /// Changes of the colours, in their order.
+    pub adjustments: Vec<Adjustment>,
+}
+
+/// The random numbers of one image in one epoch.
+///
+/// Written here because rand may change what its own ranges draw from a seed.
+pub(super) struct Stream(ChaCha8Rng);
+
+impl Stream {
+    pub(super) fn new(key: SampleKey) -> Self {
+        let mut seed = *b"........................augment1";
+        let words = [key.seed, key.epoch, key.index];
+        for (bytes, word) in seed.as_chunks_mut().0.iter_mut().zip(words) {
+            *bytes = word.to_le_bytes();
+        }
+        Self(ChaCha8Rng::from_seed(seed))
+    }
+
+    /// Uniform in `[0, 1)`, with 53 bits.
+    fn unit(&mut self) -> f64 {
+        (self.0.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// Uniform from `low` to `high`.
+    pub(super) fn between(&mut self, [low, high]: [f64; 2]) -> f64 {
+        low + (high - low) * self.unit()
+    }
+
+    /// Uniform in `0..n`; a bias below n / 2^64 is let be.
+    pub(super) fn below(&mut self, n: usize) -> usize {
+        ((u128::from(self.0.next_u64()) * n as u128) >> 64) as usize
+    }
+}
+
+impl Draw {
+    /// What happens under `spec` to the image of `key`, which is `width` x `height` pixels.
+    pub fn new(spec: &AugmentSpec, key: SampleKey, width: usize, height: usize) -> Self {
+        let mut stream = Stream::new(key);
+        let bounds = Bounds {
+            scale: spec.scale,
+            ratio: spec.ratio,
+        };
+        let crop = match spec.crop {
+            CropSpec::Torchvision => Some(bounds.torchvision(&mut stream, width, height)),
+            CropSpec::Mae => Some(bounds.mae(&mut stream, width, height)),
+            CropSpec::Centre => None,
+        };
+        let flip = stream.unit() < spec.flip;
+        let adjustments = spec.jitter.map_or_else(Vec::new, |j| j.draw(&mut stream));
+        Self {
+            crop,
+            flip,
+            adjustments,
+        }
+    }
+}
+
+impl Jitter {
+    fn draw(&self, stream: &mut Stream) -> Vec<Adjustment> {
+        let mut adjustments = Vec::with_capacity(4);
+        for (strength, adjustment) in [
+            (self.brightness, Adjustment::Brightness as fn(f64) -> _),
+            (self.contrast, Adjustment::Contrast),
+            (self.saturation, Adjustment::Saturation),
+        ] {
+            if strength > 0.0 {
+                let range = [(1.0 - strength).max(0.0), 1.0 + strength];
+                adjustments.push(adjustment(stream.between(range)));
+            }
+        }
+        if self.hue > 0.0 {
+            adjustments.push(Adjustment::Hue(stream.between([-self.hue, self.hue])));
+        }
+        for last in (1..adjustments.len()).rev() {
+            adjustments.swap(last, stream.below(last + 1));
+        }
+        adjustments
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    const FULL: Jitter = Jitter {
+        brightness: 0.4,
+        contrast: 1.5,
+        saturation: 0.2,
+        hue: 0.1,
+    };
+
+    fn draw(spec: &AugmentSpec, seed: u64, epoch: u64, index: u64) -> Draw {
+        Draw::new(spec, SampleKey { seed, epoch, index }, 500, 375)
+    }
+
+    fn jittered() -> AugmentSpec {
+        AugmentSpec {
+            jitter: Some(FULL),
+            ..AugmentSpec::default()
+        }
+    }
+
+    #[test]
+    fn a_draw_is_a_function_of_its_key() {
+        let spec = jittered();
+        let first = draw(&spec, 1, 2, 3);
+        assert_eq!(first, draw(&spec, 1, 2, 3));
+        for (seed, epoch, index) in [(0, 2, 3), (1, 0, 3), (1, 2, 0), (2, 1, 3), (3, 2, 1)] {
+            assert_ne!(first, draw(&spec, seed, epoch, index));
+        }
+    }
+
+    #[test]
+    fn a_draw_never_changes_between_versions() {
+        let crop = Crop {
+            left: 138,
+            top: 49,
+            width: 221,
+            height: 213,
+        };
+        let adjustments = vec![
+            Adjustment::Brightness(0.7145194308633621),
+            Adjustment::Hue(0.07680905443881395),
+            Adjustment::Contrast(2.3732491726874128),
+            Adjustment::Saturation(1.1551264583679437),
+        ];
+        let pinned = Draw {
+            crop: Some(crop),
+            flip: false,
+            adjustments,
+        };
+        assert_eq!(draw(&jittered(), 42, 7, 1234), pinned);
+    }
+
+    #[test]
+    fn mirrors_as_often_as_asked() {
+        let flips = |flip: f64| {
+            let spec = AugmentSpec {
+                flip,
+                ..AugmentSpec::default()
+            };
+            let draws = (0..10_000).map(|index| draw(&spec, 0, 0, index));
+            draws.filter(|draw| draw.flip).count()
+        };
+        assert_eq!((flips(0.0), flips(1.0)), (0, 10_000));
+        // Five standard deviations.
+        assert!(flips(0.5).abs_diff(5000) < 250);
+        assert!(flips(0.1).abs_diff(1000) < 150);
+    }
+
+    #[test]
+    fn factors_are_uniform_and_their_orders_equally_likely() {
+        const DRAWS: u64 = 24_000;
+        let spec = jittered();
+        let mut orders = BTreeMap::<Vec<usize>, u64>::new();
+        let mut sums = [0.0; 4];
+        let ranges = [[0.6, 1.4], [0.0, 2.5], [0.8, 1.2], [-0.1, 0.1]];
+        for index in 0..DRAWS {
+            let order = draw(&spec, 9, 1, index).adjustments.into_iter();
+            let order = order.map(|adjustment| {
+                let (kind, factor) = match adjustment {
+                    Adjustment::Brightness(factor) => (0, factor),
+                    Adjustment::Contrast(factor) => (1, factor),
+                    Adjustment::Saturation(factor) => (2, factor),
+                    Adjustment::Hue(shift) => (3, shift),
+                };
+                let [low, high] = ranges[kind];
+                assert!((low..=high).contains(&factor), "{kind}: {factor}");
+                sums[kind] += (factor - low) / (high - low);
+                kind
+            });
+            *orders.entry(order.collect()).or_default() += 1;
+        }
+        assert_eq!(orders.len(), 24);
+        // A thousand each: five standard deviations are 155.
+        assert!(
+            orders.values().all(|count| count.abs_diff(1000) < 155),
+            "{orders:?}"
+        );
+        for sum in sums {
+            assert!((sum / DRAWS as f64 - 0.5).abs() < 0.0094, "{sums:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_asked_for_does_not_happen() {
+        let spec = AugmentSpec {
+            crop: CropSpec::Centre,
+            flip: 0.0,
+            jitter: Some(Jitter {
+                saturation: 0.5,
+                ..Jitter::default()
+            }),
+            ..AugmentSpec::default()
+        };
+        let Draw {
+            crop,
+            flip,
+            adjustments,
+        } = draw(&spec, 0, 0, 0);
+        assert!(crop.is_none() && !flip);
+        assert!(matches!(adjustments[..], [Adjustment::Saturation(_)]));
+    }
+}

@@ -1,0 +1,197 @@
+//! What may happen to an image.
+
+use serde::{Deserialize, Serialize};
+
+use super::AugmentError;
+use crate::data::Interpolation;
+
+/// Crop, mirroring and colour jitter, in this order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AugmentSpec {
+    /// How the crop is chosen.
+    pub crop: CropSpec,
+    /// Least and largest share of the image's area that a random crop has.
+    pub scale: [f64; 2],
+    /// Least and largest width by height of a random crop.
+    pub ratio: [f64; 2],
+    /// How a random crop is resized to the input; the evaluation's crop has the input's own way.
+    pub interpolation: Interpolation,
+    /// Probability of mirroring left and right.
+    pub flip: f64,
+    /// Random changes of the colours.
+    pub jitter: Option<Jitter>,
+}
+
+impl Default for AugmentSpec {
+    /// torchvision's `RandomResizedCrop` and `RandomHorizontalFlip` as they come, which is what
+    /// BEiT's linear probe trains with (microsoft/unilm `beit/run_linear_eval.py`).
+    fn default() -> Self {
+        Self {
+            crop: CropSpec::Torchvision,
+            scale: [0.08, 1.0],
+            ratio: [3.0 / 4.0, 4.0 / 3.0],
+            interpolation: Interpolation::Bilinear,
+            flip: 0.5,
+            jitter: None,
+        }
+    }
+}
+
+/// How a crop is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CropSpec {
+    /// Area and ratio are drawn until a crop lies in the image; after ten times the largest central
+    /// crop of an allowed ratio (torchvision `transforms/transforms.py`, `RandomResizedCrop`).
+    Torchvision,
+    /// Area and ratio are drawn once, and sides cut to the image's (facebookresearch/mae
+    /// `util/crop.py`).
+    Mae,
+    /// The evaluation's.
+    Centre,
+}
+
+/// The ranges of colour changes, whose order is random (torchvision `transforms/transforms.py`,
+/// `ColorJitter`). What is 0 is left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Jitter {
+    /// The factor is drawn from `max(0, 1 - brightness)` to `1 + brightness`.
+    pub brightness: f64,
+    /// Likewise.
+    pub contrast: f64,
+    /// Likewise.
+    pub saturation: f64,
+    /// The shift is drawn from `-hue` to `hue`, in turns of the colour circle.
+    pub hue: f64,
+}
+
+impl AugmentSpec {
+    /// Checks that the values make sense.
+    pub fn check(&self) -> Result<(), AugmentError> {
+        let wrong = |field, reason| Err(AugmentError::Value { field, reason });
+        for (field, [low, high], most) in
+            [("scale", self.scale, 1.0), ("ratio", self.ratio, f64::MAX)]
+        {
+            for value in [low, high] {
+                if !(value > 0.0 && value <= most) {
+                    let bound = if most == 1.0 { " and at most 1" } else { "" };
+                    return wrong(field, format!("has {value}, which is not above 0{bound}"));
+                }
+            }
+            if low > high {
+                return wrong(field, format!("begins with {low}, above its end {high}"));
+            }
+        }
+        let bounded = |field, value: f64, most: f64| {
+            if (0.0..=most).contains(&value) {
+                return Ok(());
+            }
+            wrong(field, format!("is {value}, not from 0 to {most}"))
+        };
+        bounded("flip", self.flip, 1.0)?;
+        let jitter = self.jitter.unwrap_or_default();
+        for (field, value) in [
+            ("jitter.brightness", jitter.brightness),
+            ("jitter.contrast", jitter.contrast),
+            ("jitter.saturation", jitter.saturation),
+        ] {
+            bounded(field, value, MAX_STRENGTH)?;
+        }
+        bounded("jitter.hue", jitter.hue, 0.5)
+    }
+}
+
+/// Strongest jitter. A factor of 256 already makes every byte that it changes 0 or 255.
+const MAX_STRENGTH: f64 = 255.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrong(change: impl Fn(&mut AugmentSpec)) -> String {
+        let mut spec = AugmentSpec {
+            jitter: Some(Jitter::default()),
+            ..AugmentSpec::default()
+        };
+        assert_eq!(spec.check(), Ok(()));
+        change(&mut spec);
+        let error = spec.check().unwrap_err();
+        assert!(error.hint().is_some());
+        error.to_string()
+    }
+
+    #[test]
+    fn values_without_meaning_are_refused() {
+        let jitter = |change: fn(&mut Jitter)| {
+            wrong(|spec| {
+                let mut jitter = Jitter::default();
+                change(&mut jitter);
+                spec.jitter = Some(jitter);
+            })
+        };
+        assert_eq!(
+            wrong(|spec| spec.scale = [0.5, 0.2]),
+            "augment.scale begins with 0.5, above its end 0.2"
+        );
+        assert_eq!(
+            wrong(|spec| spec.scale = [0.0, 1.0]),
+            "augment.scale has 0, which is not above 0 and at most 1"
+        );
+        assert_eq!(
+            wrong(|spec| spec.scale = [0.1, 1.5]),
+            "augment.scale has 1.5, which is not above 0 and at most 1"
+        );
+        assert_eq!(
+            wrong(|spec| spec.ratio = [0.75, f64::INFINITY]),
+            "augment.ratio has inf, which is not above 0"
+        );
+        assert!(wrong(|spec| spec.scale[1] = f64::NAN).contains("NaN"));
+        assert!(wrong(|spec| spec.ratio[0] = f64::NAN).contains("NaN"));
+        assert!(wrong(|spec| spec.ratio = [2.0, 1.0]).contains("above its end"));
+        assert_eq!(
+            wrong(|spec| spec.flip = 1.5),
+            "augment.flip is 1.5, not from 0 to 1"
+        );
+        assert!(wrong(|spec| spec.flip = f64::NAN).contains("NaN"));
+        assert_eq!(
+            jitter(|jitter| jitter.hue = 0.6),
+            "augment.jitter.hue is 0.6, not from 0 to 0.5"
+        );
+        assert!(jitter(|jitter| jitter.brightness = -0.1).contains("brightness"));
+        assert!(jitter(|jitter| jitter.contrast = f64::NAN).contains("contrast"));
+        assert!(jitter(|jitter| jitter.saturation = f64::INFINITY).contains("saturation"));
+    }
+
+    #[test]
+    fn it_is_written_as_a_table() {
+        let spec: AugmentSpec = toml::from_str(
+            "crop = \"mae\"\nscale = [0.2, 1.0]\ninterpolation = \"bicubic\"\njitter = { hue = 0.1 }",
+        )
+        .unwrap();
+        let jitter = Jitter {
+            hue: 0.1,
+            ..Jitter::default()
+        };
+        assert_eq!(
+            spec,
+            AugmentSpec {
+                crop: CropSpec::Mae,
+                scale: [0.2, 1.0],
+                interpolation: Interpolation::Bicubic,
+                jitter: Some(jitter),
+                ..AugmentSpec::default()
+            }
+        );
+        let text = toml::to_string(&spec).unwrap();
+        assert_eq!(toml::from_str::<AugmentSpec>(&text).unwrap(), spec);
+        for unknown in [
+            "crops = \"mae\"",
+            "crop = \"random\"",
+            "jitter = { hues = 0.1 }",
+        ] {
+            assert!(toml::from_str::<AugmentSpec>(unknown).is_err(), "{unknown}");
+        }
+    }
+}

@@ -1,8 +1,10 @@
 //! Training: optimizers and schedules, the one loop, and the state that a killed run goes on from.
 
 mod clip;
+mod curves;
 mod decay;
 mod ema;
+mod events;
 mod group;
 mod lbfgs;
 mod logistic;
@@ -11,6 +13,7 @@ mod optimizer_error;
 mod schedule;
 
 pub use clip::{clip, global_norm};
+pub use curves::{CurveLengths, Curves, CurvesError};
 pub use decay::{DecayExclusion, LayerDecayRule, layer_groups, plain_groups};
 pub use ema::{Ema, EmaSettings, EmaWarmup};
 pub use group::Group;

@@ -126,7 +126,9 @@ fn chart(
             .flat_map(move |(_, at)| at.iter().map(move |p| p[axis]))
     };
     lines.first()?;
-    let x = Axis::numbers("epoch", numbers(0), [0.0, f64::INFINITY]);
+    // An axis has a width even where every point is at the start.
+    let end = numbers(0).fold(1.0, f64::max);
+    let x = Axis::numbers("epoch", numbers(0), [0.0, end]);
     let y = Axis::numbers(label, numbers(1), bounds);
     let series = lines
         .into_iter()

@@ -10,8 +10,8 @@ use mimbench::checkpoint::{Checkpoint, LoadOptions};
 use mimbench::cli::{
     AllArgs, AttentionArgs, BenchArgs, BenchWork, CompareArgs, ComputeArgs, ConvertArgs, DataArgs,
     DataCommand, DemoArgs, Engine, EngineArgs, FeaturesArgs, ForwardPrecision, InspectArgs,
-    KnnArgs, LoadArgs, MlpActivation, OnBadImage, ReportArgs, StoreArgs, StoreType, TableArgs,
-    TableFormat, TensorNames,
+    KnnArgs, LinearArgs, LoadArgs, MlpActivation, OnBadImage, Preset, ReportArgs, Seeds, StoreArgs,
+    StoreType, TableArgs, TableFormat, TensorNames,
 };
 use mimbench::data::OpenOptions;
 use mimbench::engine::{Activation, Compute, EngineKind, Precision};
@@ -23,7 +23,7 @@ use mimbench::hub::HubReference;
 #[cfg(feature = "hub")]
 use mimbench::hub::{self, HubSettings};
 use mimbench::plan::{
-    DataRequest, EvaluationSet, Plan, RunOptions, Subject, default_store, input_spec,
+    DataRequest, EvaluationSet, Plan, RunOptions, StateOptions, Subject, default_store, input_spec,
 };
 use mimbench::report::{
     Question, Record, Table, comparison_tables, conflict_table, csv, full_table, html, json, latex,
@@ -34,7 +34,7 @@ use mimbench::run::cells::Finished;
 use mimbench::run::convert::Converted;
 use mimbench::run::features::{PixelSource, Wanted};
 use mimbench::run::{self, Terminal};
-use mimbench::spec::{InputSection, Kind, PaperFolders, Papers, Protocol, Setting};
+use mimbench::spec::{InputSection, Kind, LinearPreset, PaperFolders, Papers, Protocol, Setting};
 use mimbench::stats::Bootstrap;
 use mimbench::store::RowType;
 use mimbench::vit::Architecture;
@@ -53,10 +53,74 @@ pub fn knn(args: KnnArgs) -> Outcome {
             let subjects = subjects(&args.ckpt, &load, terminal)?;
             let root = data.root(&protocol.data.dataset)?;
             let set = EvaluationSet::open(&root, &data, options.seed)?;
-            let plan = Plan::new(subjects, vec![protocol], set, options)?;
+            let seeds = [options.seed];
+            let plan = Plan::new(subjects, vec![protocol], &seeds, set, options)?;
             evaluate(&plan, &args.store, terminal)
         },
     )
+}
+
+pub fn linear(args: LinearArgs) -> Outcome {
+    let epochs = args.epochs.map(|n| format!("task.epochs={n}"));
+    let shots = args.shots.map(|shots| format!("task.shots=\"{shots}\""));
+    let set = args.set.into_iter().chain(epochs).chain(shots).collect();
+    let protocol = linear_protocol(args.protocol.as_deref(), args.preset, set)?;
+    let load = load_options(args.load);
+    let data = data_request(args.data, args.val_labels, args.limit);
+    let states = StateOptions {
+        every: Duration::from_secs(args.state_every.into()),
+        folder: args.run,
+    };
+    in_pool(
+        &args.compute.engine,
+        args.compute.quiet,
+        |compute, terminal| {
+            let options = RunOptions {
+                states,
+                ..run_options(compute, &args.compute, &args.store)
+            };
+            let subjects = subjects(&args.ckpt, &load, terminal)?;
+            let root = data.root(&protocol.data.dataset)?;
+            let set = EvaluationSet::open(&root, &data, options.seed)?;
+            let seeds = match args.seeds {
+                Some(Seeds(seeds)) => seeds,
+                None => vec![options.seed],
+            };
+            let plan = Plan::new(subjects, vec![protocol], &seeds, set, options)?;
+            evaluate(&plan, &args.store, terminal)
+        },
+    )
+}
+
+/// A linear probe in a file, or a built-in one, under `--set`.
+fn linear_protocol(
+    path: Option<&Path>,
+    preset: Preset,
+    set: Vec<String>,
+) -> Result<Protocol, Error> {
+    let settings: Vec<_> = set.into_iter().map(Setting).collect();
+    let Some(path) = path else {
+        let preset = match preset {
+            Preset::Beit => LinearPreset::Beit,
+            Preset::Mae => LinearPreset::Mae,
+            Preset::Dinov2 => LinearPreset::Dinov2,
+            Preset::Dino => LinearPreset::Dino,
+            Preset::Ibot => LinearPreset::Ibot,
+            Preset::Simmim => LinearPreset::Simmim,
+            Preset::MaskAlign => LinearPreset::MaskAlign,
+            Preset::MedicPaper => LinearPreset::MedicPaper,
+            Preset::Cached => LinearPreset::Cached,
+        };
+        return Ok(Protocol::preset(preset, &settings)?);
+    };
+    let protocol = Protocol::read(path, None, &settings)?;
+    match protocol.kind() {
+        Kind::Linear | Kind::LinearCached => Ok(protocol),
+        other => Err(Error::Usage {
+            message: format!("{} is a protocol of {other}", path.display()),
+            hint: format!("mimbench {} carries it out", other.command()),
+        }),
+    }
 }
 
 pub fn attention(args: AttentionArgs) -> Outcome {
@@ -76,7 +140,8 @@ pub fn attention(args: AttentionArgs) -> Outcome {
                     EvaluationSet::open(&root, &data, options.seed)?
                 }
             };
-            let plan = Plan::new(subjects, vec![protocol], set, options)?;
+            let seeds = [options.seed];
+            let plan = Plan::new(subjects, vec![protocol], &seeds, set, options)?;
             let outcome = evaluate(&plan, &args.store, terminal)?;
             draw_sheets(&plan, args.sheets.as_deref(), terminal)?;
             Ok(outcome)
@@ -496,6 +561,7 @@ fn run_options(compute: Compute, args: &ComputeArgs, store: &StoreArgs) -> RunOp
             None => default_store(&store.results),
         },
         recompute: store.recompute,
+        states: StateOptions::default(),
     }
 }
 

@@ -9,10 +9,13 @@ use crate::hub::HubError;
 use crate::nn::ModelError;
 use crate::protocol::attention::AttentionError;
 use crate::protocol::knn::KnnError;
+use crate::protocol::linear_cached::LinearCachedError;
 use crate::report::picture::PictureError;
 use crate::report::{ComparisonError, PageError, RecordError, TableError};
 use crate::spec::{PaperError, SpecError};
+use crate::stats::IntervalError;
 use crate::store::StoreError;
+use crate::train::TrainError;
 use crate::vit::UnknownArchitecture;
 
 /// Why a command ended, with a hint where there is one.
@@ -81,6 +84,15 @@ pub enum Error {
     /// The report.
     #[error(transparent)]
     Page(#[from] PageError),
+    /// Training.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    /// The counting of a linear probe.
+    #[error(transparent)]
+    Interval(#[from] IntervalError),
+    /// The cached linear probe.
+    #[error(transparent)]
+    LinearCached(#[from] LinearCachedError),
     /// One cell of many.
     #[error("{cell}: {source}")]
     Cell {
@@ -124,6 +136,9 @@ impl Error {
             Self::Paper(error) => error.hint(),
             Self::Table(error) => error.hint(),
             Self::Page(error) => error.hint(),
+            Self::Train(error) => error.hint(),
+            Self::Interval(error) => error.hint(),
+            Self::LinearCached(error) => error.hint(),
             Self::Cell { source, .. } => source.hint(),
             Self::Usage { hint, .. } => Some(hint.clone()),
         }
@@ -132,7 +147,8 @@ impl Error {
     /// 130 when the user stopped the command (128 + SIGINT, as shells count), else 2.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Extract(ExtractError::Interrupted { .. }) => 130,
+            Self::Extract(ExtractError::Interrupted { .. })
+            | Self::Train(TrainError::Interrupted { .. }) => 130,
             Self::Cell { source, .. } => source.exit_code(),
             _ => 2,
         }

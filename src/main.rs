@@ -14,6 +14,7 @@ fn main() -> ExitCode {
     allocator::keep_memory();
     let outcome = match Cli::parse().command {
         Command::Knn(args) => commands::knn(args),
+        Command::Linear(args) => commands::linear(*args),
         Command::Attention(args) => commands::attention(args),
         Command::All(args) => commands::all(args),
         Command::Compare(args) => commands::compare(args),

@@ -16,6 +16,7 @@ mod demo;
 mod features;
 mod inspect;
 mod knn;
+mod linear;
 mod report;
 mod table;
 
@@ -33,6 +34,7 @@ pub use demo::DemoArgs;
 pub use features::FeaturesArgs;
 pub use inspect::InspectArgs;
 pub use knn::KnnArgs;
+pub use linear::{LinearArgs, Preset, Seeds};
 pub use report::ReportArgs;
 pub use table::{TableArgs, TableFormat};
 
@@ -52,6 +54,8 @@ pub struct Cli {
 pub enum Command {
     /// kNN classification of frozen features, as DINO's eval_knn.py does it
     Knn(KnnArgs),
+    /// Linear probes: heads over a frozen encoder
+    Linear(Box<LinearArgs>),
     /// Where the attention of every head looks, and what the features of every block are worth
     Attention(AttentionArgs),
     /// Checkpoints under several protocols: the plan, then every cell that is missing

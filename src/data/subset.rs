@@ -35,20 +35,18 @@ impl Split {
         sorted(taken.flat_map(|(class, quota)| class.iter().take(quota)))
     }
 
-    /// A share of the samples, from 0 to 1, as [`Split::limited`] chooses them; of every class at
-    /// least one.
-    pub fn fraction(&self, fraction: f64, seed: u64) -> Split {
+    /// Places of a share of the samples, from 0 to 1, as [`Split::limited`] chooses them; of every
+    /// class at least one.
+    pub fn fraction(&self, fraction: f64, seed: u64) -> Vec<usize> {
         let n = (fraction * self.samples.len() as f64).round() as usize;
-        self.limited(n.max(self.drawn_by_class(seed).len()), seed)
+        self.stratified(n.max(self.drawn_by_class(seed).len()), seed)
     }
 
-    /// Of every class `n` samples, or all where there are fewer, in their order: those with the
-    /// smallest hash of (`seed`, path).
-    pub fn per_class(&self, n: usize, seed: u64) -> Split {
+    /// Places of `n` samples of every class, or all where there are fewer, ascending: those with
+    /// the smallest hash of (`seed`, path).
+    pub fn per_class(&self, n: usize, seed: u64) -> Vec<usize> {
         let classes = self.drawn_by_class(seed);
-        self.subset(&sorted(
-            classes.iter().flat_map(|class| class.iter().take(n)),
-        ))
+        sorted(classes.iter().flat_map(|class| class.iter().take(n)))
     }
 
     /// Places of the samples that stay and of those held out, a share of every class from 0 to 1,
@@ -248,35 +246,48 @@ mod tests {
     #[test]
     fn a_fraction_leaves_no_class_out() {
         let split = split(&[40, 20, 4]);
-        assert_eq!(split.fraction(0.25, 7).class_counts(3), [10, 5, 1]);
         assert_eq!(
-            labelled(&split.fraction(0.25, 7)),
+            split.subset(&split.fraction(0.25, 7)).class_counts(3),
+            [10, 5, 1]
+        );
+        assert_eq!(
+            labelled(&split.subset(&split.fraction(0.25, 7))),
             labelled(&split.limited(16, 7))
         );
-        assert_eq!(split.fraction(0.01, 7).class_counts(3), [1, 1, 1]);
-        assert_eq!(labelled(&split.fraction(1.0, 7)), labelled(&split));
+        assert_eq!(
+            split.subset(&split.fraction(0.01, 7)).class_counts(3),
+            [1, 1, 1]
+        );
+        assert_eq!(
+            labelled(&split.subset(&split.fraction(1.0, 7))),
+            labelled(&split)
+        );
     }
 
     #[test]
     fn so_many_of_each_class_are_taken_and_more_include_them() {
         let split = split(&[40, 20, 4]);
-        assert_eq!(split.per_class(5, 7).class_counts(3), [5, 5, 4]);
-        let (few, many) = (
-            labelled(&split.per_class(2, 7)),
-            labelled(&split.per_class(9, 7)),
+        assert_eq!(
+            split.subset(&split.per_class(5, 7)).class_counts(3),
+            [5, 5, 4]
         );
+        let (few, many) = (
+            split.subset(&split.per_class(2, 7)),
+            split.subset(&split.per_class(9, 7)),
+        );
+        let (few, many) = (labelled(&few), labelled(&many));
         assert!(few.iter().all(|sample| many.contains(sample)));
         assert!(
             split
-                .per_class(5, 7)
+                .subset(&split.per_class(5, 7))
                 .samples
                 .is_sorted_by(|a, b| a.path < b.path)
         );
         assert_ne!(
-            labelled(&split.per_class(5, 7)),
-            labelled(&split.per_class(5, 8))
+            labelled(&split.subset(&split.per_class(5, 7))),
+            labelled(&split.subset(&split.per_class(5, 8)))
         );
-        assert!(split.per_class(0, 7).samples.is_empty());
+        assert!(split.subset(&split.per_class(0, 7)).samples.is_empty());
     }
 
     #[test]

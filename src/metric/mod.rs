@@ -24,7 +24,7 @@ pub use exact::{Neighbours, exact_neighbours};
 pub use hnsw::{HnswOptions, hnsw_neighbours, recall_at_k};
 pub use metric_error::{MetricError, Side};
 pub use rank_me::rank_me;
-pub use rows::{Dense, Rows};
+pub use rows::{Dense, Rows, SomeRows};
 pub use uniformity::uniformity;
 pub use vote::{Predictions, Ranking, Vote, vote_curve};
 

@@ -59,6 +59,37 @@ impl Rows for Dense<'_> {
     }
 }
 
+/// Some rows of others, in an order of their own.
+#[derive(Clone, Copy)]
+pub struct SomeRows<'a> {
+    rows: &'a dyn Rows,
+    places: &'a [usize],
+}
+
+impl<'a> SomeRows<'a> {
+    /// The rows at these places, each below `rows.len()`.
+    pub fn new(rows: &'a dyn Rows, places: &'a [usize]) -> Self {
+        Self { rows, places }
+    }
+}
+
+impl Rows for SomeRows<'_> {
+    fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    fn dim(&self) -> usize {
+        self.rows.dim()
+    }
+
+    fn copy(&self, start: usize, out: &mut [f32]) {
+        let dim = self.dim();
+        for (out, &place) in out.chunks_exact_mut(dim).zip(&self.places[start..]) {
+            self.rows.copy(place, out);
+        }
+    }
+}
+
 /// The smallest norm a row is divided by (`eps` of `torch.nn.functional.normalize`).
 const SMALLEST_NORM: f32 = 1e-12;
 

@@ -70,9 +70,9 @@ impl<E: Engine> BatchNorm<E> {
         self.scale(engine, &centred, variance, &spread)
     }
 
-    /// With the statistics of the batch, which the running ones take in:
+    /// With the statistics of the batch, which the running ones take in where `keep` says so:
     /// x `[B, D, ..]` -> `[B, D, ..]`
-    pub fn forward_training(&self, engine: &E, x: &E::Tensor) -> Result<E::Tensor> {
+    pub fn forward_training(&self, engine: &E, x: &E::Tensor, keep: bool) -> Result<E::Tensor> {
         let spread = self.spread(engine, x)?;
         let shape = engine.shape(x);
         let count = shape.iter().product::<usize>() / self.config.width;
@@ -84,11 +84,8 @@ impl<E: Engine> BatchNorm<E> {
         let centred = engine.sub(x, &engine.reshape(&mean, &spread)?)?;
         let variance = engine.mean(&engine.mul(&centred, &centred)?, &axes)?;
         let unbiased = count as f64 / (count as f64 - 1.0);
-        for ((_, buffer), (found, scale)) in self
-            .buffers
-            .iter()
-            .zip([(&mean, 1.0), (&variance, unbiased)])
-        {
+        let found = [(&mean, 1.0), (&variance, unbiased)];
+        for ((_, buffer), (found, scale)) in self.buffers.iter().zip(found).filter(|_| keep) {
             let momentum = self.config.momentum;
             let old = engine.affine(buffer, 1.0 - momentum, 0.0)?;
             let new = engine.affine(&engine.detach(found)?, momentum * scale, 0.0)?;

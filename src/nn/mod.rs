@@ -2,6 +2,7 @@
 
 mod attention;
 mod batch_norm;
+mod init;
 mod linear;
 mod loader;
 mod mlp;
@@ -12,6 +13,7 @@ mod weights;
 
 pub use attention::{Attention, AttentionConfig, Mixed, Wanted};
 pub use batch_norm::{BatchNorm, BatchNormConfig};
+pub use init::Initial;
 pub use linear::Linear;
 pub use loader::Loader;
 pub use mlp::{GatedMlp, Mlp};

@@ -9,8 +9,11 @@ use crate::data::{InputSpec, Limits, Preprocessor};
 use crate::engine::NUMERICS_VERSION;
 use crate::error::Error;
 use crate::features::{EncoderError, Stored, Tap};
-use crate::protocol::{attention, knn};
-use crate::spec::{AttentionTask, KnnTask, Protocol, Task};
+use crate::protocol::{attention, knn, linear_cached};
+use crate::spec::{
+    AttentionTask, FeatureChoice, Layers, LinearTask, NormChoice, Protocol, Shots, Task,
+};
+use crate::train::TRAINING_VERSION;
 use crate::vit::{VitConfig, tap_shape};
 
 /// A cell of a table.
@@ -24,6 +27,8 @@ pub struct Cell {
     pub set: Arc<EvaluationSet>,
     /// How images become inputs.
     pub input: InputSpec,
+    /// Seed of everything random in it.
+    pub seed: u64,
     /// What is read, over which images: train before validation, where both are looked at.
     pub requests: Vec<Request>,
     /// Identity of the network and its input, hexadecimal.
@@ -41,7 +46,7 @@ pub struct Request {
     pub part: Part,
     /// The images.
     pub images: ImageList,
-    /// What is read and where it is kept.
+    /// What is read and where it is kept; nothing, where training makes the inputs anew.
     pub stored: Vec<Stored>,
     /// Numbers in one image's row, one a tap.
     pub dims: Vec<usize>,
@@ -80,6 +85,7 @@ impl Cell {
         subject: Arc<Subject>,
         protocol: Arc<Protocol>,
         set: Arc<EvaluationSet>,
+        seed: u64,
         run: &RunOptions,
     ) -> Result<Self, Error> {
         let input = match &*subject {
@@ -91,12 +97,22 @@ impl Cell {
         let subject_key = subject_key(&subject, &input);
         let (parts, taps, evaluation) = match &protocol.task {
             Task::Knn(task) => {
-                let train = set.train.clone().ok_or_else(|| no_train_images(&set))?;
-                let parts = vec![(Part::Train, train), (Part::Val, set.val.clone())];
-                (parts, knn_taps(&subject, task), knn::EVALUATION_VERSION)
+                let taps = pooled_taps(&subject, (task.feature, task.norm), &task.layers);
+                (train_and_val(&set, None)?, taps, knn::EVALUATION_VERSION)
+            }
+            Task::LinearCached(task) => {
+                let taps = pooled_taps(&subject, (task.feature, task.norm), &task.layers);
+                let shots = Some((task.shots, task.shots_seed));
+                let parts = train_and_val(&set, shots)?;
+                (parts, taps, linear_cached::EVALUATION_VERSION)
+            }
+            Task::Linear(task) => {
+                check_probe(&subject, task)?;
+                let shots = Some((task.shots, task.shots_seed));
+                (train_and_val(&set, shots)?, Vec::new(), TRAINING_VERSION)
             }
             Task::Attention(task) => {
-                let images = set.val.chosen(task, run.seed);
+                let images = set.val.chosen(task, seed);
                 if images.split.samples.is_empty() {
                     return Err(Error::Usage {
                         message: format!(
@@ -129,7 +145,7 @@ impl Cell {
             &subject_key,
             &protocol.hash,
             &data_key,
-            run.seed,
+            seed,
             (
                 run.compute.backend(),
                 run.compute.precision,
@@ -152,11 +168,18 @@ impl Cell {
             subject,
             protocol,
             set,
+            seed,
             input,
             subject_key,
             data_key,
             key,
         })
+    }
+
+    /// Its images of one half; the validation images where it looks at no others.
+    pub fn images(&self, part: Part) -> &ImageList {
+        let request = self.requests.iter().find(|request| request.part == part);
+        request.map_or(&self.set.val, |request| &request.images)
     }
 
     /// What is read, the same over all images.
@@ -166,24 +189,54 @@ impl Cell {
     }
 }
 
-fn no_train_images(set: &EvaluationSet) -> Error {
-    Error::Usage {
+/// Both halves, of the train images a choice where one is made.
+fn train_and_val(
+    set: &EvaluationSet,
+    shots: Option<(Shots, u64)>,
+) -> Result<Vec<(Part, ImageList)>, Error> {
+    let train = set.train.clone().ok_or_else(|| Error::Usage {
         message: format!("{} has no train images", set.root.display()),
-        hint: "kNN needs train/<class>/* and val/<class>/*".to_owned(),
-    }
+        hint: "it needs train/<class>/* and val/<class>/*".to_owned(),
+    })?;
+    let train = match shots {
+        Some((shots, seed)) => train.shots(shots, seed),
+        None => train,
+    };
+    Ok(vec![(Part::Train, train), (Part::Val, set.val.clone())])
 }
 
-fn knn_taps(subject: &Subject, task: &KnnTask) -> Vec<Tap> {
+/// One feature a block.
+fn pooled_taps(
+    subject: &Subject,
+    (feature, norm): (FeatureChoice, NormChoice),
+    layers: &Layers,
+) -> Vec<Tap> {
     match subject {
         Subject::Checkpoint(checkpoint) => {
-            let token = task.feature.token(checkpoint.feature.token);
-            let norm = task.norm.applies(checkpoint.feature.norm);
-            let layers = task.layers.of(checkpoint.config.depth);
+            let token = feature.token(checkpoint.feature.token);
+            let norm = norm.applies(checkpoint.feature.norm);
+            let layers = layers.of(checkpoint.config.depth);
             let tap = |layer| Tap::Pooled { layer, token, norm };
             layers.into_iter().map(tap).collect()
         }
         Subject::Pixels(_) => vec![Tap::Pixels],
     }
+}
+
+/// Refuses heads over what the network does not have.
+fn check_probe(subject: &Subject, task: &LinearTask) -> Result<(), Error> {
+    let Subject::Checkpoint(checkpoint) = subject else {
+        let tap = Tap::Pixels;
+        let reason = "raw pixels have no encoder to probe";
+        return Err(EncoderError::NoSuchTap { tap, reason }.into());
+    };
+    for input in task.probe_inputs(
+        checkpoint.config.depth,
+        (checkpoint.feature.token, checkpoint.feature.norm),
+    ) {
+        input.width(&checkpoint.config)?;
+    }
+    Ok(())
 }
 
 /// Statistics of every block, then its features where they are asked for.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::data::check::complete_copy;
 use crate::data::{Dataset, OpenOptions, Split};
 use crate::error::Error;
-use crate::spec::{AttentionTask, ImageChoice};
+use crate::spec::{AttentionTask, ImageChoice, Shots};
 
 /// Where images are looked for.
 #[derive(Clone, Debug, Default)]
@@ -119,6 +119,28 @@ impl ImageList {
         }
     }
 
+    /// A fixed choice of train images; all where the choice leaves every one in.
+    pub(super) fn shots(&self, shots: Shots, seed: u64) -> Self {
+        match shots {
+            Shots::All => self.clone(),
+            Shots::Percent(percent) => self.some(&self.split.fraction(percent / 100.0, seed)),
+            Shots::PerClass(images) => self.some(&self.split.per_class(images, seed)),
+        }
+    }
+
+    /// The images at these places; all where none is left out.
+    fn some(&self, places: &[usize]) -> Self {
+        if places.len() == self.split.samples.len() {
+            return self.clone();
+        }
+        let split = self.split.subset(places);
+        Self {
+            manifest: split.manifest_hash(),
+            split: Arc::new(split),
+            places: Some(Arc::new(places.iter().map(|&place| place as u32).collect())),
+        }
+    }
+
     /// The images of an attention analysis; all where the choice leaves every one in.
     pub(super) fn chosen(&self, task: &AttentionTask, seed: u64) -> Self {
         let places = match task.choice {
@@ -129,15 +151,7 @@ impl ImageList {
                 places
             }
         };
-        if places.len() == self.split.samples.len() {
-            return self.clone();
-        }
-        let split = self.split.subset(&places);
-        Self {
-            manifest: split.manifest_hash(),
-            split: Arc::new(split),
-            places: Some(Arc::new(places.iter().map(|&place| place as u32).collect())),
-        }
+        self.some(&places)
     }
 }
 

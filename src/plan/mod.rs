@@ -8,6 +8,7 @@ mod subject;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -41,6 +42,34 @@ pub struct RunOptions {
     pub store: PathBuf,
     /// Whether to evaluate again where a record is up to date.
     pub recompute: bool,
+    /// How training is kept safe.
+    pub states: StateOptions,
+}
+
+/// How the states of training runs are kept.
+#[derive(Clone, Debug)]
+pub struct StateOptions {
+    /// Time between two states: what a kill can lose.
+    pub every: Duration,
+    /// The run's folder, where it is not `runs` in the results.
+    pub folder: Option<PathBuf>,
+}
+
+impl Default for StateOptions {
+    fn default() -> Self {
+        Self {
+            every: Duration::from_secs(300),
+            folder: None,
+        }
+    }
+}
+
+impl RunOptions {
+    /// The folder of a cell's training run.
+    pub fn run_folder(&self, cell: &Cell) -> PathBuf {
+        let usual = || self.results.join("runs").join(&cell.key);
+        self.states.folder.clone().unwrap_or_else(usual)
+    }
 }
 
 /// Everything a command is going to evaluate.
@@ -64,10 +93,11 @@ pub struct Skipped {
 }
 
 impl Plan {
-    /// Every subject under every protocol, which all look at one dataset.
+    /// Every subject under every protocol with every seed, which all look at one dataset.
     pub fn new(
         subjects: Vec<Subject>,
         protocols: Vec<Protocol>,
+        seeds: &[u64],
         set: EvaluationSet,
         run: RunOptions,
     ) -> Result<Self, Error> {
@@ -80,8 +110,19 @@ impl Plan {
         for subject in subjects {
             let subject = Arc::new(subject);
             for protocol in &protocols {
-                plan.add(&subject, protocol, &set)?;
+                for &seed in seeds {
+                    plan.add(&subject, protocol, &set, seed)?;
+                }
             }
+        }
+        if plan.run.states.folder.is_some() && plan.cells.len() > 1 {
+            return Err(Error::Usage {
+                message: format!(
+                    "--run is the folder of one run, and these are {}",
+                    plan.cells.len()
+                ),
+                hint: "without it every run has a folder of its own below the results".to_owned(),
+            });
         }
         Ok(plan)
     }
@@ -122,7 +163,7 @@ impl Plan {
             for (protocol, opened) in &of_protocol {
                 let added = match opened {
                     Ok(set) => {
-                        let added = plan.add(&subject, protocol, set);
+                        let added = plan.add(&subject, protocol, set, plan.run.seed);
                         added.map_err(|error| error.to_string())
                     }
                     Err(reason) => Err(reason.clone()),
@@ -154,8 +195,15 @@ impl Plan {
         subject: &Arc<Subject>,
         protocol: &Arc<Protocol>,
         set: &Arc<EvaluationSet>,
+        seed: u64,
     ) -> Result<(), Error> {
-        let cell = Cell::new(subject.clone(), protocol.clone(), set.clone(), &self.run)?;
+        let cell = Cell::new(
+            subject.clone(),
+            protocol.clone(),
+            set.clone(),
+            seed,
+            &self.run,
+        )?;
         self.cells.push(cell);
         Ok(())
     }

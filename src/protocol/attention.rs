@@ -88,11 +88,8 @@ fn measured(feature: String, layer: usize, measure: Measure) -> Measured {
     Measured {
         feature,
         layer: Some(layer),
-        other_layer: None,
-        head: None,
-        k: None,
         headline: true,
-        measure,
+        ..Measured::of(measure)
     }
 }
 

@@ -110,11 +110,9 @@ pub fn evaluate(
             measures.push(Measured {
                 feature: data.feature.to_owned(),
                 layer: data.layer,
-                other_layer: None,
-                head: None,
                 k: Some(k),
                 headline: k == task.headline,
-                measure: Measure::from_hits(name, hits.count, accuracy.n)?,
+                ..Measured::of(Measure::from_hits(name, hits.count, accuracy.n)?)
             });
         }
         outcomes.push(ImageOutcomes {

@@ -2,3 +2,5 @@
 
 pub mod attention;
 pub mod knn;
+pub mod linear;
+pub mod linear_cached;

@@ -246,7 +246,7 @@ impl Comparison {
             measure: measure.name.clone(),
             k: chosen[0].measured[0].k,
             unit: measure.unit,
-            better: (first.record.protocol.kind == Kind::Knn).then_some(Better::Higher),
+            better: (first.record.protocol.kind != Kind::Attention).then_some(Better::Higher),
             confidence: CONFIDENCE,
             bootstrap: question.bootstrap,
             pairs: pairs(&chosen, &described, question)?,

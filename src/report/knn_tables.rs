@@ -3,12 +3,12 @@
 use super::{Better, Cell, Column, Mark, Measured, Record, Source, Table};
 
 /// Accuracies, of which tables show the best.
-fn percent(name: &str) -> Column {
+pub(super) fn percent(name: &str) -> Column {
     Column::numbers(name, Some("%")).ranked(Better::Higher)
 }
 
 /// Signs that a reader of the row must see.
-fn marks(record: &Record) -> Vec<Mark> {
+pub(super) fn marks(record: &Record) -> Vec<Mark> {
     let modified = record.modified().then_some(Mark::Modified);
     let skipped = (record.skipped() > 0).then_some(Mark::Skipped);
     modified.into_iter().chain(skipped).collect()
@@ -25,11 +25,15 @@ pub(super) fn value(
         measures.position(|other| std::ptr::eq(other, measured))
     });
     match measured {
-        Some(Measured { measure, .. }) => Cell::Value {
+        Some(Measured {
+            measure, selection, ..
+        }) => Cell::Value {
             value: measure.value,
             interval: measure.interval.filter(|_| interval),
             decimals,
-            marks: marks(record),
+            marks: (marks(record).into_iter())
+                .chain(selection.is_made().then_some(Mark::Selected))
+                .collect(),
             source: at.map(|measure| Source::Record {
                 key: record.cell.key.clone(),
                 measure,

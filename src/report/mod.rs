@@ -15,6 +15,7 @@ pub mod html;
 pub mod json;
 mod knn_tables;
 pub mod latex;
+mod linear_tables;
 pub mod markdown;
 mod outcomes;
 mod page;
@@ -42,6 +43,7 @@ pub use curves::{
     CurveKind, CurvePoint, LEARNING_RATE, METRICS, curves_path, read_curves, run_folder,
 };
 pub use knn_tables::{curve_table, full_table, headline_table};
+pub use linear_tables::linear_table;
 pub use outcomes::{ImageOutcomes, ImageValues, Outcomes};
 pub use page::{Compared, Entry, JoinedTable, PageError, Report, comparisons};
 pub use paper_page::{conflict_table, published_page, table_list};

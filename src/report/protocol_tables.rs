@@ -1,5 +1,6 @@
 //! The tables of any records, protocol by protocol.
 
+use super::linear_tables::linear_tables;
 use super::{Record, Table, curve_table, headline_table, layer_table};
 use crate::spec::Kind;
 
@@ -20,6 +21,7 @@ pub fn tables(records: &[Record]) -> Vec<Table> {
     }
     let tables = |group: &Vec<Record>| match group.first().map(|first| first.protocol.kind) {
         Some(Kind::Knn) => vec![headline_table(group), curve_table(group)],
+        Some(Kind::Linear | Kind::LinearCached) => linear_tables(group),
         Some(Kind::Attention) => vec![layer_table(group)],
         None => Vec::new(),
     };

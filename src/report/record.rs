@@ -29,7 +29,7 @@ pub struct Record {
     pub input: serde_json::Value,
     /// By what it was computed.
     pub compute: ComputeRecord,
-    /// What was chosen by looking at the validation set.
+    /// What the headline was chosen by, looking at the validation set.
     pub selection: Selection,
     /// The results.
     pub measures: Vec<Measured>,
@@ -172,11 +172,25 @@ pub struct ComputeRecord {
 }
 
 /// What was chosen by looking at the validation set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Selection {
     /// Nothing: every setting was fixed beforehand.
+    #[default]
     None,
+    /// The head: the block, the pooling or the learning rate.
+    BestHead,
+    /// The epoch.
+    BestEpoch,
+    /// The head and the epoch.
+    BestHeadAndEpoch,
+}
+
+impl Selection {
+    /// Whether something was chosen.
+    pub fn is_made(&self) -> bool {
+        *self != Self::None
+    }
 }
 
 /// One result and what it belongs to.
@@ -198,9 +212,32 @@ pub struct Measured {
     pub k: Option<usize>,
     /// Whether tables show it.
     pub headline: bool,
+    /// What it was chosen by among others of the record.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub selection: Selection,
     /// The result.
     #[serde(flatten)]
     pub measure: Measure,
+}
+
+fn is_none(selection: &Selection) -> bool {
+    !selection.is_made()
+}
+
+impl Measured {
+    /// A result that belongs to nothing in particular and that tables do not show.
+    pub fn of(measure: Measure) -> Self {
+        Self {
+            feature: String::new(),
+            layer: None,
+            other_layer: None,
+            head: None,
+            k: None,
+            headline: false,
+            selection: Selection::None,
+            measure,
+        }
+    }
 }
 
 impl Record {

@@ -13,7 +13,7 @@ use crate::metric::Rows;
 use crate::plan::{Cell, Plan, RunOptions, Subject};
 use crate::protocol::attention::{self, LayerData};
 use crate::report::picture::{Picture, SheetRow, View, sheet};
-use crate::report::{AttentionMaps, HeadMaps, QueryMaps, Record};
+use crate::report::{AttentionMaps, HeadMaps, QueryMaps, Record, Selection};
 use crate::spec::AttentionTask;
 use crate::stats::Bootstrap;
 use crate::store::write_atomic;
@@ -59,7 +59,7 @@ pub(super) fn evaluate(
         &layers,
         &images.labels(),
         &Bootstrap {
-            seed: run.seed,
+            seed: cell.seed,
             resamples: task.resamples,
         },
         &|done| bar.set_position(done as u64 + 1),
@@ -72,6 +72,7 @@ pub(super) fn evaluate(
         predictions: Vec::new(),
         values: outcome.values,
         maps: maps(cell, task, images, run, encoder)?,
+        selection: Selection::None,
     })
 }
 

@@ -8,14 +8,17 @@ use std::time::{Duration, Instant};
 
 use super::extraction::{Features, extract};
 use super::record::{self, Evaluated};
-use super::{Terminal, attention, dispatch, knn};
+use super::{Terminal, attention, dispatch, knn, linear, linear_cached};
 use crate::data::{FileStamp, Resize};
 use crate::error::Error;
 use crate::features::{Encoder, ExtractError, Observer, PixelEncoder};
 use crate::plan::{Cell, Part, Plan, Request, RunOptions, Subject};
-use crate::report::{AttentionMaps, ImageOutcomes, ImageValues, Measured, Outcomes, Record};
+use crate::report::{
+    AttentionMaps, ImageOutcomes, ImageValues, Measured, Outcomes, Record, Selection,
+};
 use crate::spec::Task;
 use crate::store::{Lock, remove_leftovers};
+use crate::train::TrainError;
 
 /// What became of the cells of a plan.
 #[derive(Debug, Default)]
@@ -53,7 +56,11 @@ impl Finished {
 }
 
 fn interrupts(error: &Error) -> bool {
-    matches!(error, Error::Extract(ExtractError::Interrupted { .. }))
+    matches!(
+        error,
+        Error::Extract(ExtractError::Interrupted { .. })
+            | Error::Train(TrainError::Interrupted { .. })
+    )
 }
 
 /// What a protocol makes of the features.
@@ -69,6 +76,8 @@ pub(super) struct Outcome {
     pub values: Vec<ImageValues>,
     /// What is to be drawn.
     pub maps: Vec<AttentionMaps>,
+    /// What the headline was chosen by.
+    pub selection: Selection,
 }
 
 /// Evaluates every cell of the plan; a cell whose record is up to date is not computed again.
@@ -311,7 +320,13 @@ fn run_group(
         run: &plan.run,
         built: None,
     };
-    let wanting: Vec<_> = missing.iter().map(|&(cell, _)| cell).collect();
+    // Training makes its inputs anew.
+    let reads_features = |cell: &&Cell| cell.taps().next().is_some();
+    let wanting: Vec<_> = missing
+        .iter()
+        .map(|&(cell, _)| cell)
+        .filter(reads_features)
+        .collect();
     let mut extracted = Vec::new();
     for part in [Part::Train, Part::Val] {
         let requests = wanting.iter().flat_map(|cell| &cell.requests);
@@ -323,22 +338,40 @@ fn run_group(
     let mut found = Vec::new();
     for (cell, stamps) in &missing {
         let start = Instant::now();
+        if let Task::Linear(task) = &cell.protocol.task {
+            let probed = linear::evaluate(cell, task, &plan.run, terminal)?;
+            let evaluated = Evaluated {
+                looked: probed.looked,
+                encoded: probed.encoded,
+                seconds: probed.seconds,
+                stamps,
+                wall: Duration::from_secs_f64(probed.seconds),
+            };
+            found.push(keep(plan, cell, evaluated, probed.outcome)?);
+            continue;
+        }
         let features: Vec<_> = (cell.requests.iter())
             .map(|request| Features::of(request, &extracted))
             .collect::<Result<_, _>>()?;
         let outcome = match &cell.protocol.task {
             Task::Knn(task) => knn::evaluate(cell, task, &features, &plan.run, terminal)?,
+            Task::LinearCached(task) => {
+                linear_cached::evaluate(cell, task, &features, &plan.run, terminal)?
+            }
             Task::Attention(task) => {
                 attention::evaluate(cell, task, &features, &plan.run, &mut encoder, terminal)?
             }
+            Task::Linear(_) => continue,
         };
-        let passes = features.iter().map(|features| features.seconds).sum();
+        let seconds = features.iter().map(|features| features.seconds).sum();
         let evaluated = Evaluated {
-            features: &features,
+            looked: features.iter().map(Features::looked).collect(),
+            encoded: features.iter().map(|features| features.encoded).sum(),
+            seconds,
             stamps,
-            wall: start.elapsed() + Duration::from_secs_f64(passes),
+            wall: start.elapsed() + Duration::from_secs_f64(seconds),
         };
-        found.push(keep(plan, cell, &evaluated, outcome)?);
+        found.push(keep(plan, cell, evaluated, outcome)?);
     }
     let records = cells.iter().zip(records).map(|(cell, known)| {
         let new = || found.iter().find(|record| record.cell.key == cell.key);
@@ -351,12 +384,13 @@ fn run_group(
 fn keep(
     plan: &Plan,
     cell: &Cell,
-    evaluated: &Evaluated<'_>,
+    evaluated: Evaluated<'_>,
     outcome: Outcome,
 ) -> Result<Record, Error> {
     let results = &plan.run.results;
-    let record = record::new(&plan.run, cell, evaluated, outcome.measures, outcome.notes)?;
-    if let Some(val) = evaluated.features.last() {
+    let found = (outcome.measures, outcome.selection);
+    let record = record::new(&plan.run, cell, &evaluated, found, outcome.notes)?;
+    if let Some(val) = evaluated.looked.last() {
         let images = || val.kept.iter().map(|&image| image as usize);
         let samples = &val.split.samples;
         let outcomes = Outcomes {

@@ -64,10 +64,10 @@ pub fn plan(
         }
         let checkpoint = Checkpoint::open(&weights, &LoadOptions::default())?;
         let subject = Arc::new(Subject::Checkpoint(Box::new(checkpoint)));
-        plan.add(&subject, &knn, &set)?;
-        plan.add(&subject, &attention, &set)?;
+        plan.add(&subject, &knn, &set, seed)?;
+        plan.add(&subject, &attention, &set, seed)?;
     }
     let pixels = Arc::new(Subject::Pixels(pixel_input(SIZE)));
-    plan.add(&pixels, &knn, &set)?;
+    plan.add(&pixels, &knn, &set, seed)?;
     Ok(plan)
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Terminal;
 use super::cells::LazyEncoder;
+use super::record::Looked;
 use crate::data::Split;
 use crate::error::Error;
 use crate::features::{
@@ -29,6 +30,8 @@ pub(super) struct Extracted {
 
 /// What a request asked for.
 pub(super) struct Features<'a> {
+    /// Which half of the dataset.
+    part: Part,
     /// The images.
     pub split: Arc<Split>,
     /// One matrix a tap.
@@ -63,6 +66,7 @@ impl<'a> Features<'a> {
             matrix.ok_or_else(|| lost(Some(wanted)))
         };
         Ok(Self {
+            part: request.part,
             split: Arc::clone(&request.images.split),
             matrices: request
                 .stored
@@ -78,8 +82,17 @@ impl<'a> Features<'a> {
 
     /// Classes of the images that have features.
     pub(super) fn labels(&self) -> Vec<u32> {
-        let label = |&image: &u32| self.split.samples[image as usize].label;
-        self.kept.iter().map(label).collect()
+        self.looked().labels()
+    }
+
+    /// The images, as they were.
+    pub(super) fn looked(&self) -> Looked {
+        Looked {
+            part: self.part,
+            split: Arc::clone(&self.split),
+            kept: self.kept.to_vec(),
+            contents: self.contents.clone(),
+        }
     }
 }
 

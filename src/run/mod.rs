@@ -13,6 +13,8 @@ mod extraction;
 pub mod features;
 pub mod inspect;
 mod knn;
+mod linear;
+mod linear_cached;
 mod machine;
 pub mod overview;
 mod progress;

@@ -10,8 +10,9 @@ use crate::error::Error;
 use crate::features::EncoderError;
 use crate::plan::{Cell, Part, Plan, Request, Skipped, Subject};
 use crate::report::{Cell as TableCell, Column, Table};
-use crate::spec::Task;
+use crate::spec::{LinearTask, Task};
 use crate::store::list_spans;
+use crate::train::EpochLength;
 use crate::vit::VitConfig;
 
 /// Share of one large product's pace that a whole forward pass reaches.
@@ -19,6 +20,9 @@ const PACE: f64 = 0.8;
 
 /// Images a second that one thread decodes and resizes, from photographs of ImageNet's size.
 const DECODED: f64 = 500.0;
+
+/// Iterations that a fit of a cached probe takes, from the one before.
+const ITERATIONS: f64 = 50.0;
 
 /// What is to be done for one cell.
 #[derive(Clone, Debug)]
@@ -94,6 +98,11 @@ fn estimate(
             .filter(|&place| known.insert(place))
             .count();
     }
+    if let (Task::Linear(task), false) = (&cell.protocol.task, done) {
+        // Every epoch makes its inputs anew.
+        new = trained(cell, task);
+        missing = new;
+    }
     let state = match (done, missing) {
         (true, _) => State::Done,
         (false, 0) => State::Cached,
@@ -139,7 +148,19 @@ fn absent(request: &Request) -> Result<Vec<u32>, Error> {
     Ok(places.map(place).collect())
 }
 
-/// Time beyond the passes: the search of a kNN cell.
+/// Images that go through the encoder while heads are trained and validated.
+fn trained(cell: &Cell, task: &LinearTask) -> usize {
+    let images = |part| cell.images(part).split.samples.len();
+    let train = match task.epoch_length() {
+        EpochLength::Samples => images(Part::Train),
+        EpochLength::WholeBatches => images(Part::Train) / task.batch * task.batch,
+        EpochLength::Updates(updates) => updates * task.batch,
+    };
+    let validations = task.epochs.div_ceil(task.validate_every);
+    task.epochs * train + validations * images(Part::Val)
+}
+
+/// Time beyond the passes: the search of a kNN cell, the fits of a cached probe.
 fn tail(cell: &Cell, pace: f64) -> Duration {
     let images = |place: usize| {
         let request = cell.requests.get(place);
@@ -151,6 +172,12 @@ fn tail(cell: &Cell, pace: f64) -> Duration {
         .map_or(0, |request| request.dims.iter().sum());
     Duration::from_secs_f64(match &cell.protocol.task {
         Task::Knn(_) => 2.0 * images(0) * images(1) * dims as f64 / (PACE * pace),
+        Task::Linear(_) => 0.0,
+        Task::LinearCached(task) => {
+            let classes = cell.set.classes.len() as f64;
+            let fits = task.strengths.len() as f64 * ITERATIONS;
+            4.0 * images(0) * dims as f64 * classes * fits / (PACE * pace)
+        }
         Task::Attention(task) => {
             let columns = dims as f64 * task.resamples as f64;
             images(0) * columns / pace

@@ -1,10 +1,10 @@
 //! Records of cells.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::extraction::Features;
 use super::machine::{device, peak_memory};
-use crate::data::{DECODERS, fingerprint};
+use crate::data::{DECODERS, Split, fingerprint};
 use crate::engine::NUMERICS_VERSION;
 use crate::error::Error;
 use crate::plan::{Cell, Part, RunOptions, Subject};
@@ -14,13 +14,38 @@ use crate::report::{
 };
 use crate::spec::Protocol;
 
+/// Images that were looked at, as they were.
+#[derive(Clone, Debug)]
+pub(super) struct Looked {
+    /// Which half of the dataset.
+    pub part: Part,
+    /// The images.
+    pub split: Arc<Split>,
+    /// Those that count, ascending.
+    pub kept: Vec<u32>,
+    /// First half of the blake3 of every image's bytes.
+    pub contents: Vec<[u8; 16]>,
+}
+
+impl Looked {
+    /// Classes of the images that count.
+    pub(super) fn labels(&self) -> Vec<u32> {
+        let label = |&image: &u32| self.split.samples[image as usize].label;
+        self.kept.iter().map(label).collect()
+    }
+}
+
 /// What a cell was evaluated on.
 pub(super) struct Evaluated<'a> {
-    /// Features of each request of the cell.
-    pub features: &'a [Features<'a>],
+    /// Images of each request of the cell.
+    pub looked: Vec<Looked>,
+    /// Images that were encoded for it.
+    pub encoded: usize,
+    /// Seconds that this took.
+    pub seconds: f64,
     /// Hash of the stamps of every file.
     pub stamps: &'a str,
-    /// Time since the cell began.
+    /// Time that the cell took.
     pub wall: Duration,
 }
 
@@ -29,21 +54,21 @@ pub(super) fn new(
     run: &RunOptions,
     cell: &Cell,
     evaluated: &Evaluated<'_>,
-    measures: Vec<Measured>,
+    (measures, selection): (Vec<Measured>, Selection),
     mut notes: Vec<String>,
 ) -> Result<Record, Error> {
     let mut splits = Vec::new();
-    for (request, features) in cell.requests.iter().zip(evaluated.features) {
-        let split = split_record(features)?;
+    for looked in &evaluated.looked {
+        let split = split_record(looked)?;
         if split.skipped > 0 {
             notes.push(format!(
                 "{} of {} {} images could not be decoded and are left out",
                 split.skipped,
                 split.images,
-                request.part.name()
+                looked.part.name()
             ));
         }
-        splits.push((request.part, split));
+        splits.push((looked.part, split));
     }
     let mut split = |part| {
         let place = splits.iter().position(|(of, _)| *of == part);
@@ -56,7 +81,7 @@ pub(super) fn new(
             subject: cell.subject_key.clone(),
             protocol: cell.protocol.hash.clone(),
             data: cell.data_key.clone(),
-            seed: run.seed,
+            seed: cell.seed,
         },
         subject: subject(&cell.subject),
         protocol: protocol(&cell.protocol),
@@ -71,7 +96,7 @@ pub(super) fn new(
         },
         input: json(&cell.input),
         compute: compute(run, evaluated),
-        selection: Selection::None,
+        selection,
         measures,
         notes,
         beside: BesideRecord::default(),
@@ -97,13 +122,13 @@ pub(super) fn reused(cell: &Cell, known: Record) -> Record {
     .sealed()
 }
 
-fn split_record(features: &Features<'_>) -> Result<SplitRecord, Error> {
-    let images = features.split.samples.len();
-    let fingerprint = fingerprint(&features.split, &features.contents)?;
+fn split_record(looked: &Looked) -> Result<SplitRecord, Error> {
+    let images = looked.split.samples.len();
+    let fingerprint = fingerprint(&looked.split, &looked.contents)?;
     Ok(SplitRecord {
         images,
         fingerprint: blake3::Hash::from(fingerprint).to_hex().to_string(),
-        skipped: images - features.kept.len(),
+        skipped: images - looked.kept.len(),
     })
 }
 
@@ -144,9 +169,9 @@ fn protocol(protocol: &Protocol) -> ProtocolRecord {
 }
 
 fn compute(run: &RunOptions, evaluated: &Evaluated<'_>) -> ComputeRecord {
-    let features = evaluated.features;
-    let encoded = features.iter().map(|features| features.encoded).sum();
-    let seconds: f64 = features.iter().map(|features| features.seconds).sum();
+    let Evaluated {
+        encoded, seconds, ..
+    } = *evaluated;
     ComputeRecord {
         engine: run.compute.engine.versions(),
         precision: run.compute.precision.name().to_owned(),

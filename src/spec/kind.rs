@@ -4,24 +4,41 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::LinearPreset;
+
 /// `kind = ` of a protocol file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// kNN classification of frozen features.
     Knn,
+    /// Linear heads over a frozen encoder, trained on augmented images.
+    Linear,
+    /// Logistic regression of stored features.
+    LinearCached,
     /// Attention distance, mutual information, entropy, and diagnostics of the layers.
     Attention,
 }
 
 impl Kind {
     /// All of them, in the order of tables.
-    pub const ALL: [Self; 2] = [Self::Knn, Self::Attention];
+    pub const ALL: [Self; 4] = [Self::Knn, Self::Linear, Self::LinearCached, Self::Attention];
 
-    /// The word in protocol files; also the subcommand.
+    /// The word in protocol files and records.
     pub fn name(self) -> &'static str {
         match self {
             Self::Knn => "knn",
+            Self::Linear => "linear",
+            Self::LinearCached => "linear_cached",
+            Self::Attention => "attention",
+        }
+    }
+
+    /// The subcommand that carries it out.
+    pub fn command(self) -> &'static str {
+        match self {
+            Self::Knn => "knn",
+            Self::Linear | Self::LinearCached => "linear",
             Self::Attention => "attention",
         }
     }
@@ -30,6 +47,8 @@ impl Kind {
     pub fn builtin(self) -> &'static str {
         match self {
             Self::Knn => include_str!("../../protocols/knn.toml"),
+            Self::Linear => LinearPreset::Beit.text(),
+            Self::LinearCached => LinearPreset::Cached.text(),
             Self::Attention => include_str!("../../protocols/attention.toml"),
         }
     }

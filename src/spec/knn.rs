@@ -78,6 +78,26 @@ impl Layers {
             Self::Blocks(blocks) => blocks.clone(),
         }
     }
+
+    /// Refuses lists that mean nothing.
+    pub(super) fn check(&self) -> Result<(), WrongValue> {
+        let wrong = |reason| {
+            Err(WrongValue {
+                field: "task.layers",
+                reason,
+            })
+        };
+        let Self::Blocks(blocks) = self else {
+            return Ok(());
+        };
+        if blocks.is_empty() {
+            return wrong("lists no block".to_owned());
+        }
+        match repeated(blocks) {
+            Some(twice) => wrong(format!("lists block {twice} twice")),
+            None => Ok(()),
+        }
+    }
 }
 
 /// How neighbours vote.
@@ -132,14 +152,7 @@ impl KnnTask {
         if let Some(twice) = repeated(&self.k) {
             return wrong("task.k", format!("lists {twice} twice"));
         }
-        if let Layers::Blocks(blocks) = &self.layers {
-            if blocks.is_empty() {
-                return wrong("task.layers", "lists no block".to_owned());
-            }
-            if let Some(twice) = repeated(blocks) {
-                return wrong("task.layers", format!("lists block {twice} twice"));
-            }
-        }
+        self.layers.check()?;
         if self.search == Search::Hnsw
             && let Err(error) = self.hnsw.check()
         {

@@ -1,6 +1,7 @@
 //! Protocol files: what is measured, and how, in TOML. The papers' tables: what was published.
 
 mod attention;
+mod cached;
 mod card_key;
 mod conflict;
 mod error;
@@ -8,16 +9,20 @@ mod feature;
 mod kind;
 mod knn;
 mod line;
+mod linear;
 mod overlay;
 mod paper_error;
 mod papers;
 mod pattern;
+mod preset;
 mod protocol;
 mod published;
 mod section;
+mod shots;
 mod table;
 
 pub use attention::{AttentionTask, ImageChoice};
+pub use cached::CachedTask;
 pub use card_key::CardKey;
 pub use conflict::{CellPlace, Claim, Conflict, Place};
 pub use error::SpecError;
@@ -25,12 +30,17 @@ pub use feature::{FeatureChoice, NormChoice};
 pub use kind::Kind;
 pub use knn::{KnnTask, Layers, NamedLayers, Search, VoteKind};
 pub use line::line_of;
+pub use linear::{
+    HeadBlocks, HeadInput, HeadSettings, LearningRateRule, LinearTask, NamedHeadBlocks,
+};
 pub use overlay::Setting;
 pub use paper_error::PaperError;
 pub use papers::{PaperFolders, Papers};
+pub use preset::LinearPreset;
 pub use protocol::{Protocol, Task};
 pub use published::{Content, PaperTable, PublishedCell, PublishedMark, PublishedRow};
 pub use section::{DataSection, InputSection, InterpolationChoice, Normalise, ResizeChoice};
+pub use shots::Shots;
 pub use table::{
     ColumnDefinition, ColumnKind, ColumnUnit, MeasuredBy, MeasuredOn, Measurement, Paper,
     Preference, RowDefinition, Select, TableDefinition, setting,

@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use super::overlay::merge;
-use super::{AttentionTask, DataSection, InputSection, Kind, KnnTask, Setting, SpecError, line_of};
+use super::{
+    AttentionTask, CachedTask, DataSection, InputSection, Kind, KnnTask, LinearPreset, LinearTask,
+    Setting, SpecError, line_of,
+};
 
 /// A protocol with every setting resolved.
 #[derive(Clone, Debug)]
@@ -35,6 +38,10 @@ pub struct Protocol {
 pub enum Task {
     /// `kind = "knn"`.
     Knn(KnnTask),
+    /// `kind = "linear"`.
+    Linear(Box<LinearTask>),
+    /// `kind = "linear_cached"`.
+    LinearCached(CachedTask),
     /// `kind = "attention"`.
     Attention(AttentionTask),
 }
@@ -71,6 +78,8 @@ impl Task {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Knn(_) => Kind::Knn,
+            Self::Linear(_) => Kind::Linear,
+            Self::LinearCached(_) => Kind::LinearCached,
             Self::Attention(_) => Kind::Attention,
         }
     }
@@ -78,6 +87,8 @@ impl Task {
     fn check(&self) -> Result<(), WrongValue> {
         match self {
             Self::Knn(task) => task.check(),
+            Self::Linear(task) => task.check(),
+            Self::LinearCached(task) => task.check(),
             Self::Attention(task) => task.check(),
         }
     }
@@ -88,6 +99,17 @@ impl Protocol {
     pub fn builtin(kind: Kind, settings: &[Setting]) -> Result<Self, SpecError> {
         let path = Path::new("built-in protocol");
         Self::resolve(path, kind.builtin().to_owned(), Some(kind), settings)
+    }
+
+    /// A linear probe that is built in, under `settings`.
+    pub fn preset(preset: LinearPreset, settings: &[Setting]) -> Result<Self, SpecError> {
+        let path = Path::new("built-in protocol");
+        Self::resolve(
+            path,
+            preset.text().to_owned(),
+            Some(preset.kind()),
+            settings,
+        )
     }
 
     /// The protocol in a file under `settings`; it must be of the `expected` kind, where one is.
@@ -109,6 +131,10 @@ impl Protocol {
         let kind = kind(path, &text, expected)?;
         let protocol = match kind {
             Kind::Knn => resolve(path, &text, kind, settings, Task::Knn)?,
+            Kind::Linear => resolve(path, &text, kind, settings, |task| {
+                Task::Linear(Box::new(task))
+            })?,
+            Kind::LinearCached => resolve(path, &text, kind, settings, Task::LinearCached)?,
             Kind::Attention => resolve(path, &text, kind, settings, Task::Attention)?,
         };
         let checked = protocol.task.check();

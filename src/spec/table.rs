@@ -231,7 +231,8 @@ impl MeasuredBy {
         match self {
             Self::Knn => Some(Kind::Knn),
             Self::Attention => Some(Kind::Attention),
-            Self::Linear | Self::Finetune | Self::Segment => None,
+            Self::Linear => Some(Kind::Linear),
+            Self::Finetune | Self::Segment => None,
         }
     }
 

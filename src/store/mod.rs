@@ -15,4 +15,7 @@ pub use lock::Lock;
 pub use part::{
     ImageStamp, Part, PartHeader, PartWriter, RowType, list_parts, list_spans, merge_parts,
 };
-pub use tensors::{Elements, NamedTensor, Slot, TensorFile, TensorStream, read_tensors};
+pub use tensors::{
+    Elements, NamedTensor, Slot, TensorFile, TensorStream, Tensors, read_tensors,
+    read_tensors_and_metadata,
+};

@@ -20,6 +20,8 @@ compile_error!(
 pub enum Elements<'a> {
     /// 32-bit floats.
     F32(Cow<'a, [f32]>),
+    /// 64-bit floats.
+    F64(Cow<'a, [f64]>),
     /// 32-bit unsigned integers.
     U32(Cow<'a, [u32]>),
     /// 64-bit integers, PyTorch's labels.
@@ -44,8 +46,22 @@ impl NamedTensor<'_> {
     pub fn is_finite(&self) -> bool {
         match &self.elements {
             Elements::F32(elements) => elements.iter().all(|x| x.is_finite()),
+            Elements::F64(elements) => elements.iter().all(|x| x.is_finite()),
             Elements::U32(_) | Elements::I64(_) | Elements::U8(_) => true,
         }
+    }
+
+    /// blake3 of name, shape, type and elements.
+    pub fn hash(&self) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&(self.name.len() as u64).to_le_bytes());
+        hasher.update(self.name.as_bytes());
+        for &size in &self.shape {
+            hasher.update(&(size as u64).to_le_bytes());
+        }
+        hasher.update(self.elements.dtype().as_bytes());
+        hasher.update(self.elements.bytes());
+        hasher.finalize().into()
     }
 }
 
@@ -53,6 +69,7 @@ impl Elements<'_> {
     fn dtype(&self) -> &'static str {
         match self {
             Self::F32(_) => "F32",
+            Self::F64(_) => "F64",
             Self::U32(_) => "U32",
             Self::I64(_) => "I64",
             Self::U8(_) => "U8",
@@ -62,6 +79,7 @@ impl Elements<'_> {
     fn bytes(&self) -> &[u8] {
         match self {
             Self::F32(elements) => bytemuck::cast_slice(elements),
+            Self::F64(elements) => bytemuck::cast_slice(elements),
             Self::U32(elements) => bytemuck::cast_slice(elements),
             Self::I64(elements) => bytemuck::cast_slice(elements),
             Self::U8(elements) => elements,
@@ -189,11 +207,21 @@ impl TensorStream {
     }
 }
 
+/// Tensors by name.
+pub type Tensors = BTreeMap<String, NamedTensor<'static>>;
+
 /// The tensors of a file that [`TensorFile`] wrote, by name.
 ///
 /// # Errors
 /// A file that cannot be read, is no safetensors file, or has elements of another type.
-pub fn read_tensors(path: &Path) -> Result<BTreeMap<String, NamedTensor<'static>>, StoreError> {
+pub fn read_tensors(path: &Path) -> Result<Tensors, StoreError> {
+    Ok(read_tensors_and_metadata(path)?.0)
+}
+
+/// [`read_tensors`], and the metadata that was written with them.
+pub fn read_tensors_and_metadata(
+    path: &Path,
+) -> Result<(Tensors, BTreeMap<String, String>), StoreError> {
     let bytes = std::fs::read(path).map_err(StoreError::io("read", path))?;
     let damaged = |reason: String| StoreError::Damaged {
         path: path.to_owned(),
@@ -205,6 +233,7 @@ pub fn read_tensors(path: &Path) -> Result<BTreeMap<String, NamedTensor<'static>
         let data = view.data();
         let elements = match view.dtype() {
             Dtype::F32 => Elements::F32(numbers(data, f32::from_le_bytes).into()),
+            Dtype::F64 => Elements::F64(numbers(data, f64::from_le_bytes).into()),
             Dtype::U32 => Elements::U32(numbers(data, u32::from_le_bytes).into()),
             Dtype::I64 => Elements::I64(numbers(data, i64::from_le_bytes).into()),
             Dtype::U8 => Elements::U8(data.to_vec().into()),
@@ -217,7 +246,10 @@ pub fn read_tensors(path: &Path) -> Result<BTreeMap<String, NamedTensor<'static>
         };
         tensors.insert(name.to_owned(), tensor);
     }
-    Ok(tensors)
+    let (_, header) =
+        SafeTensors::read_metadata(&bytes).map_err(|error| damaged(error.to_string()))?;
+    let metadata = header.metadata().clone().unwrap_or_default();
+    Ok((tensors, metadata.into_iter().collect()))
 }
 
 /// Numbers of `N` bytes each.

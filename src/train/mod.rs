@@ -4,21 +4,44 @@ mod clip;
 mod curves;
 mod decay;
 mod ema;
+mod error;
 mod events;
+mod exact;
+mod fit;
 mod group;
 mod lbfgs;
+mod linear_probe;
 mod logistic;
+mod objective;
 mod optimizer;
 mod optimizer_error;
+mod recipe;
+mod sampler;
 mod schedule;
+mod state;
+mod trainer;
+mod world;
 
 pub use clip::{clip, global_norm};
 pub use curves::{CurveLengths, Curves, CurvesError};
 pub use decay::{DecayExclusion, LayerDecayRule, layer_groups, plain_groups};
 pub use ema::{Ema, EmaSettings, EmaWarmup};
+pub use error::TrainError;
+pub use fit::{Monitor, Progress, Source, Stage, Take, Update, fit};
 pub use group::Group;
 pub use lbfgs::{Iterate, LbfgsOptions, Minimum, Stop, minimise};
+pub use linear_probe::{HeadScores, ImageBatch, LinearProbe};
 pub use logistic::{Logistic, LogisticData, LogisticError, LogisticOptions, Scaling};
+pub use objective::{GroupSummary, Objective, Share, Term, Terms, Trainable};
 pub use optimizer::{Optimizer, OptimizerKind, Parameter};
 pub use optimizer_error::OptimizerError;
+pub use recipe::Recipe;
+pub use sampler::{EpochLength, Pick, Sampler, Step};
 pub use schedule::{Position, Schedule};
+pub use state::{Identity, Saved, StateFolder};
+pub use trainer::{Trainer, TrainerSettings};
+pub use world::{AllReduce, Solo, World};
+
+/// Version of everything that can change a bit of trained weights beside the encoder's features:
+/// part of every trained cell's key.
+pub const TRAINING_VERSION: u32 = 1;

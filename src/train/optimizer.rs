@@ -41,6 +41,36 @@ pub enum OptimizerKind {
     },
 }
 
+impl OptimizerKind {
+    /// Refuses numbers that mean nothing, with what is wrong.
+    pub fn check(&self) -> Result<(), String> {
+        let share = |name: &str, value: f64| match (0.0..1.0).contains(&value) {
+            true => Ok(()),
+            false => Err(format!("{name} is {value}, not from 0 up to 1")),
+        };
+        let positive = |name: &str, value: f64| match value.is_finite() && value > 0.0 {
+            true => Ok(()),
+            false => Err(format!("{name} is {value}, not above 0")),
+        };
+        match *self {
+            Self::AdamW { betas, eps } => {
+                betas.iter().try_for_each(|&beta| share("a beta", beta))?;
+                positive("eps", eps)
+            }
+            Self::Sgd { momentum, nesterov } => {
+                if nesterov && momentum == 0.0 {
+                    return Err("nesterov needs a momentum".to_owned());
+                }
+                share("momentum", momentum)
+            }
+            Self::Lars { momentum, trust } => {
+                share("momentum", momentum)?;
+                positive("trust", trust)
+            }
+        }
+    }
+}
+
 /// A leaf that is trained.
 #[derive(Clone, Debug)]
 pub struct Parameter<E: Engine> {

@@ -92,6 +92,54 @@ pub enum Schedule {
 }
 
 impl Schedule {
+    /// Refuses numbers that mean nothing in a run of so many epochs, with what is wrong.
+    pub fn check(&self, epochs: u64) -> Result<(), String> {
+        let number = |name: &str, value: f64| match value.is_finite() && value >= 0.0 {
+            true => Ok(()),
+            false => Err(format!("{name} is {value}, not a number from 0 on")),
+        };
+        let warmup = |warmup: f64| match warmup < epochs as f64 {
+            true => number("warmup_epochs", warmup),
+            false => Err(format!(
+                "a warm-up of {warmup} epochs leaves nothing of {epochs}"
+            )),
+        };
+        match *self {
+            Self::Constant {} => Ok(()),
+            Self::MaeCosine { warmup_epochs, end } => {
+                number("end", end)?;
+                warmup(warmup_epochs)
+            }
+            Self::BeitCosine {
+                warmup_epochs,
+                start,
+                end,
+                ..
+            } => {
+                number("start", start)?;
+                number("end", end)?;
+                warmup(warmup_epochs as f64)
+            }
+            Self::EpochCosine { end } | Self::IterationCosine { end } => number("end", end),
+            Self::MmcvPolynomial {
+                power,
+                end,
+                warmup_ratio,
+                ..
+            }
+            | Self::MmenginePolynomial {
+                power,
+                end,
+                warmup_ratio,
+                ..
+            } => {
+                number("power", power)?;
+                number("end", end)?;
+                number("warmup_ratio", warmup_ratio)
+            }
+        }
+    }
+
     /// The value at a position.
     pub fn at(&self, peak: f64, position: Position) -> f64 {
         let step = position.iteration;

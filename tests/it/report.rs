@@ -108,11 +108,9 @@ pub fn knn(outcomes: &Outcomes) -> Vec<Measured> {
             measures.push(Measured {
                 feature: format!("block {layer} cls norm"),
                 layer: Some(layer),
-                other_layer: None,
-                head: None,
                 k: Some(k),
                 headline: k == 20,
-                measure: Measure::from_hits(name, hits as u64, IMAGES as u64).unwrap(),
+                ..Measured::of(Measure::from_hits(name, hits as u64, IMAGES as u64).unwrap())
             });
         }
     }
@@ -134,6 +132,7 @@ fn attention(seed: usize) -> Vec<Measured> {
             head,
             k: None,
             headline: head.is_none() && other_layer.is_none(),
+            selection: Selection::None,
             measure: Measure {
                 name: name.to_owned(),
                 value,
@@ -286,6 +285,7 @@ fn every_number_of_the_page_is_its_records() {
     let features = |kind| match kind {
         Kind::Knn => LAYERS,
         Kind::Attention => LAYERS * (1 + HEADS),
+        Kind::Linear | Kind::LinearCached => unreachable!("none is made here"),
     };
     let kinds = made.records.values().map(|record| record.protocol.kind);
     assert_eq!(seen.len(), kinds.map(features).sum::<usize>());

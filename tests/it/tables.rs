@@ -347,11 +347,9 @@ fn record(card: Option<&str>, name: &str, settings: &[&str], seed: u64, hits: u6
     let measured = |measure: &str, hits, k| Measured {
         feature: "block 11 cls norm".to_owned(),
         layer: Some(11),
-        other_layer: None,
-        head: None,
         k: Some(k),
         headline: k == 20,
-        measure: Measure::from_hits(measure, hits, 50_000).unwrap(),
+        ..Measured::of(Measure::from_hits(measure, hits, 50_000).unwrap())
     };
     let record = Record {
         schema: SCHEMA,

@@ -97,7 +97,8 @@ fn hsv([r, g, b]: [u8; 3]) -> [u8; 3] {
     } else {
         (4.0 + f64::from(green) - f64::from(red)) as f32
     };
-    let hue = (f64::from(sector) / 6.0 + 1.0).fract() as f32;
+    let turns = f64::from(sector) / 6.0 + 1.0;
+    let hue = (turns - f64::from(turns as u8)) as f32;
     let byte = |share: f32| (f64::from(share) * 255.0) as u8;
     [byte(hue), byte(saturation), most]
 }
@@ -109,14 +110,15 @@ fn rgb([hue, saturation, value]: [u8; 3]) -> [u8; 3] {
         return [value; 3];
     }
     let turned = f64::from(hue) * 6.0 / 255.0;
-    let sector = turned.floor();
-    let rest = (turned - sector) as f32;
+    let sector = turned as u8;
+    let rest = (turned - f64::from(sector)) as f32;
     let saturation = (f64::from(saturation) / 255.0) as f32;
-    let scaled = |share: f64| (f64::from(value) * share).round() as u8;
+    // Of all 2^24 colours, C's `round` takes none elsewhere.
+    let scaled = |share: f64| (f64::from(value) * share + 0.5) as u8;
     let low = scaled(1.0 - f64::from(saturation));
     let falling = scaled(1.0 - f64::from(saturation * rest));
     let rising = scaled(1.0 - f64::from(saturation) * (1.0 - f64::from(rest)));
-    match sector as u8 {
+    match sector {
         1 => [falling, value, low],
         2 => [low, value, rising],
         3 => [low, falling, value],

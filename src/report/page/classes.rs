@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::knn::blocks;
+use super::accuracy::blocks;
 use super::provenance::Provenance;
 use crate::report::cell_text::printable;
 use crate::report::table::{Cell, Column, Source, Table};

@@ -6,8 +6,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use maud::{Markup, html};
 
+use super::accuracy::blocks;
 use super::group::{Group, groups, labelled};
-use super::knn::blocks;
 use super::provenance::Provenance;
 use super::{Entry, PageError};
 use crate::report::cell_text::printable;

@@ -28,7 +28,7 @@ fn of(record: &Record, entry: &Entry) -> Vec<String> {
     let key = &record.cell.key;
     let outcomes = match (&entry.outcomes, record.protocol.kind) {
         (Some(_), _) => None,
-        (None, Kind::Knn) => Some((
+        (None, Kind::Knn | Kind::Linear | Kind::LinearCached) => Some((
             "predictions",
             "no classes are shown and nothing is compared",
         )),

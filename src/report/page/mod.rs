@@ -1,11 +1,11 @@
 //! The report: one HTML file with everything in it, for any browser, without a network.
 
+mod accuracy;
 mod attention;
 mod classes;
 mod comparisons;
 mod figure;
 mod group;
-mod knn;
 mod layout;
 mod maps;
 mod missing;
@@ -121,6 +121,7 @@ impl Report {
     fn section(&self, group: &Group, provenance: &Provenance<'_>) -> Result<Section, PageError> {
         let table = match group.kind {
             Kind::Knn => super::headline_table(&group.records),
+            Kind::Linear | Kind::LinearCached => super::linear_table(&group.records),
             Kind::Attention => super::layer_table(&group.records),
         };
         let table = provenance.table(&table)?;
@@ -232,7 +233,7 @@ struct Row {
 
 fn plots(group: &Group) -> Vec<Row> {
     match group.kind {
-        Kind::Knn => knn::plots(group),
+        Kind::Knn | Kind::Linear | Kind::LinearCached => accuracy::plots(group),
         Kind::Attention => attention::plots(group),
     }
 }

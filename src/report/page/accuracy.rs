@@ -1,4 +1,4 @@
-//! kNN accuracies over k and over layers.
+//! Accuracies of frozen features over k and over blocks.
 
 use super::Row;
 use super::figure::{point, said};
@@ -63,12 +63,13 @@ fn k_curve(group: &Group) -> Option<Chart> {
     })
 }
 
-/// top-1 with the headline's k over the layers.
+/// top-1 over the blocks; of nearest neighbours with the headline's k.
 fn layer_curve(group: &Group) -> Option<Chart> {
     let mut lines = Vec::new();
     for (record, &slot) in group.records.iter().zip(&group.slots) {
         let mut layers = top1(record);
-        layers.retain(|(_, measured)| measured.headline && measured.layer.is_some());
+        let shown = |m: &Measured| m.layer.is_some() && (m.headline || m.k.is_none());
+        layers.retain(|(_, measured)| shown(measured));
         let mut readings: Vec<String> = layers.iter().map(|(_, m)| reading(m)).collect();
         readings.sort();
         readings.dedup();

@@ -1,0 +1,101 @@
+//! The images of a probe, on their way into batches.
+
+use std::sync::Arc;
+
+use crate::data::augment::AugmentSpec;
+use crate::data::{InputSpec, Loaded, Preparation, Split, load_batches, ranged_batches};
+use crate::features::PassOptions;
+use crate::train::{ImageBatch, Pick, Source, Take, TrainError};
+
+/// Train images, augmented, and validation images, as they are evaluated.
+pub(super) struct ProbeImages {
+    pub train: Arc<Split>,
+    pub val: Arc<Split>,
+    pub input: InputSpec,
+    pub augment: AugmentSpec,
+    pub seed: u64,
+    pub classes: usize,
+    pub pass: PassOptions,
+}
+
+impl Source for ProbeImages {
+    type Batch = ImageBatch;
+
+    fn samples(&self) -> usize {
+        self.train.samples.len()
+    }
+
+    fn train(
+        &mut self,
+        batches: &[Vec<Pick>],
+        take: &mut Take<'_, ImageBatch>,
+    ) -> Result<(), TrainError> {
+        // A batch that begins in one pass over the images is augmented as that pass is.
+        let pass = |batch: &Vec<Pick>| batch.first().map_or(0, |pick| pick.pass);
+        for run in batches.chunk_by(|a, b| pass(a) == pass(b)) {
+            let preparation = Preparation::Training {
+                input: self.input.clone(),
+                augment: self.augment.clone(),
+                seed: self.seed,
+                epoch: run.first().map_or(0, pass) as u64,
+            };
+            let places = |batch: &Vec<Pick>| batch.iter().map(|pick| pick.index).collect();
+            let batches: Vec<Vec<usize>> = run.iter().map(places).collect();
+            load_batches(
+                &self.train,
+                &preparation,
+                &batches,
+                self.pass.workers,
+                &mut |images| take(self.batch(&self.train, images)?),
+            )?;
+        }
+        Ok(())
+    }
+
+    fn validate(
+        &mut self,
+        first: usize,
+        take: &mut Take<'_, ImageBatch>,
+    ) -> Result<(), TrainError> {
+        let all = 0..self.val.samples.len();
+        let batches = ranged_batches(&[all], self.pass.batch);
+        load_batches(
+            &self.val,
+            &Preparation::Evaluation(self.input.clone()),
+            batches.get(first..).unwrap_or_default(),
+            self.pass.workers,
+            &mut |images| take(self.batch(&self.val, images)?),
+        )
+    }
+}
+
+impl ProbeImages {
+    fn batch(&self, split: &Split, images: Vec<Loaded>) -> Result<ImageBatch, TrainError> {
+        let values = self.input.channels * self.input.height * self.input.width;
+        let mut batch = ImageBatch {
+            pixels: Vec::with_capacity(images.len() * values),
+            labels: Vec::with_capacity(images.len()),
+            indices: Vec::with_capacity(images.len()),
+            contents: Vec::with_capacity(images.len()),
+        };
+        for image in images {
+            let sample = &split.samples[image.index];
+            if sample.label as usize >= self.classes {
+                return Err(TrainError::Label {
+                    path: sample.path.clone(),
+                    label: sample.label,
+                    classes: self.classes,
+                });
+            }
+            let pixels = image.pixels.map_err(|error| TrainError::Image {
+                path: sample.path.clone(),
+                reason: error.to_string(),
+            })?;
+            batch.pixels.extend_from_slice(&pixels);
+            batch.labels.push(sample.label);
+            batch.indices.push(image.index);
+            batch.contents.push(image.content);
+        }
+        Ok(batch)
+    }
+}

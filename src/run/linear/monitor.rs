@@ -1,0 +1,380 @@
+//! What a probe's run is seen by: progress, the validations so far, and whether the images are still
+//! those that it began with.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use super::super::Terminal;
+use super::super::dispatch::Probe;
+use super::super::record::Looked;
+use crate::data::{Split, content_hash};
+use crate::error::Error;
+use crate::features::Observer;
+use crate::plan::{Cell, Part};
+use crate::protocol::linear::{Head, HeadOutcomes, HeadResult, Validation};
+use crate::store::{Elements, NamedTensor, Tensors};
+use crate::train::{HeadScores, ImageBatch, Monitor, Recipe, Saved, Terms, TrainError, Update};
+
+/// The run's witness.
+pub(super) struct ProbeMonitor<'a> {
+    terminal: &'a mut Terminal,
+    heads: &'a [Head],
+    recipe: &'a Recipe,
+    train: Ledger,
+    val: Ledger,
+    validations: Vec<Validation>,
+    /// What the heads said in the validation under way, or in the last.
+    outcomes: Vec<HeadOutcomes>,
+    /// Sums of their cross entropies.
+    losses: Vec<f64>,
+    epoch: EpochMeans,
+    encoded: usize,
+    /// Seconds of earlier attempts.
+    before: f64,
+    start: Instant,
+}
+
+/// What the heads ended with.
+pub(super) struct Finished {
+    pub validations: Vec<Validation>,
+    pub outcomes: Vec<HeadOutcomes>,
+    pub looked: Vec<Looked>,
+    pub encoded: usize,
+    pub seconds: f64,
+}
+
+/// The part of a state that is numbers.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    validations: Vec<Validation>,
+    losses: Vec<f64>,
+    epoch: EpochMeans,
+    encoded: usize,
+    seconds: f64,
+}
+
+/// Sums over the updates of an epoch.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct EpochMeans {
+    samples: usize,
+    /// Each term times the samples of its update.
+    terms: Terms,
+    learning_rate: f64,
+}
+
+/// Contents of the images of a split, as they were when they were first met.
+struct Ledger {
+    part: Part,
+    split: Arc<Split>,
+    contents: Vec<[u8; 16]>,
+    seen: Vec<u8>,
+}
+
+impl Ledger {
+    fn new(part: Part, split: Arc<Split>) -> Self {
+        let images = split.samples.len();
+        Self {
+            part,
+            split,
+            contents: vec![[0; 16]; images],
+            seen: vec![0; images],
+        }
+    }
+
+    /// Notes the contents of images, or refuses what is not as it was.
+    fn meets(&mut self, batch: &ImageBatch) -> Result<(), TrainError> {
+        for (&index, &content) in batch.indices.iter().zip(&batch.contents) {
+            if self.seen[index] == 0 {
+                self.contents[index] = content;
+                self.seen[index] = 1;
+            } else if self.contents[index] != content {
+                return Err(TrainError::ImageChanged {
+                    path: self.split.samples[index].path.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn names(&self) -> [String; 2] {
+        ["contents", "seen"].map(|what| format!("{}.{what}", self.part.name()))
+    }
+
+    fn save(&self) -> [NamedTensor<'static>; 2] {
+        let images = self.seen.len();
+        let [contents, seen] = self.names();
+        let tensor = |name, shape: &[usize], bytes: Vec<u8>| NamedTensor {
+            name,
+            shape: shape.to_vec(),
+            elements: Elements::U8(bytes.into()),
+        };
+        [
+            tensor(
+                contents,
+                &[images, 16],
+                self.contents.as_flattened().to_vec(),
+            ),
+            tensor(seen, &[images], self.seen.clone()),
+        ]
+    }
+
+    fn restore(&mut self, tensors: &Tensors) -> Result<(), TrainError> {
+        let [contents, seen] = self.names();
+        let images = self.seen.len();
+        self.contents = bytes(tensors, &contents, images * 16)?
+            .as_chunks()
+            .0
+            .to_vec();
+        self.seen = bytes(tensors, &seen, images)?.to_vec();
+        Ok(())
+    }
+
+    /// Reads the images that no epoch has met: those that made no whole batch.
+    fn looked(mut self) -> Result<Looked, Error> {
+        for (index, seen) in self.seen.iter().enumerate() {
+            if *seen == 0 {
+                self.contents[index] = content_hash(&self.split.read(index)?);
+            }
+        }
+        Ok(Looked {
+            part: self.part,
+            kept: (0..self.seen.len() as u32).collect(),
+            split: self.split,
+            contents: self.contents,
+        })
+    }
+}
+
+/// The bytes of a state's tensor.
+fn bytes<'a>(tensors: &'a Tensors, name: &str, length: usize) -> Result<&'a [u8], TrainError> {
+    match tensors.get(name).map(|tensor| &tensor.elements) {
+        Some(Elements::U8(bytes)) if bytes.len() == length => Ok(bytes),
+        _ => Err(TrainError::Unfit {
+            name: name.to_owned(),
+            reason: "is missing or of another length".to_owned(),
+        }),
+    }
+}
+
+impl<'a> ProbeMonitor<'a> {
+    pub(super) fn new(
+        cell: &Cell,
+        heads: &'a [Head],
+        recipe: &'a Recipe,
+        [train, val]: [Arc<Split>; 2],
+        terminal: &'a mut Terminal,
+    ) -> Self {
+        terminal.begin(cell.subject.name());
+        Self {
+            terminal,
+            heads,
+            recipe,
+            train: Ledger::new(Part::Train, train),
+            val: Ledger::new(Part::Val, val),
+            validations: Vec::new(),
+            outcomes: vec![HeadOutcomes::default(); heads.len()],
+            losses: vec![0.0; heads.len()],
+            epoch: EpochMeans::default(),
+            encoded: 0,
+            before: 0.0,
+            start: Instant::now(),
+        }
+    }
+
+    fn seconds(&self) -> f64 {
+        self.before + self.start.elapsed().as_secs_f64()
+    }
+
+    /// Ends the display.
+    pub(super) fn rest(&mut self) {
+        self.terminal.end();
+    }
+
+    /// What there is to report once training has come to its end.
+    pub(super) fn finish(self) -> Result<Finished, Error> {
+        let seconds = self.seconds();
+        Ok(Finished {
+            validations: self.validations,
+            outcomes: self.outcomes,
+            looked: vec![self.train.looked()?, self.val.looked()?],
+            encoded: self.encoded,
+            seconds,
+        })
+    }
+}
+
+impl Monitor<Probe> for ProbeMonitor<'_> {
+    fn sees(&mut self, batch: &ImageBatch) -> Result<(), TrainError> {
+        self.encoded += batch.labels.len();
+        self.train.meets(batch)
+    }
+
+    fn progress(&mut self, epoch: usize, samples: usize, of: usize) {
+        self.terminal
+            .progress(epoch * of + samples, self.recipe.epochs * of);
+    }
+
+    fn updated(&mut self, update: &Update) -> Result<(), TrainError> {
+        let means = &mut self.epoch;
+        means.samples += update.samples;
+        means.learning_rate = update.learning_rate;
+        if means.terms.is_empty() {
+            means.terms = update
+                .terms
+                .iter()
+                .map(|(name, _)| (name.clone(), 0.0))
+                .collect();
+        }
+        for ((_, sum), (_, value)) in means.terms.iter_mut().zip(&update.terms) {
+            *sum += value * update.samples as f64;
+        }
+        Ok(())
+    }
+
+    fn validated(
+        &mut self,
+        _: usize,
+        batch: &ImageBatch,
+        scores: Vec<HeadScores>,
+    ) -> Result<(), TrainError> {
+        self.encoded += batch.labels.len();
+        self.val.meets(batch)?;
+        if batch.indices.first() == Some(&0) {
+            self.outcomes = vec![HeadOutcomes::default(); self.heads.len()];
+            self.losses = vec![0.0; self.heads.len()];
+        }
+        let own = self.outcomes.iter_mut().zip(&mut self.losses);
+        for ((outcomes, loss), scores) in own.zip(scores) {
+            let ranked = scores.ranked.iter().zip(&batch.labels);
+            for (ranking, label) in ranked {
+                let classes = ranking.classes();
+                outcomes
+                    .top1
+                    .push(classes.first().copied().unwrap_or_default());
+                outcomes.top5.push(classes.contains(label));
+            }
+            *loss += scores.loss;
+        }
+        Ok(())
+    }
+
+    fn epoch_ended(&mut self, epoch: usize, validated: bool) -> Result<(), TrainError> {
+        let means = std::mem::take(&mut self.epoch);
+        let mut line = format!("epoch {} of {}", epoch + 1, self.recipe.epochs);
+        let losses = means
+            .terms
+            .iter()
+            .map(|(_, sum)| sum / means.samples.max(1) as f64);
+        if let Some(loss) = losses.reduce(f64::min) {
+            let least = if means.terms.len() > 1 { "least " } else { "" };
+            line.push_str(&format!(
+                ": {least}loss {loss:.4}, learning rate {:.3e}",
+                means.learning_rate
+            ));
+        }
+        if validated {
+            let labels = self.val.split.samples.iter().map(|sample| sample.label);
+            let images = self.val.split.samples.len();
+            let result = |(outcomes, &loss): (&HeadOutcomes, &f64)| {
+                let right = outcomes.top1.iter().zip(labels.clone());
+                HeadResult {
+                    top1: right.filter(|&(&top1, label)| top1 == label).count() as u64,
+                    top5: outcomes.top5.iter().filter(|&&hit| hit).count() as u64,
+                    loss: loss / images as f64,
+                }
+            };
+            let heads: Vec<_> = self.outcomes.iter().zip(&self.losses).map(result).collect();
+            if let Some((head, result)) = (self.heads.iter().zip(&heads)).reduce(|best, other| {
+                if other.1.top1 > best.1.top1 {
+                    other
+                } else {
+                    best
+                }
+            }) {
+                line.push_str(&format!(
+                    "; validation: {:.2} % top-1 ({})",
+                    100.0 * result.top1 as f64 / images as f64,
+                    head.name
+                ));
+            }
+            self.validations.push(Validation {
+                epoch,
+                images: images as u64,
+                heads,
+            });
+        }
+        self.terminal.notice(&line);
+        Ok(())
+    }
+
+    fn save(&mut self) -> Result<(serde_json::Value, Vec<NamedTensor<'static>>), TrainError> {
+        let kept = Kept {
+            validations: self.validations.clone(),
+            losses: self.losses.clone(),
+            epoch: self.epoch.clone(),
+            encoded: self.encoded,
+            seconds: self.seconds(),
+        };
+        let mut tensors = Vec::new();
+        tensors.extend(self.train.save());
+        tensors.extend(self.val.save());
+        for (i, outcomes) in self.outcomes.iter().enumerate() {
+            let images = outcomes.top1.len();
+            tensors.push(NamedTensor {
+                name: format!("outcomes.{i}.top1"),
+                shape: vec![images],
+                elements: Elements::U32(outcomes.top1.clone().into()),
+            });
+            tensors.push(NamedTensor {
+                name: format!("outcomes.{i}.top5"),
+                shape: vec![images],
+                elements: Elements::U8(outcomes.top5.iter().map(|&hit| u8::from(hit)).collect()),
+            });
+        }
+        let value = serde_json::to_value(&kept).map_err(|error| TrainError::Unfit {
+            name: "the validations".to_owned(),
+            reason: error.to_string(),
+        })?;
+        Ok((value, tensors))
+    }
+
+    fn resume(&mut self, saved: &Saved) -> Result<(), TrainError> {
+        let unfit = |name: &str, reason: String| TrainError::Unfit {
+            name: name.to_owned(),
+            reason,
+        };
+        let kept: Kept = serde_json::from_value(saved.monitor.clone())
+            .map_err(|error| unfit("the validations", error.to_string()))?;
+        self.train.restore(&saved.tensors)?;
+        self.val.restore(&saved.tensors)?;
+        for (i, outcomes) in self.outcomes.iter_mut().enumerate() {
+            let name = format!("outcomes.{i}.top1");
+            let top1 = match saved.tensors.get(&name).map(|tensor| &tensor.elements) {
+                Some(Elements::U32(top1)) => top1.to_vec(),
+                _ => return Err(unfit(&name, "is missing".to_owned())),
+            };
+            let hits = bytes(&saved.tensors, &format!("outcomes.{i}.top5"), top1.len())?;
+            outcomes.top5 = hits.iter().map(|&hit| hit != 0).collect();
+            outcomes.top1 = top1;
+        }
+        self.validations = kept.validations;
+        self.losses = kept.losses;
+        self.epoch = kept.epoch;
+        self.encoded = kept.encoded;
+        self.before = kept.seconds;
+        if saved.progress.epoch < self.recipe.epochs {
+            self.notice(&format!("going on with epoch {}", saved.progress.epoch + 1));
+        }
+        Ok(())
+    }
+
+    fn notice(&mut self, message: &str) {
+        self.terminal.notice(message);
+    }
+
+    fn cancelled(&self) -> bool {
+        self.terminal.cancelled()
+    }
+}

@@ -1,0 +1,171 @@
+//! Why a training run ended before its end.
+
+use std::path::PathBuf;
+
+use super::OptimizerError;
+use crate::data::LoadError;
+use crate::engine::EngineError;
+use crate::nn::ModelError;
+use crate::store::StoreError;
+
+/// Training cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// A term of the loss is no number.
+    #[error(
+        "the loss is no number at update {update} (epoch {epoch}): {}",
+        named(terms)
+    )]
+    NotFinite {
+        /// Update, counted from 0.
+        update: usize,
+        /// Epoch, counted from 0.
+        epoch: usize,
+        /// The terms that are none, with their values.
+        terms: Vec<(String, f64)>,
+        /// Whether a state from before the update was saved, and where.
+        saved: Option<PathBuf>,
+    },
+    /// A gradient is no number although the loss is.
+    #[error("the gradient is no number at update {update} (epoch {epoch}), the loss is")]
+    GradientNotFinite {
+        /// Update, counted from 0.
+        update: usize,
+        /// Epoch, counted from 0.
+        epoch: usize,
+        /// Whether a state from before the update was saved, and where.
+        saved: Option<PathBuf>,
+    },
+    /// The user or the system asked for the end; the state is saved.
+    #[error("interrupted after {updates_done} of {updates} updates")]
+    Interrupted {
+        /// Updates that are done.
+        updates_done: usize,
+        /// Updates of the whole run.
+        updates: usize,
+        /// The state that the same command goes on from.
+        state: PathBuf,
+    },
+    /// A saved state belongs to another run.
+    #[error(
+        "{} is the state of another run: its {what} is {found}, this run's is {expected}",
+        path.display()
+    )]
+    OtherRun {
+        /// The state.
+        path: PathBuf,
+        /// What tells the two apart.
+        what: String,
+        /// What the state was made under.
+        found: String,
+        /// What the command asks for.
+        expected: String,
+    },
+    /// A tensor of a saved state does not fit the model.
+    #[error("the saved state does not fit: {name} {reason}")]
+    Unfit {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// An image is not what it was when the run began.
+    #[error("{path} has changed since the run began")]
+    ImageChanged {
+        /// The image.
+        path: String,
+    },
+    /// An image that cannot be trained on.
+    #[error("{path}: {reason}")]
+    Image {
+        /// The image.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A label that the head has no output for.
+    #[error("{path} has label {label}, the head has {classes} classes")]
+    Label {
+        /// The image.
+        path: String,
+        /// Its label.
+        label: u32,
+        /// Outputs of the head.
+        classes: usize,
+    },
+    /// A recipe that cannot be carried out.
+    #[error("{message}")]
+    Recipe {
+        /// What is wrong with it.
+        message: String,
+    },
+    /// Images cannot be loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The state cannot be written or read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The model cannot be built or trained.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The parameters cannot be moved.
+    #[error(transparent)]
+    Optimizer(#[from] OptimizerError),
+}
+
+impl From<EngineError> for TrainError {
+    fn from(error: EngineError) -> Self {
+        Self::Model(error.into())
+    }
+}
+
+fn named(terms: &[(String, f64)]) -> String {
+    let term = |(name, value): &(String, f64)| format!("{name} is {value}");
+    terms.iter().map(term).collect::<Vec<_>>().join(", ")
+}
+
+impl TrainError {
+    /// What to do next.
+    pub fn hint(&self) -> Option<String> {
+        let diverged = |saved: &Option<PathBuf>| match saved {
+            Some(path) => format!(
+                "a smaller learning rate or clipped gradients may keep it finite; the state before the update is {}",
+                path.display()
+            ),
+            None => "a smaller learning rate or clipped gradients may keep it finite".to_owned(),
+        };
+        match self {
+            Self::NotFinite { saved, .. } | Self::GradientNotFinite { saved, .. } => {
+                Some(diverged(saved))
+            }
+            Self::Interrupted { state, .. } => Some(format!(
+                "the same command goes on from {}",
+                state.display()
+            )),
+            Self::OtherRun { .. } => Some(
+                "choose another --run folder, or give --recompute to begin again and lose the state"
+                    .to_owned(),
+            ),
+            Self::Unfit { .. } => {
+                Some("it is of another version: --recompute begins again".to_owned())
+            }
+            Self::ImageChanged { .. } => Some(
+                "--recompute begins again on the images as they are now; the state is kept until then"
+                    .to_owned(),
+            ),
+            Self::Image { .. } => Some(
+                "training leaves no image out: mend the file or remove it from the folder".to_owned(),
+            ),
+            Self::Label { .. } => {
+                Some("the dataset has more classes than the checkpoint's head".to_owned())
+            }
+            Self::Recipe { .. } => Some(
+                "--set changes the protocol: task.batch, task.local_batch, task.drop_last".to_owned(),
+            ),
+            Self::Load(error) => error.hint(),
+            Self::Store(error) => error.hint(),
+            Self::Model(error) => error.hint(),
+            Self::Optimizer(error) => error.hint(),
+        }
+    }
+}

@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::report::picture::Picture;
 use crate::report::{
     AttentionMaps, Compared, Comparison, Entry, JoinedTable, Outcomes, Record, Report, comparisons,
-    has_measured, paper_table,
+    curves_path, has_measured, paper_table,
 };
 use crate::spec::Papers;
 use crate::store::{StoreError, write_atomic};
@@ -32,10 +32,15 @@ pub fn read(papers: &Papers, results: &Path) -> Result<Report, Error> {
             true => record.maps(results)?,
             false => Vec::new(),
         };
+        let curves = match curves_path(results, key).is_file() {
+            true => record.curves(results)?,
+            false => Vec::new(),
+        };
         entries.push(Entry {
             record,
             outcomes,
             maps,
+            curves,
         });
     }
     if entries.is_empty() {

@@ -1,12 +1,14 @@
 //! Files that survive anything: written whole or not at all, verified on reading, and never
 //! written by two processes at once.
 
+mod append;
 mod atomic;
 mod error;
 mod lock;
 mod part;
 mod tensors;
 
+pub use append::AppendFile;
 pub use atomic::{AtomicFile, delete, remove_leftovers, write_atomic};
 pub use error::StoreError;
 pub use lock::Lock;

@@ -21,6 +21,7 @@ mod command_line;
 mod compare;
 mod conformance;
 mod corpora;
+mod curves;
 mod dialects;
 mod faults;
 mod goldens;

@@ -6,7 +6,7 @@ use maud::{Markup, html};
 
 use super::Entry;
 use crate::report::cell_text::printable;
-use crate::report::{AttentionMaps, Outcomes, Record};
+use crate::report::{AttentionMaps, Outcomes, Record, curves_path};
 use crate::spec::Kind;
 
 /// A line for each file that is missing beside one of the records, called as the page calls them;
@@ -42,7 +42,11 @@ fn of(record: &Record, entry: &Entry) -> Vec<String> {
         let file = AttentionMaps::path(here, key);
         format!("attention maps are missing: {}", file.display())
     });
-    let lines = outcomes.into_iter().chain(maps);
+    let curves = (entry.curves.is_empty() && record.beside.curves.is_some()).then(|| {
+        let file = curves_path(here, key);
+        format!("curves of the training are missing: {}", file.display())
+    });
+    let lines = outcomes.into_iter().chain(maps).chain(curves);
     let name = &record.subject.name;
     lines
         .map(|line| format!("{name}: {line} (its command makes them again)"))

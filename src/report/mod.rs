@@ -10,7 +10,6 @@ mod comparison_settings;
 mod comparison_sides;
 mod comparison_tables;
 pub mod csv;
-mod curves;
 pub mod html;
 pub mod json;
 mod knn_tables;
@@ -39,9 +38,6 @@ pub use comparison::{Class, Comparison, Disagreement, Pair, Question, Run, Side,
 pub use comparison_error::ComparisonError;
 pub use comparison_settings::differing_settings;
 pub use comparison_tables::{comparison_tables, pairs_table};
-pub use curves::{
-    CurveKind, CurvePoint, LEARNING_RATE, METRICS, curves_path, read_curves, run_folder,
-};
 pub use knn_tables::{curve_table, full_table, headline_table};
 pub use linear_tables::linear_table;
 pub use outcomes::{ImageOutcomes, ImageValues, Outcomes};

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{AttentionMaps, CurvePoint, Outcomes, RecordError, curves_path, read_curves};
+use super::{AttentionMaps, Outcomes, RecordError};
 use crate::spec::{CardKey, Kind};
 use crate::stats::Measure;
-use crate::store::{StoreError, write_atomic};
+use crate::store::{CurvePoint, StoreError, curves_path, read_curves, write_atomic};
 
 /// Raised when the meaning of a field changes.
 pub const SCHEMA: u32 = 2;

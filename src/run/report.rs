@@ -8,10 +8,10 @@ use crate::error::Error;
 use crate::report::picture::Picture;
 use crate::report::{
     AttentionMaps, Compared, Comparison, Entry, JoinedTable, Outcomes, Record, Report, comparisons,
-    curves_path, has_measured, paper_table,
+    has_measured, paper_table,
 };
 use crate::spec::Papers;
-use crate::store::{StoreError, write_atomic};
+use crate::store::{StoreError, curves_path, write_atomic};
 
 /// Shorter side of a small picture, pixels.
 const THUMBNAIL: usize = 96;

@@ -3,6 +3,7 @@
 
 mod append;
 mod atomic;
+mod curves;
 mod error;
 mod lock;
 mod part;
@@ -10,6 +11,9 @@ mod tensors;
 
 pub use append::AppendFile;
 pub use atomic::{AtomicFile, delete, remove_leftovers, write_atomic};
+pub use curves::{
+    CurveKind, CurvePoint, LEARNING_RATE, METRICS, curves_path, read_curves, run_folder,
+};
 pub use error::StoreError;
 pub use lock::Lock;
 pub use part::{

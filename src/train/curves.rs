@@ -5,8 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::events::{file_version_record, scalars_record};
-use crate::report::{CurvePoint, METRICS};
-use crate::store::{AppendFile, StoreError, delete};
+use crate::store::{AppendFile, CurvePoint, METRICS, StoreError, delete};
 
 /// What event files' names begin with: TensorBoard looks for `tfevents` (tensorboard,
 /// `backend/event_processing/io_wrapper.py`).

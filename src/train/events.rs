@@ -5,7 +5,7 @@
 
 use prost::{Message, Oneof};
 
-use crate::report::CurvePoint;
+use crate::store::CurvePoint;
 
 /// What the first event of a file says (`EventsWriter::kCurrentVersion` of TensorFlow).
 const VERSION: &str = "brain.Event:2";

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use mimbench::report::{CurveKind, CurvePoint, Record, curves_path, read_curves, run_folder};
+use mimbench::report::Record;
 use mimbench::spec::Kind;
+use mimbench::store::{CurveKind, CurvePoint, curves_path, read_curves, run_folder};
 use mimbench::train::{CurveLengths, Curves};
 use serde_json::Value;
 

@@ -6,8 +6,9 @@ use maud::{Markup, html};
 
 use super::Entry;
 use crate::report::cell_text::printable;
-use crate::report::{AttentionMaps, Outcomes, Record, curves_path};
+use crate::report::{AttentionMaps, Outcomes, Record};
 use crate::spec::Kind;
+use crate::store::curves_path;
 
 /// A line for each file that is missing beside one of the records, called as the page calls them;
 /// nothing where none is.

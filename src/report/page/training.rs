@@ -6,10 +6,11 @@ use super::figure;
 use super::group::{labelled, short};
 use super::provenance::Provenance;
 use super::{Entry, Row};
+use crate::report::Record;
 use crate::report::cell_text::printable;
 use crate::report::plot::{Axis, Chart, Plot, Point, Series, Shape};
 use crate::report::table_error::TableError;
-use crate::report::{CurveKind, CurvePoint, LEARNING_RATE, Record};
+use crate::store::{CurveKind, CurvePoint, LEARNING_RATE};
 
 /// Points that a line has at most; where more were written, each is the mean of some.
 const POINTS: usize = 40;

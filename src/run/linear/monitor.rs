@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::super::Terminal;
 use super::super::record::Looked;
 use super::probe::Probe;
-use crate::data::{Split, content_hash};
+use crate::data::{LoadError, Split, content_hash};
 use crate::error::Error;
 use crate::features::Observer;
 use crate::plan::{Cell, Part};
@@ -24,6 +24,8 @@ pub(super) struct ProbeMonitor<'a> {
     recipe: &'a Recipe,
     train: Ledger,
     val: Ledger,
+    /// Hash of the stamps of the images' files.
+    stamps: &'a str,
     validations: Vec<Validation>,
     /// What the heads said in the validation under way, or in the last.
     outcomes: Vec<HeadOutcomes>,
@@ -48,6 +50,7 @@ pub(super) struct Finished {
 /// The part of a state that is numbers.
 #[derive(Serialize, Deserialize)]
 struct Kept {
+    stamps: String,
     validations: Vec<Validation>,
     losses: Vec<f64>,
     epoch: EpochMeans,
@@ -90,12 +93,29 @@ impl Ledger {
                 self.contents[index] = content;
                 self.seen[index] = 1;
             } else if self.contents[index] != content {
-                return Err(TrainError::ImageChanged {
-                    path: self.split.samples[index].path.clone(),
-                });
+                return Err(self.changed(index));
             }
         }
         Ok(())
+    }
+
+    /// Reads the images that have been met again, and refuses what is not as it was.
+    fn meets_again(&self) -> Result<(), TrainError> {
+        for (index, seen) in self.seen.iter().enumerate() {
+            if *seen != 0 {
+                let bytes = self.split.read(index).map_err(LoadError::from)?;
+                if content_hash(&bytes) != self.contents[index] {
+                    return Err(self.changed(index));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn changed(&self, index: usize) -> TrainError {
+        TrainError::ImageChanged {
+            path: self.split.samples[index].path.clone(),
+        }
     }
 
     fn names(&self) -> [String; 2] {
@@ -163,7 +183,7 @@ impl<'a> ProbeMonitor<'a> {
         cell: &Cell,
         heads: &'a [Head],
         recipe: &'a Recipe,
-        [train, val]: [Arc<Split>; 2],
+        ([train, val], stamps): ([Arc<Split>; 2], &'a str),
         terminal: &'a mut Terminal,
     ) -> Self {
         terminal.begin(cell.subject.name());
@@ -173,6 +193,7 @@ impl<'a> ProbeMonitor<'a> {
             recipe,
             train: Ledger::new(Part::Train, train),
             val: Ledger::new(Part::Val, val),
+            stamps,
             validations: Vec::new(),
             outcomes: vec![HeadOutcomes::default(); heads.len()],
             losses: vec![0.0; heads.len()],
@@ -235,10 +256,10 @@ impl Monitor<Probe> for ProbeMonitor<'_> {
 
     fn validated(
         &mut self,
-        _: usize,
+        epoch: usize,
         batch: &ImageBatch,
         scores: Vec<HeadScores>,
-    ) -> Result<(), TrainError> {
+    ) -> Result<usize, TrainError> {
         self.encoded += batch.labels.len();
         self.val.meets(batch)?;
         if batch.indices.first() == Some(&0) {
@@ -246,7 +267,14 @@ impl Monitor<Probe> for ProbeMonitor<'_> {
             self.losses = vec![0.0; self.heads.len()];
         }
         let own = self.outcomes.iter_mut().zip(&mut self.losses);
-        for ((outcomes, loss), scores) in own.zip(scores) {
+        for (((outcomes, loss), scores), head) in own.zip(scores).zip(self.heads) {
+            if !scores.loss.is_finite() {
+                return Err(TrainError::ValidationNotFinite {
+                    epoch,
+                    term: head.name.clone(),
+                    value: scores.loss,
+                });
+            }
             let ranked = scores.ranked.iter().zip(&batch.labels);
             for (ranking, label) in ranked {
                 let classes = ranking.classes();
@@ -257,7 +285,7 @@ impl Monitor<Probe> for ProbeMonitor<'_> {
             }
             *loss += scores.loss;
         }
-        Ok(())
+        Ok(batch.labels.len())
     }
 
     fn epoch_ended(&mut self, epoch: usize, validated: bool) -> Result<(), TrainError> {
@@ -311,6 +339,7 @@ impl Monitor<Probe> for ProbeMonitor<'_> {
 
     fn save(&mut self) -> Result<(serde_json::Value, Vec<NamedTensor<'static>>), TrainError> {
         let kept = Kept {
+            stamps: self.stamps.to_owned(),
             validations: self.validations.clone(),
             losses: self.losses.clone(),
             epoch: self.epoch.clone(),
@@ -349,6 +378,11 @@ impl Monitor<Probe> for ProbeMonitor<'_> {
             .map_err(|error| unfit("the validations", error.to_string()))?;
         self.train.restore(&saved.tensors)?;
         self.val.restore(&saved.tensors)?;
+        if kept.stamps != self.stamps {
+            self.notice("the images' files were written to or moved since; reading them again");
+            self.train.meets_again()?;
+            self.val.meets_again()?;
+        }
         for (i, outcomes) in self.outcomes.iter_mut().enumerate() {
             let name = format!("outcomes.{i}.top1");
             let top1 = match saved.tensors.get(&name).map(|tensor| &tensor.elements) {

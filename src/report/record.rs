@@ -207,6 +207,9 @@ pub struct Measured {
     /// Neighbours, where there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub k: Option<usize>,
+    /// The peak learning rate of a trained head.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learning_rate: Option<f64>,
     /// Whether tables show it.
     pub headline: bool,
     /// What it was chosen by among others of the record.
@@ -230,6 +233,7 @@ impl Measured {
             other_layer: None,
             head: None,
             k: None,
+            learning_rate: None,
             headline: false,
             selection: Selection::None,
             measure,

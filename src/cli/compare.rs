@@ -10,7 +10,7 @@ pub struct CompareArgs {
     /// Two checkpoints or more that have records: a name, a path, or the key of a record or its first eight characters or more
     #[arg(required = true, num_args = 2.., value_name = "CHECKPOINT")]
     pub subjects: Vec<String>,
-    /// Kind or name of the protocol, as in knn
+    /// Kind or name of the protocol, as in knn or linear/beit
     #[arg(long, value_name = "PROTOCOL")]
     pub protocol: String,
     /// Where the records are
@@ -19,7 +19,7 @@ pub struct CompareArgs {
     /// What is compared, as in top5 or distance [default: the protocol's first headline]
     #[arg(long, value_name = "NAME")]
     pub measure: Option<String>,
-    /// Feature, where records have several, as in "block 11 cls norm" or "block 3 head 0"; once for all or once for each checkpoint
+    /// Feature or head, where records have several, as in "block 11 cls norm" or "block 3 head 0"; once for all or once for each checkpoint [default: the headline's, where there is one]
     #[arg(long, value_name = "NAME")]
     pub feature: Vec<String>,
     /// Neighbours [default: the headline's]

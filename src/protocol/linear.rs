@@ -68,7 +68,8 @@ pub fn heads(inputs: &[ProbeInput], learning_rates: &[f64]) -> Vec<Head> {
     let several = learning_rates.len() > 1;
     let head = |(input, of): (usize, &ProbeInput), learning_rate: f64| Head {
         name: match several {
-            true => format!("{of} lr {learning_rate}"),
+            // Without the digits that a multiplication in f64 leaves.
+            true => format!("{of} lr {}", learning_rate as f32),
             false => of.to_string(),
         },
         input,
@@ -106,6 +107,7 @@ pub fn evaluate(
             let measured = |measure| Measured {
                 feature: head.name.clone(),
                 layer: head.layer,
+                learning_rate: Some(head.learning_rate),
                 headline,
                 selection: if headline { selection } else { Selection::None },
                 ..Measured::of(measure)
@@ -172,6 +174,7 @@ fn largest(
     let measured = Measured {
         feature: name.clone(),
         layer: heads[at].layer,
+        learning_rate: Some(heads[at].learning_rate),
         selection,
         ..Measured::of(Measure::from_hits("top1_max", hits, validation.images)?)
     };

@@ -65,6 +65,7 @@ pub fn measure_table(records: &[Record]) -> Table {
     let text = |text: &str| Cell::Text(text.to_owned());
     let mut rows = Vec::new();
     for record in records {
+        let train = record.data.train.as_ref();
         for measured in &record.measures {
             rows.push(vec![
                 text(&record.subject.name),
@@ -74,6 +75,11 @@ pub fn measure_table(records: &[Record]) -> Table {
                 number(measured.other_layer),
                 number(measured.head),
                 number(measured.k),
+                match measured.learning_rate {
+                    Some(rate) => Cell::Text(rate.to_string()),
+                    None => Cell::Text(String::new()),
+                },
+                text(if measured.headline { "yes" } else { "no" }),
                 text(&measured.measure.name),
                 value(Some(measured), record, true, 4),
                 text(match measured.measure.unit {
@@ -87,6 +93,7 @@ pub fn measure_table(records: &[Record]) -> Table {
                 Cell::Count(record.protocol.version.into()),
                 text(&record.protocol.hash),
                 text(&record.data.root.to_string_lossy()),
+                text(train.map_or("", |train| &train.fingerprint)),
                 text(&record.data.val.fingerprint),
                 Cell::Count(record.cell.seed),
                 text(&record.cell.key),
@@ -97,6 +104,8 @@ pub fn measure_table(records: &[Record]) -> Table {
     let places = ["block", "other block", "head", "k"].map(|name| Column::numbers(name, None));
     let mut columns: Vec<Column> = names.into_iter().chain(places).collect();
     columns.extend([
+        Column::numbers("learning rate", None),
+        Column::text("headline"),
         Column::text("measure"),
         Column::numbers("value", None),
         Column::text("unit"),
@@ -105,6 +114,7 @@ pub fn measure_table(records: &[Record]) -> Table {
         Column::numbers("version", None),
         Column::text("protocol hash"),
         Column::text("data"),
+        Column::text("train fingerprint"),
         Column::text("val fingerprint"),
         Column::numbers("seed", None),
         Column::text("record"),

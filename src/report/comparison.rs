@@ -17,7 +17,8 @@ use crate::stats::{
 pub struct Question {
     /// Name of the measure; the first headline of the records where none is given.
     pub measure: Option<String>,
-    /// None where every record has one feature, else one for all checkpoints or one for each.
+    /// None where every record has one feature or one headline, else one for all checkpoints or one
+    /// for each.
     pub features: Vec<String>,
     /// Neighbours; those of the headline where none are given.
     pub k: Option<usize>,
@@ -76,8 +77,10 @@ pub struct Side {
     pub name: String,
     /// The weights; none for raw pixels.
     pub path: Option<PathBuf>,
-    /// The feature, in words.
+    /// The feature or the head, in words; of several seeds each that was taken.
     pub feature: String,
+    /// Whether it was chosen among others of its record by these very images.
+    pub selected: bool,
     /// Its records, which differ by seed alone.
     pub runs: Vec<SideRun>,
     /// Their mean, spread and noise.
@@ -191,7 +194,7 @@ impl<'a> Chosen<'a> {
         let run = self.runs.first()?;
         let measured = self.measured.first()?;
         let curve = curve(&run.outcomes, &run.record, &measured.feature);
-        let own = curve.iter().position(|&(k, _)| Some(k) == measured.k)?;
+        let own = curve.iter().position(|&(k, _)| k == measured.k)?;
         Some((curve, own))
     }
 
@@ -250,8 +253,8 @@ impl Comparison {
             confidence: CONFIDENCE,
             bootstrap: question.bootstrap,
             pairs: pairs(&chosen, &described, question)?,
+            notes: notes(sides, &described),
             sides: described,
-            notes: notes(sides),
         })
     }
 }
@@ -392,7 +395,7 @@ fn measure_of<'a>(
         let wanted = format!("feature {}", feature.unwrap_or_default());
         return Err(unknown(wanted, features(&named)));
     }
-    let of_k: Vec<&Measured> = of_feature
+    let mut of_k: Vec<&Measured> = of_feature
         .iter()
         .copied()
         .filter(|measured| match (measured.k, question.k) {
@@ -401,6 +404,10 @@ fn measure_of<'a>(
             (k, wanted) => k == wanted,
         })
         .collect();
+    // Of several heads the record's own choice.
+    if feature.is_none() && of_k.len() > 1 && of_k.iter().any(|measured| measured.headline) {
+        of_k.retain(|measured| measured.headline);
+    }
     match of_k[..] {
         [one] => Ok(one),
         [] => {
@@ -427,10 +434,17 @@ fn describe(side: &Chosen<'_>) -> Result<Side, ComparisonError> {
     let record = &side.runs[0].record;
     let measures: Vec<&Measure> = side.measured.iter().map(|m| &m.measure).collect();
     let runs = side.runs.iter().zip(&side.measured);
+    let mut features: Vec<&str> = Vec::new();
+    for measured in &side.measured {
+        if !features.contains(&measured.feature.as_str()) {
+            features.push(&measured.feature);
+        }
+    }
     Ok(Side {
         name: record.subject.name.clone(),
         path: record.subject.path.clone(),
-        feature: side.measured[0].feature.clone(),
+        feature: features.join(", "),
+        selected: side.measured.iter().any(|m| m.selection.is_made()),
         runs: runs
             .map(|(Run { record, .. }, measured)| SideRun {
                 key: record.cell.key.clone(),
@@ -457,7 +471,7 @@ fn pairs(
     let mut pairs = Vec::new();
     for found in paired_differences(&values, &question.bootstrap)? {
         let (a, b) = (&chosen[found.a], &chosen[found.b]);
-        let classified = |side: &Chosen<'_>| side.runs.len() == 1 && side.measured[0].k.is_some();
+        let classified = |side: &Chosen<'_>| side.runs.len() == 1 && side.criterion().is_some();
         let both_classified = classified(a) && classified(b);
         let hits = match both_classified {
             true => {
@@ -573,8 +587,14 @@ fn disagree(
 }
 
 /// What differs between the records beside the checkpoint, and what was changed of the protocol.
-fn notes(sides: &[Vec<Run>]) -> Vec<String> {
+fn notes(sides: &[Vec<Run>], described: &[Side]) -> Vec<String> {
     let mut notes: Vec<String> = Vec::new();
+    for side in described.iter().filter(|side| side.selected) {
+        notes.push(format!(
+            "{}: {} was chosen by the images that are compared, which the test does not count",
+            side.name, side.feature
+        ));
+    }
     let records = || sides.iter().flatten().map(|run| &run.record);
     for record in records() {
         let name = &record.subject.name;

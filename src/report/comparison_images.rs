@@ -83,7 +83,7 @@ pub(super) fn title(record: &Record) -> String {
     format!("{} ({key})", record.subject.name)
 }
 
-/// Classes predicted for each image under one k, and whether the true one is among the first five.
+/// Classes predicted for each image, and whether the true one is among the first five.
 pub(super) struct Predicted<'a> {
     pub top1: &'a [u32],
     pub top5: &'a [bool],
@@ -119,18 +119,21 @@ impl Predicted<'_> {
     }
 }
 
-/// Predictions with their k, ascending.
-pub(super) type Curve<'a> = Vec<(usize, Predicted<'a>)>;
+/// Predictions with their k, ascending; of a trained head the only ones.
+pub(super) type Curve<'a> = Vec<(Option<usize>, Predicted<'a>)>;
 
-/// The predictions of the feature under each k of the record, ascending.
+/// The predictions of the feature under each k of the record, ascending, or of the head.
 pub(super) fn curve<'a>(outcomes: &'a Outcomes, record: &Record, feature: &str) -> Curve<'a> {
     let of_feature = record.measures.iter().filter(|m| m.feature == feature);
-    let mut ks: Vec<usize> = of_feature.filter_map(|measured| measured.k).collect();
+    let mut ks: Vec<Option<usize>> = of_feature.map(|measured| measured.k).collect();
     ks.sort_unstable();
     ks.dedup();
     let mut curve = Vec::new();
     for k in ks {
-        let name = format!("{feature}/k{k}");
+        let name = match k {
+            Some(k) => format!("{feature}/k{k}"),
+            None => feature.to_owned(),
+        };
         let found = outcomes.predictions.iter().find(|other| other.name == name);
         curve.extend(found.map(|found| {
             let (top1, top5) = (&found.top1[..], &found.top5[..]);
@@ -148,10 +151,9 @@ pub(super) fn values(
     measured: &Measured,
 ) -> Option<Vec<f64>> {
     let name = measured.measure.name.as_str();
-    if let Some(k) = measured.k {
+    if let Some(criterion) = Criterion::of(name) {
         let curve = curve(outcomes, record, &measured.feature);
-        let (_, predicted) = curve.into_iter().find(|&(other, _)| other == k)?;
-        let criterion = Criterion::of(name)?;
+        let (_, predicted) = curve.into_iter().find(|&(k, _)| k == measured.k)?;
         let labels = outcomes.labels.iter().enumerate();
         let right = labels.map(|(image, &label)| predicted.right(criterion, image, label));
         return Some(right.map(|hit| if hit { 100.0 } else { 0.0 }).collect());

@@ -1,7 +1,7 @@
 //! A comparison as tables.
 
 use super::comparison::{Class, Comparison, Disagreement, Pair, Side, Test};
-use super::{Cell, Column, Source, Table};
+use super::{Cell, Column, Mark, Source, Table};
 use crate::stats::{NoiseSource, Unit};
 
 /// The unit of values, and of their differences.
@@ -84,7 +84,7 @@ fn sides_table(comparison: &Comparison) -> Table {
                 value: side.seeds.mean,
                 interval: one.and_then(|run| run.interval),
                 decimals,
-                marks: Vec::new(),
+                marks: side.selected.then_some(Mark::Selected).into_iter().collect(),
                 source: one.map(|run| Source::Record {
                     key: run.key.clone(),
                     measure: run.measure,
@@ -215,6 +215,7 @@ fn disagreements_table(comparison: &Comparison, pair: &Pair) -> Table {
     };
     let name = |side: usize| &comparison.sides[side].name;
     let near = pair.disagreements.iter().any(|image| image.near.is_some());
+    let votes = comparison.k.is_some();
     let row = |image: &Disagreement| {
         let mut row = vec![
             text(name(image.winner)),
@@ -222,8 +223,8 @@ fn disagreements_table(comparison: &Comparison, pair: &Pair) -> Table {
             class(&image.label),
             class(&image.a),
             class(&image.b),
-            text(format!("{} of {}", image.won, image.of)),
         ];
+        row.extend(votes.then(|| text(format!("{} of {}", image.won, image.of))));
         row.extend(image.near.map(|near| match near {
             true => text("in top 5"),
             false => text("not in top 5"),
@@ -236,8 +237,8 @@ fn disagreements_table(comparison: &Comparison, pair: &Pair) -> Table {
         Column::text("class"),
         Column::text(format!("A: {}", name(pair.a))),
         Column::text(format!("B: {}", name(pair.b))),
-        Column::text("at k"),
     ];
+    columns.extend(votes.then(|| Column::text("at k")));
     columns.extend(near.then(|| Column::text("the other's")));
     Table {
         title: "The most telling images that one gets right and the other wrong".to_owned(),

@@ -1,72 +1,58 @@
 //! Linear probes as tables.
 
 use super::knn_tables::{footnotes, marks, percent, protocol, value};
-use super::{Cell, Column, Mark, Measured, Record, Table};
+use super::labels::labelled;
+use super::{Cell, Column, Mark, Measured, Record, Selection, Table};
+use crate::spec::Kind;
 use crate::stats::Seeds;
 
 /// All tables of records under one protocol on one dataset: the headlines; their mean over seeds,
-/// where there are several; every block, where heads stand over several.
+/// where there are several; every block, where heads stand over several; every learning rate, where
+/// there are several.
 pub(super) fn linear_tables(records: &[Record]) -> Vec<Table> {
-    let tables = [seed_table(records), block_table(records)];
-    let headlines = linear_table(records);
-    [headlines]
-        .into_iter()
-        .chain(tables.into_iter().flatten())
-        .collect()
+    let mut tables = vec![linear_table(records)];
+    tables.extend(seed_table(records));
+    tables.extend(block_table(records));
+    tables.extend(records.iter().filter_map(rate_table));
+    tables
 }
 
-/// One row a record: its headline, and the largest accuracy of all heads and epochs where there is
-/// a choice. All records share one protocol.
+/// One row a headline, and the largest accuracy of all heads and epochs where there is a choice. All
+/// records share one protocol.
 pub fn linear_table(records: &[Record]) -> Table {
     let seeds = records
         .windows(2)
         .any(|pair| pair[0].cell.seed != pair[1].cell.seed);
+    let largest: Option<&Measured> = records.iter().find_map(largest);
     let mut rows = Vec::new();
     for record in records {
-        let named = |name: &str| {
+        for top1 in record.measures.iter().filter(|m| is_headline(m, "top1")) {
             let mut measures = record.measures.iter();
-            measures.find(|measured| measured.headline && measured.measure.name == name)
-        };
-        let largest = record
-            .measures
-            .iter()
-            .find(|m| m.measure.name == "top1_max");
-        for top1 in record
-            .measures
-            .iter()
-            .filter(|m| m.headline && m.measure.name == "top1")
-        {
-            let of_head = |name: &str| {
-                let mut measures = record.measures.iter();
-                measures.find(|m| m.feature == top1.feature && m.measure.name == name)
-            };
+            let top5 = measures.find(|m| m.feature == top1.feature && is_headline(m, "top5"));
             let mut row = vec![Cell::Text(record.subject.name.clone())];
             row.extend(seeds.then_some(Cell::Count(record.cell.seed)));
             row.push(Cell::Text(top1.feature.clone()));
             row.push(value(Some(top1), record, true, 1));
-            row.push(value(of_head("top5"), record, true, 1));
-            if records.iter().any(has_largest) {
-                row.push(value(largest, record, false, 1));
-            }
+            row.push(value(top5, record, true, 1));
+            row.extend(largest.map(|_| value(self::largest(record), record, false, 1)));
             let train = record.data.train.as_ref();
             row.push(Cell::Count(train.map_or(0, |train| train.images as u64)));
-            row.push(named("top1").map_or_else(
-                || Cell::Missing("not part of this record".to_owned()),
-                |measured| Cell::Count(measured.measure.n),
-            ));
+            row.push(Cell::Count(top1.measure.n));
             rows.push(row);
         }
     }
+    let cached = records
+        .iter()
+        .any(|record| record.protocol.kind == Kind::LinearCached);
     let mut columns = vec![Column::text("checkpoint")];
     columns.extend(seeds.then(|| Column::numbers("seed", None)));
-    columns.extend([Column::text("head"), percent("top-1"), percent("top-5")]);
-    if records.iter().any(has_largest) {
-        columns.push(percent("best head and epoch"));
-    }
-    columns.extend([
-        Column::numbers("train images", None),
-        Column::numbers("n", None),
-    ]);
+    columns.push(Column::text(if cached { "feature" } else { "head" }));
+    columns.extend([percent("top-1"), percent("top-5")]);
+    columns.extend(largest.map(|largest| match largest.selection {
+        Selection::BestEpoch => percent("best epoch"),
+        _ => percent("best head and epoch"),
+    }));
+    columns.extend(["train images", "n"].map(|name| Column::numbers(name, None)));
     Table {
         title: title(records),
         columns,
@@ -75,8 +61,16 @@ pub fn linear_table(records: &[Record]) -> Table {
     }
 }
 
-fn has_largest(record: &Record) -> bool {
-    record.measures.iter().any(|m| m.measure.name == "top1_max")
+fn is_headline(measured: &Measured, name: &str) -> bool {
+    measured.headline && measured.measure.name == name
+}
+
+/// The largest accuracy of all heads and epochs.
+fn largest(record: &Record) -> Option<&Measured> {
+    record
+        .measures
+        .iter()
+        .find(|m| m.measure.name == "top1_max")
 }
 
 fn title(records: &[Record]) -> String {
@@ -86,52 +80,57 @@ fn title(records: &[Record]) -> String {
     format!("{}, on {}", protocol(records), root.unwrap_or_default())
 }
 
-/// Mean and standard deviation of the headlines over seeds.
-fn seed_table(records: &[Record]) -> Option<Table> {
-    let mut subjects: Vec<(&str, Vec<&Record>)> = Vec::new();
+/// Mean and standard deviation of the headlines over seeds, where any checkpoint has several.
+pub(super) fn seed_table(records: &[Record]) -> Option<Table> {
+    let mut subjects: Vec<Vec<&Record>> = Vec::new();
     for record in records {
-        match subjects
-            .iter_mut()
-            .find(|(key, _)| *key == record.cell.subject)
-        {
-            Some((_, runs)) => runs.push(record),
-            None => subjects.push((&record.cell.subject, vec![record])),
+        let mut known = subjects.iter_mut();
+        match known.find(|runs| runs[0].differs_by_seed_alone(record)) {
+            Some(runs) => runs.push(record),
+            None => subjects.push(vec![record]),
         }
     }
-    subjects.retain(|(_, runs)| runs.len() > 1);
+    subjects.retain(|runs| runs.len() > 1);
     if subjects.is_empty() {
         return None;
     }
-    let row = |(_, runs): &(&str, Vec<&Record>)| {
-        let number = |value: f64, decimals, selected: bool| {
-            let mut marks = marks(runs[0]);
-            marks.extend(selected.then_some(Mark::Selected));
-            Cell::Value {
-                value,
-                interval: None,
-                decimals,
-                marks,
-                source: None,
-            }
+    let firsts: Vec<&Record> = subjects.iter().map(|runs| runs[0]).collect();
+    let names = labelled(&firsts);
+    let row = |(runs, first): (&Vec<&Record>, &Record)| {
+        let number = |value: f64, marks: Vec<Mark>| Cell::Value {
+            value,
+            interval: None,
+            decimals: 2,
+            marks,
+            source: None,
         };
+        let missing = || Cell::Missing("not every seed has one such number".to_owned());
         let mut row = vec![
-            Cell::Text(runs[0].subject.name.clone()),
+            Cell::Text(first.subject.name.clone()),
             Cell::Count(runs.len() as u64),
         ];
         for name in ["top1", "top5"] {
-            let found: Vec<&Measured> = (runs.iter())
-                .filter_map(|run| {
-                    let mut measures = run.measures.iter();
-                    measures.find(|m| m.headline && m.measure.name == name)
+            let headlines: Option<Vec<&Measured>> = runs
+                .iter()
+                .map(|run| {
+                    let mut found = run.measures.iter().filter(|m| is_headline(m, name));
+                    found.next().filter(|_| found.next().is_none())
                 })
                 .collect();
-            let measures: Vec<_> = found.iter().map(|m| &m.measure).collect();
-            let selected = found.iter().any(|m| m.selection.is_made());
-            let seeds = Seeds::of(&measures).ok();
-            let missing = || Cell::Missing("not part of this record".to_owned());
+            let seeds = headlines.as_ref().and_then(|headlines| {
+                let measures: Vec<_> = headlines.iter().map(|m| &m.measure).collect();
+                Seeds::of(&measures).ok()
+            });
+            let mut marks: Vec<Mark> = runs.iter().flat_map(|run| marks(run)).collect();
+            let mut headlines = headlines.iter().flatten();
+            marks.extend(
+                headlines
+                    .any(|m| m.selection.is_made())
+                    .then_some(Mark::Selected),
+            );
+            row.push(seeds.map_or_else(missing, |seeds| number(seeds.mean, marks)));
             let deviation = seeds.and_then(|seeds| seeds.deviation);
-            row.push(seeds.map_or_else(missing, |seeds| number(seeds.mean, 2, selected)));
-            row.push(deviation.map_or_else(missing, |deviation| number(deviation, 2, false)));
+            row.push(deviation.map_or_else(missing, |deviation| number(deviation, Vec::new())));
         }
         row
     };
@@ -141,75 +140,132 @@ fn seed_table(records: &[Record]) -> Option<Table> {
             Column::text("checkpoint"),
             Column::numbers("seeds", None),
             percent("top-1"),
-            Column::numbers("deviation", Some("%")),
+            Column::numbers("top-1 deviation", Some("points")),
             percent("top-5"),
-            Column::numbers("deviation", Some("%")),
+            Column::numbers("top-5 deviation", Some("points")),
         ],
-        rows: subjects.iter().map(row).collect(),
+        rows: subjects.iter().zip(&names).map(row).collect(),
         footnotes: vec!["the deviation is that of single runs (n - 1)".to_owned()],
     })
 }
 
-/// top-1 of the heads over every block, where there is one head a block.
+/// One of many beside each other: nothing is selected in showing it.
+fn of_many(measured: Option<&Measured>, record: &Record, interval: bool) -> Cell {
+    match value(measured, record, interval, 1) {
+        Cell::Value {
+            value,
+            interval,
+            decimals,
+            source,
+            ..
+        } => Cell::Value {
+            value,
+            interval,
+            decimals,
+            marks: marks(record),
+            source,
+        },
+        other => other,
+    }
+}
+
+fn top1(record: &Record) -> impl Iterator<Item = &Measured> {
+    record.measures.iter().filter(|m| m.measure.name == "top1")
+}
+
+/// top-1 of the heads over every block, blocks down and checkpoints across, where there is one head a
+/// block.
 fn block_table(records: &[Record]) -> Option<Table> {
-    let blocks = |record: &Record| -> Vec<(usize, usize)> {
-        let measures = record.measures.iter().enumerate();
-        let top1 = measures.filter(|(_, m)| m.measure.name == "top1");
-        top1.filter_map(|(at, m)| Some((m.layer?, at))).collect()
-    };
     let mut all: Vec<usize> = Vec::new();
     for record in records {
-        let of_record = blocks(record);
-        let mut layers: Vec<_> = of_record.iter().map(|&(layer, _)| layer).collect();
-        layers.dedup();
-        if layers.len() != of_record.len() {
+        let layers: Option<Vec<usize>> = top1(record).map(|m| m.layer).collect();
+        let mut own = layers?;
+        let heads = own.len();
+        own.sort_unstable();
+        own.dedup();
+        if own.len() != heads {
             return None;
         }
-        all.extend(layers);
+        all.extend(own);
     }
     all.sort_unstable();
     all.dedup();
     if all.len() < 2 {
         return None;
     }
-    let row = |record: &Record| {
-        let mut row = vec![
-            Cell::Text(record.subject.name.clone()),
-            Cell::Count(record.cell.seed),
-        ];
-        let of_record = blocks(record);
-        row.extend(all.iter().map(|&block| {
-            let at = of_record.iter().find(|&&(layer, _)| layer == block);
-            let measured = at.map(|&(_, at)| &record.measures[at]);
-            match value(measured, record, false, 1) {
-                // One of many beside each other: nothing is selected in showing it.
-                Cell::Value {
-                    value,
-                    interval,
-                    decimals,
-                    source,
-                    ..
-                } => Cell::Value {
-                    value,
-                    interval,
-                    decimals,
-                    marks: marks(record),
-                    source,
-                },
-                other => other,
-            }
+    let names = labelled(&records.iter().collect::<Vec<_>>());
+    let mut columns = vec![Column::numbers("block", None)];
+    columns.extend(names.iter().map(|record| percent(&record.subject.name)));
+    let row = |&block: &usize| {
+        let mut row = vec![Cell::Count(block as u64)];
+        row.extend(records.iter().map(|record| {
+            let measured = top1(record).find(|m| m.layer == Some(block));
+            of_many(measured, record, true)
         }));
         row
     };
-    let mut columns = vec![Column::text("checkpoint"), Column::numbers("seed", None)];
-    columns.extend(
-        all.iter()
-            .map(|block| Column::numbers(&format!("block {block}"), Some("%"))),
-    );
     Some(Table {
         title: format!("{}, top-1 over blocks", title(records)),
         columns,
-        rows: records.iter().map(row).collect(),
+        rows: all.iter().map(row).collect(),
+        footnotes: Vec::new(),
+    })
+}
+
+/// top-1 of the heads of one record over what they read and their learning rates, the more of both
+/// down; nothing where there is one rate.
+fn rate_table(record: &Record) -> Option<Table> {
+    let mut inputs: Vec<&str> = Vec::new();
+    let mut rates: Vec<f64> = Vec::new();
+    for measured in top1(record) {
+        let (input, _) = measured.feature.rsplit_once(" lr ")?;
+        let rate = measured.learning_rate?;
+        if !inputs.contains(&input) {
+            inputs.push(input);
+        }
+        if !rates.contains(&rate) {
+            rates.push(rate);
+        }
+    }
+    if rates.len() < 2 {
+        return None;
+    }
+    let cell = |input: &str, rate: f64| {
+        let measured = top1(record).find(|m| {
+            let read = m.feature.rsplit_once(" lr ").map(|(input, _)| input);
+            read == Some(input) && m.learning_rate == Some(rate)
+        });
+        of_many(measured, record, false)
+    };
+    let in_words = |rate: f64| (rate as f32).to_string();
+    let (columns, rows) = if inputs.len() <= rates.len() {
+        let mut columns = vec![Column::text("learning rate")];
+        columns.extend(inputs.iter().map(|input| percent(input)));
+        let row = |&rate: &f64| {
+            let mut row = vec![Cell::Text(in_words(rate))];
+            row.extend(inputs.iter().map(|input| cell(input, rate)));
+            row
+        };
+        (columns, rates.iter().map(row).collect())
+    } else {
+        let mut columns = vec![Column::text("head")];
+        let heading = |rate: &f64| percent(&format!("lr {}", in_words(*rate)));
+        columns.extend(rates.iter().map(heading));
+        let row = |input: &&str| {
+            let mut row = vec![Cell::Text((*input).to_owned())];
+            row.extend(rates.iter().map(|&rate| cell(input, rate)));
+            row
+        };
+        (columns, inputs.iter().map(row).collect())
+    };
+    let (protocol, name) = (protocol(std::slice::from_ref(record)), &record.subject.name);
+    Some(Table {
+        title: format!(
+            "{protocol}, top-1 over learning rates: {name}, seed {}",
+            record.cell.seed
+        ),
+        columns,
+        rows,
         footnotes: Vec::new(),
     })
 }

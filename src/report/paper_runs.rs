@@ -397,6 +397,10 @@ impl Entry<'_> {
         let any = |what: fn(&Record) -> bool| self.records.iter().any(|record| what(record));
         let marks = [
             (Mark::Modified, any(Record::modified)),
+            (
+                Mark::Selected,
+                runs.iter().any(|(_, run)| run.selection.is_made()),
+            ),
             (Mark::Skipped, any(|record| record.skipped() > 0)),
             (Mark::Differs, !differences.is_empty()),
             (Mark::Mixed, self.identity.protocol != column.usual),
@@ -451,7 +455,8 @@ impl Value {
     }
 }
 
-/// The result that a column shows, with its place in the record: of the last block that was read.
+/// The result that a column shows, with its place in the record: of the headlines, or of all where
+/// none is one, that of the last block that was read.
 fn measured<'a>(record: &'a Record, wanted: &Measurement) -> Option<(usize, &'a Measured)> {
     let measures = record.measures.iter().enumerate();
     measures
@@ -463,7 +468,7 @@ fn measured<'a>(record: &'a Record, wanted: &Measurement) -> Option<(usize, &'a 
         })
         // The first of those of one block.
         .rev()
-        .max_by_key(|(_, found)| found.layer)
+        .max_by_key(|(_, found)| (found.headline, found.layer))
 }
 
 fn not_part(wanted: &Measurement) -> String {

@@ -8,8 +8,14 @@ use super::{Measured, Record};
 use crate::data::{InputSpec, Resize, Statistics};
 use crate::spec::{ColumnDefinition, Measurement, setting};
 
-/// Settings that choose no number: a column names its own k and images.
-const FREE: [&str; 3] = ["data.dataset", "task.k", "task.headline"];
+/// Settings that choose no number: a column names its own k and images, and shows no epoch but the
+/// last.
+const FREE: [&str; 4] = [
+    "data.dataset",
+    "task.k",
+    "task.headline",
+    "task.validate_every",
+];
 
 /// What was measured otherwise than the paper did, a short sentence each; where the paper does not
 /// say a setting, the protocol's own counts.
@@ -27,19 +33,25 @@ pub(super) fn differences(
     for path in paths(&protocol, &usual, column) {
         let resolved = setting(&protocol, &path);
         let wanted = column.paper_settings.get(&path);
-        let Some(wanted) = wanted.or_else(|| setting(&usual, &path)) else {
-            continue;
+        let wanted = wanted.or_else(|| setting(&usual, &path));
+        let same = match (resolved, wanted) {
+            (Some(found), Some(wanted)) => {
+                alike(found, wanted) || amounts_to(&path, wanted, record, measured)
+            }
+            (None, None) => true,
+            _ => false,
         };
-        let same = resolved.is_some_and(|found| {
-            alike(found, wanted) || amounts_to(&path, wanted, record, measured)
-        });
         if !same {
             let whose = match column.paper_settings.contains_key(&path) {
                 true => "the paper's is",
                 false => "the usual is",
             };
-            let resolved = resolved.map_or_else(|| "not set".to_owned(), shown);
-            found.push(format!("{path} is {resolved}, {whose} {}", shown(wanted)));
+            let words = |value: Option<&Value>| value.map_or_else(|| "not set".to_owned(), shown);
+            found.push(format!(
+                "{path} is {}, {whose} {}",
+                words(resolved),
+                words(wanted)
+            ));
         }
     }
     if record.data.dataset.is_none() {
@@ -77,22 +89,30 @@ pub(super) fn rules(record: &Record) -> String {
     protocol.to_string()
 }
 
-/// Key paths of everything that is to be compared: what the paper says, and what the protocol usually
-/// sets.
+/// Key paths of everything that is to be compared: what the paper says, what the protocol usually
+/// sets, and what this one sets.
 fn paths(
     protocol: &toml::Table,
     usual: &toml::Table,
     column: &ColumnDefinition,
 ) -> BTreeSet<String> {
     let mut paths: BTreeSet<String> = column.paper_settings.keys().cloned().collect();
-    for section in ["input", "task"] {
-        if let Some(Value::Table(table)) = usual.get(section) {
-            leaves(section, table, &mut paths);
+    for protocol in [usual, protocol] {
+        for section in ["input", "task"] {
+            if let Some(Value::Table(table)) = protocol.get(section) {
+                leaves(section, table, &mut paths);
+            }
         }
     }
-    let exact = setting(protocol, "task.search").and_then(Value::as_str) == Some("exact");
+    let is = |path, word| setting(protocol, path).and_then(Value::as_str) == Some(word);
+    let exact = is("task.search", "exact");
+    let all_shots = is("task.shots", "all");
+    let alone = setting(protocol, "task.head.batch_norm") == Some(&Value::Boolean(false));
     paths.retain(|path| {
-        let unused = exact && path.starts_with("task.hnsw.");
+        let unused = exact && path.starts_with("task.hnsw.")
+            || all_shots && path == "task.shots_seed"
+            // Images beside an image matter to a BatchNorm alone.
+            || alone && path == "task.local_batch";
         !unused && !FREE.contains(&path.as_str())
     });
     paths
@@ -102,7 +122,8 @@ fn leaves(prefix: &str, table: &toml::Table, paths: &mut BTreeSet<String>) {
     for (key, value) in table {
         let path = format!("{prefix}.{key}");
         match value {
-            Value::Table(table) => leaves(&path, table, paths),
+            // Of another kind it has other settings.
+            Value::Table(table) if !table.contains_key("kind") => leaves(&path, table, paths),
             _ => {
                 paths.insert(path);
             }
@@ -114,6 +135,13 @@ fn leaves(prefix: &str, table: &toml::Table, paths: &mut BTreeSet<String>) {
 fn alike(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Float(a), Value::Float(b)) => *a as f32 == *b as f32,
+        (Value::Array(a), Value::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| alike(a, b))
+        }
+        (Value::Table(a), Value::Table(b)) => {
+            let same = |(key, a): (&String, &Value)| b.get(key).is_some_and(|b| alike(a, b));
+            a.len() == b.len() && a.iter().all(same)
+        }
         (a, b) => a == b,
     }
 }

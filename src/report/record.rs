@@ -210,6 +210,9 @@ pub struct Measured {
     /// Neighbours, where there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub k: Option<usize>,
+    /// The peak learning rate of a trained head.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learning_rate: Option<f64>,
     /// Whether tables show it.
     pub headline: bool,
     /// What it was chosen by among others of the record.
@@ -233,6 +236,7 @@ impl Measured {
             other_layer: None,
             head: None,
             k: None,
+            learning_rate: None,
             headline: false,
             selection: Selection::None,
             measure,

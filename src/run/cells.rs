@@ -173,15 +173,24 @@ pub fn announce(plan: &Plan, terminal: &mut Terminal) {
             )
         };
         let images: Vec<_> = cell.requests.iter().map(images).collect();
+        let kept = match &cell.protocol.task {
+            Task::Linear(task) => format!(
+                "{} epochs, each of inputs made anew; nothing is stored but the run's state",
+                task.epochs
+            ),
+            _ => format!(
+                "features take {:.1} MB in {}",
+                bytes as f64 / 1e6,
+                plan.run.store.display()
+            ),
+        };
         terminal.notice(&format!(
-            "plan: {} version {} on {} ({} images, {} classes); features take {:.1} MB in {}",
+            "plan: {} version {} on {} ({} images, {} classes); {kept}",
             cell.protocol.name,
             cell.protocol.version,
             cell.set.root.display(),
             images.join(" + "),
             cell.set.classes.len(),
-            bytes as f64 / 1e6,
-            plan.run.store.display(),
         ));
     }
     for group in groups(plan) {
@@ -206,7 +215,14 @@ fn announce_input(cell: &Cell, terminal: &mut Terminal) {
     /// Features that are named one by one.
     const NAMED: usize = 4;
     let input = &cell.input;
-    let features: Vec<_> = cell.taps().map(|tap| tap.to_string()).collect();
+    let features: Vec<_> = match (&cell.protocol.task, &*cell.subject) {
+        (Task::Linear(task), Subject::Checkpoint(checkpoint)) => {
+            let card = (checkpoint.feature.token, checkpoint.feature.norm);
+            let inputs = task.probe_inputs(checkpoint.config.depth, card);
+            inputs.iter().map(ToString::to_string).collect()
+        }
+        _ => cell.taps().map(|tap| tap.to_string()).collect(),
+    };
     let features = match features.as_slice() {
         [first, .., last] if features.len() > NAMED => {
             format!("{first} to {last} ({} features)", features.len())

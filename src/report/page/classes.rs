@@ -1,4 +1,4 @@
-//! Results class by class, from the predictions beside a kNN record.
+//! Results class by class, from the predictions beside a record.
 
 use maud::{Markup, html};
 
@@ -7,7 +7,7 @@ use super::provenance::Provenance;
 use crate::report::cell_text::printable;
 use crate::report::table::{Cell, Column, Source, Table};
 use crate::report::table_error::TableError;
-use crate::report::{Outcomes, Record};
+use crate::report::{Measured, Outcomes, Record};
 use crate::stats::wilson;
 
 /// Classes up to which all are shown; of more, the hardest and the easiest.
@@ -41,8 +41,23 @@ pub(super) fn results(
     }))
 }
 
+/// What is counted: `block 11 cls norm, the last of 12 blocks that were read, k = 20`.
+fn prediction_words(record: &Record, measured: &Measured) -> String {
+    let mut words = measured.feature.clone();
+    let blocks = blocks(record);
+    if measured.selection.is_made() {
+        words.push_str(", selected on the validation set");
+    } else if blocks > 1 {
+        words.push_str(&format!(", the last of {blocks} blocks that were read"));
+    }
+    if let Some(k) = measured.k {
+        words.push_str(&format!(", k = {k}"));
+    }
+    words
+}
+
 struct Counts {
-    /// Feature and k.
+    /// Feature and k, or the head.
     prediction: String,
     names: Vec<String>,
     /// `[true class][predicted class]`, those that occur.
@@ -60,7 +75,10 @@ impl Counts {
             .iter()
             .filter(|m| m.headline && m.measure.name == "top1");
         let last = headline.max_by_key(|measured| measured.layer)?;
-        let name = format!("{}/k{}", last.feature, last.k?);
+        let name = match last.k {
+            Some(k) => format!("{}/k{k}", last.feature),
+            None => last.feature.clone(),
+        };
         let prediction = outcomes.predictions.iter().find(|p| p.name == name)?;
         let predicted = &prediction.top1;
         let largest = outcomes.labels.iter().chain(predicted).max()?;
@@ -77,13 +95,7 @@ impl Counts {
             .into_iter()
             .map(|((label, class), n)| (label, class, n));
         Some(Self {
-            prediction: match blocks(record) {
-                0 | 1 => format!("{}, k = {}", last.feature, last.k?),
-                n => format!(
-                    "{}, the last of {n} blocks that were read, k = {}",
-                    last.feature, last.k?
-                ),
-            },
+            prediction: prediction_words(record, last),
             names: names(outcomes, classes),
             pairs: pairs.collect(),
             images,

@@ -7,10 +7,11 @@ use base64::engine::general_purpose::STANDARD;
 use maud::{Markup, html};
 
 use super::accuracy::blocks;
-use super::group::{Group, groups, labelled};
+use super::group::{Group, groups};
 use super::provenance::Provenance;
 use super::{Entry, PageError};
 use crate::report::cell_text::printable;
+use crate::report::labels::labelled;
 use crate::report::{
     Class, Comparison, ComparisonError, Pair, Question, Record, Run, comparison_tables,
 };
@@ -34,28 +35,34 @@ pub struct Compared {
     pub pictures: BTreeMap<String, Vec<u8>>,
 }
 
-/// Comparisons of all kNN records with predictions, of one protocol on the same images each.
+/// Comparisons of all classifications with predictions, of one protocol on the same images each.
 ///
 /// # Errors
 /// Predictions that do not belong to their record.
 pub fn comparisons(entries: &[Entry]) -> Result<Vec<Comparison>, ComparisonError> {
     let mut comparisons = Vec::new();
     for group in groups(entries.iter().map(|entry| &entry.record)) {
-        if group.kind != Kind::Knn {
-            continue;
-        }
+        // A probe's heads were chosen among when it was made; of stored features every block counts.
+        let by_block = match group.kind {
+            Kind::Knn | Kind::LinearCached => true,
+            Kind::Linear => false,
+            Kind::Attention => continue,
+        };
         let sides = sides(&group, entries);
         if sides.len() > 1 {
             let question = Question {
                 measure: None,
-                features: sides.iter().filter_map(|runs| feature(runs)).collect(),
+                features: match by_block {
+                    true => sides.iter().filter_map(|runs| feature(runs)).collect(),
+                    false => Vec::new(),
+                },
                 k: None,
                 disagreements: DISAGREEMENTS,
                 bootstrap: BOOTSTRAP,
             };
             let mut comparison = Comparison::new(&sides, &question)?;
             let mut runs = sides.iter().flatten();
-            if runs.any(|run| blocks(&run.record) > 1) {
+            if by_block && runs.any(|run| blocks(&run.record) > 1) {
                 let note = "of several blocks that were read, the last is compared";
                 comparison.notes.push(note.to_owned());
             }

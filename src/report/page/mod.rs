@@ -134,6 +134,13 @@ impl Report {
             let entry = all.find(|entry| entry.record.cell.key == record.cell.key);
             entries.extend(entry.map(|entry| (record, entry)));
         }
+        if let Kind::Linear | Kind::LinearCached = group.kind {
+            // Under the names that the records have without their seeds.
+            let records: Vec<_> = entries.iter().map(|(_, e)| e.record.clone()).collect();
+            if let Some(seeds) = super::seed_table(&records) {
+                content.push(provenance.table(&seeds)?);
+            }
+        }
         content.extend(missing::files(&entries));
         let mut maps = Vec::new();
         for &(record, entry) in &entries {

@@ -6,7 +6,7 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use super::figure::said;
-use super::group::short;
+use crate::report::labels::short;
 use super::layout::Section;
 use crate::report::cell_text::printable;
 use crate::report::table::{Source, Table};

@@ -403,7 +403,12 @@ impl Record {
         self.belongs(&Outcomes::path(results, key), &self.beside.outcomes)
             .is_ok()
             && optional(&AttentionMaps::path(results, key), &self.beside.maps)
-            && optional(&curves_path(results, key), &self.beside.curves)
+            && self.has_its_curves(&curves_path(results, key))
+    }
+
+    /// Runs are deleted to free their disk: no result hangs on their curves.
+    fn has_its_curves(&self, path: &Path) -> bool {
+        !path.is_file() || self.belongs(path, &self.beside.curves).is_ok()
     }
 
     fn belongs(&self, path: &Path, known: &Option<String>) -> Result<(), RecordError> {

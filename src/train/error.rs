@@ -3,7 +3,7 @@
 use std::io::ErrorKind::{QuotaExceeded, StorageFull};
 use std::path::PathBuf;
 
-use super::OptimizerError;
+use super::{CurvesError, OptimizerError};
 use crate::data::LoadError;
 use crate::engine::EngineError;
 use crate::nn::ModelError;
@@ -116,6 +116,9 @@ pub enum TrainError {
     /// The state cannot be written or read.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The curves cannot be written or gone on with.
+    #[error(transparent)]
+    Curves(#[from] CurvesError),
     /// The model cannot be built or trained.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -184,6 +187,7 @@ impl TrainError {
                 Some("free some space: the same command goes on from the last state".to_owned())
             }
             Self::Store(error) => error.hint(),
+            Self::Curves(error) => error.hint(),
             Self::Model(error) => error.hint(),
             Self::Optimizer(error) => error.hint(),
         }

@@ -141,13 +141,7 @@ pub fn fit<T: Trainable + ?Sized>(
     monitor: &mut dyn Monitor<T>,
 ) -> Result<(), TrainError> {
     recipe.check(source.samples())?;
-    let sampler = Sampler {
-        samples: source.samples(),
-        batch: recipe.batch,
-        local_batch: recipe.local_batch,
-        epoch: recipe.epoch,
-        seed: recipe.seed,
-    };
+    let sampler = recipe.sampler(source.samples());
     let mut run = Run {
         trainable,
         recipe,

@@ -3,11 +3,11 @@
 use maud::{Markup, html};
 
 use super::figure;
-use super::group::{labelled, short};
 use super::provenance::Provenance;
 use super::{Entry, Row};
 use crate::report::Record;
 use crate::report::cell_text::printable;
+use crate::report::labels::{labelled, short};
 use crate::report::plot::{Axis, Chart, Plot, Point, Series, Shape};
 use crate::report::table_error::TableError;
 use crate::store::{CurveKind, CurvePoint, LEARNING_RATE};

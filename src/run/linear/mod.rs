@@ -16,7 +16,7 @@ use crate::plan::{Cell, Part, RunOptions, Subject};
 use crate::protocol::linear;
 use crate::report::Record;
 use crate::spec::LinearTask;
-use crate::store::{Lock, delete};
+use crate::store::{Lock, METRICS, StoreError, curves_path, delete, write_atomic};
 use crate::train::{GroupSummary, Identity, Recipe, Solo, StateFolder, TRAINING_VERSION, fit};
 use images::ProbeImages;
 use monitor::ProbeMonitor;
@@ -93,7 +93,7 @@ pub(super) fn evaluate(
         pass: run.pass,
     };
     let splits = [split(Part::Train), split(Part::Val)];
-    let mut monitor = ProbeMonitor::new(cell, &heads, &recipe, (splits, stamps), terminal);
+    let mut monitor = ProbeMonitor::new(cell, &heads, &recipe, (splits, stamps), &folder, terminal);
     let fitted = fit(
         &mut *probe,
         &mut images,
@@ -105,6 +105,17 @@ pub(super) fn evaluate(
     monitor.rest();
     fitted?;
     let finished = monitor.finish()?;
+    let curves = curves_path(&run.results, &cell.key);
+    if run.states.folder.is_some() {
+        // Where the record's readers look for them.
+        let path = folder.join(METRICS);
+        let bytes = std::fs::read(&path).map_err(|source| StoreError::Io {
+            action: "read",
+            path,
+            source,
+        })?;
+        write_atomic(&curves, &bytes)?;
+    }
     let found = linear::evaluate(&heads, &finished.validations, finished.outcomes)?;
     Ok(Probed {
         outcome: Outcome {

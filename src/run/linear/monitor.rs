@@ -1,6 +1,8 @@
 //! What a probe's run is seen by: progress, the validations so far, and whether the images are still
 //! those that it began with.
 
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,8 +16,10 @@ use crate::error::Error;
 use crate::features::Observer;
 use crate::plan::{Cell, Part};
 use crate::protocol::linear::{Head, HeadOutcomes, HeadResult, Validation};
-use crate::store::{Elements, NamedTensor, Tensors};
-use crate::train::{HeadScores, ImageBatch, Monitor, Recipe, Saved, Terms, TrainError, Update};
+use crate::store::{CurveKind, CurvePoint, Elements, LEARNING_RATE, NamedTensor, Tensors};
+use crate::train::{
+    CurveLengths, Curves, HeadScores, ImageBatch, Monitor, Recipe, Saved, Terms, TrainError, Update,
+};
 
 /// The run's witness.
 pub(super) struct ProbeMonitor<'a> {
@@ -33,10 +37,18 @@ pub(super) struct ProbeMonitor<'a> {
     losses: Vec<f64>,
     epoch: EpochMeans,
     encoded: usize,
+    folder: PathBuf,
+    /// From the first point on.
+    curves: Option<Curves>,
+    /// Updates between two points of the curves.
+    every: usize,
     /// Seconds of earlier attempts.
     before: f64,
     start: Instant,
 }
+
+/// Points of the training curves of a whole run, at most.
+const POINTS: usize = 10_000;
 
 /// What the heads ended with.
 pub(super) struct Finished {
@@ -55,12 +67,17 @@ struct Kept {
     losses: Vec<f64>,
     epoch: EpochMeans,
     encoded: usize,
+    curves: Option<CurveLengths>,
     seconds: f64,
 }
 
 /// Sums over the updates of an epoch.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct EpochMeans {
+    /// Updates of the run at its end.
+    updates: usize,
+    /// Images of the run at its end.
+    seen: usize,
     samples: usize,
     /// Each term times the samples of its update.
     terms: Terms,
@@ -167,6 +184,24 @@ impl Ledger {
     }
 }
 
+/// Values of a point: those that have a name of their own, the mean over all heads, and where
+/// there are several one a head.
+fn values<'a>(
+    own: &[(&str, f64)],
+    name: &str,
+    heads: impl Iterator<Item = (&'a str, f64)>,
+) -> BTreeMap<String, f64> {
+    let heads: Vec<_> = heads.collect();
+    let mean = heads.iter().map(|(_, x)| x).sum::<f64>() / heads.len() as f64;
+    let mut values: BTreeMap<_, _> = own.iter().map(|&(name, x)| (name.to_owned(), x)).collect();
+    values.insert(name.to_owned(), mean);
+    if heads.len() > 1 {
+        let named = heads.iter().map(|(head, x)| (format!("{name}/{head}"), *x));
+        values.extend(named);
+    }
+    values
+}
+
 /// The bytes of a state's tensor.
 fn bytes<'a>(tensors: &'a Tensors, name: &str, length: usize) -> Result<&'a [u8], TrainError> {
     match tensors.get(name).map(|tensor| &tensor.elements) {
@@ -184,10 +219,15 @@ impl<'a> ProbeMonitor<'a> {
         heads: &'a [Head],
         recipe: &'a Recipe,
         ([train, val], stamps): ([Arc<Split>; 2], &'a str),
+        folder: &Path,
         terminal: &'a mut Terminal,
     ) -> Self {
         terminal.begin(cell.subject.name());
+        let updates = recipe.updates(train.samples.len());
         Self {
+            folder: folder.to_owned(),
+            curves: None,
+            every: updates.div_ceil(POINTS).max(1),
             terminal,
             heads,
             recipe,
@@ -206,6 +246,15 @@ impl<'a> ProbeMonitor<'a> {
 
     fn seconds(&self) -> f64 {
         self.before + self.start.elapsed().as_secs_f64()
+    }
+
+    /// Adds a point to the curves, which begin with the first.
+    fn point(&mut self, point: &CurvePoint) -> Result<(), TrainError> {
+        let curves = match self.curves.take() {
+            Some(curves) => curves,
+            None => Curves::create(&self.folder)?,
+        };
+        Ok(self.curves.insert(curves).write(point)?)
     }
 
     /// Ends the display.
@@ -239,6 +288,8 @@ impl Monitor<Probe> for ProbeMonitor<'_> {
 
     fn updated(&mut self, update: &Update) -> Result<(), TrainError> {
         let means = &mut self.epoch;
+        means.updates = update.update + 1;
+        means.seen += update.samples;
         means.samples += update.samples;
         means.learning_rate = update.learning_rate;
         if means.terms.is_empty() {
@@ -251,7 +302,27 @@ impl Monitor<Probe> for ProbeMonitor<'_> {
         for ((_, sum), (_, value)) in means.terms.iter_mut().zip(&update.terms) {
             *sum += value * update.samples as f64;
         }
-        Ok(())
+        let point = CurvePoint {
+            kind: CurveKind::Train,
+            step: means.updates as u64,
+            epoch: update.epoch,
+            images: means.seen as u64,
+            values: values(
+                &[
+                    (LEARNING_RATE, update.learning_rate),
+                    ("gradient_norm", update.gradient_norm),
+                ],
+                "loss",
+                update
+                    .terms
+                    .iter()
+                    .map(|(name, loss)| (name.as_str(), *loss)),
+            ),
+        };
+        match update.update.is_multiple_of(self.every) {
+            true => self.point(&point),
+            false => Ok(()),
+        }
     }
 
     fn validated(
@@ -289,7 +360,12 @@ impl Monitor<Probe> for ProbeMonitor<'_> {
     }
 
     fn epoch_ended(&mut self, epoch: usize, validated: bool) -> Result<(), TrainError> {
-        let means = std::mem::take(&mut self.epoch);
+        let after = EpochMeans {
+            updates: self.epoch.updates,
+            seen: self.epoch.seen,
+            ..EpochMeans::default()
+        };
+        let means = std::mem::replace(&mut self.epoch, after);
         let mut line = format!("epoch {} of {}", epoch + 1, self.recipe.epochs);
         let losses = means
             .terms
@@ -327,11 +403,29 @@ impl Monitor<Probe> for ProbeMonitor<'_> {
                     head.name
                 ));
             }
+            let percent = |head: &HeadResult| 100.0 * head.top1 as f64 / images as f64;
+            let named = self.heads.iter().zip(&heads);
+            let losses = named.map(|(head, result)| (head.name.as_str(), result.loss));
+            let best = heads.iter().map(percent).fold(0.0, f64::max);
+            let mut all = values(&[("top1", best)], "loss", losses);
+            if self.heads.len() > 1 {
+                let accuracies = self.heads.iter().zip(&heads);
+                let top1 =
+                    accuracies.map(|(head, of)| (format!("top1/{}", head.name), percent(of)));
+                all.extend(top1);
+            }
             self.validations.push(Validation {
                 epoch,
                 images: images as u64,
                 heads,
             });
+            self.point(&CurvePoint {
+                kind: CurveKind::Val,
+                step: means.updates as u64,
+                epoch: (epoch + 1) as f64,
+                images: means.seen as u64,
+                values: all,
+            })?;
         }
         self.terminal.notice(&line);
         Ok(())
@@ -344,6 +438,7 @@ impl Monitor<Probe> for ProbeMonitor<'_> {
             losses: self.losses.clone(),
             epoch: self.epoch.clone(),
             encoded: self.encoded,
+            curves: self.curves.as_ref().map(Curves::save).transpose()?,
             seconds: self.seconds(),
         };
         let mut tensors = Vec::new();
@@ -397,6 +492,9 @@ impl Monitor<Probe> for ProbeMonitor<'_> {
         self.losses = kept.losses;
         self.epoch = kept.epoch;
         self.encoded = kept.encoded;
+        if let Some(lengths) = &kept.curves {
+            self.curves = Some(Curves::resume(&self.folder, lengths)?);
+        }
         self.before = kept.seconds;
         if saved.progress.epoch < self.recipe.epochs {
             self.notice(&format!("going on with epoch {}", saved.progress.epoch + 1));

@@ -22,6 +22,7 @@ mod conformance;
 mod corpora;
 mod dialects;
 mod faults;
+mod fit;
 mod goldens;
 mod gradients;
 #[cfg(feature = "hub")]
@@ -45,4 +46,5 @@ mod support;
 mod tables;
 mod tensors;
 mod training;
+mod training_faults;
 mod weights;

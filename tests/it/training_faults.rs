@@ -125,21 +125,21 @@ impl Bench {
         State::read(self.states(folder).last().unwrap()).unwrap()
     }
 
-    /// Waits for a state that is as far as this.
-    #[track_caller]
-    fn wait_until(&self, folder: &str, far: impl Fn(&State) -> bool) {
+    /// Whether there comes a state that is as far as this before the run ends.
+    fn comes(&self, folder: &str, child: &mut Child, far: impl Fn(&State) -> bool) -> bool {
         let since = Instant::now();
-        loop {
+        while since.elapsed() < Duration::from_secs(120) {
             let last = self.states(folder).pop();
-            if last
-                .and_then(|path| State::read(&path))
-                .is_some_and(|state| far(&state))
-            {
-                return;
+            let last = last.and_then(|path| State::read(&path));
+            if last.is_some_and(|state| far(&state)) {
+                return true;
             }
-            assert!(since.elapsed() < Duration::from_secs(120), "no such state");
+            if child.try_wait().unwrap().is_some() {
+                return false;
+            }
             std::thread::sleep(Duration::from_millis(1));
         }
+        false
     }
 
     #[track_caller]
@@ -167,15 +167,41 @@ impl Bench {
         self.end("whole", run)
     }
 
+    /// A run with its states in `folder` that was sent these signals once its last state was as far
+    /// as this.
+    #[track_caller]
+    fn signalled(
+        &self,
+        (results, folder): (&str, &str),
+        more: &[&str],
+        far: impl Fn(&State) -> bool,
+        signals: &[&str],
+    ) -> Run {
+        let runs = (0..5).find_map(|_| {
+            let mut child = self.training(results, more).spawn().unwrap();
+            if self.comes(folder, &mut child, &far) {
+                signals.iter().for_each(|name| signal(&child, name));
+            }
+            let run = Run::from(child.wait_with_output().unwrap());
+            if run.code != Some(0) {
+                return Some(run);
+            }
+            // On a stalled machine the run may be over before the signal reaches it.
+            for over in [results, folder] {
+                let _ = fs::remove_dir_all(self.path(over));
+            }
+            None
+        });
+        let run = runs.expect("a run that hears a signal before its end");
+        assert_eq!(run.stdout, "", "{run:?}");
+        run
+    }
+
     /// A run that has been asked to end once its last state was as far as this.
     #[track_caller]
-    fn stopped(&self, results: &str, more: &[&str], far: impl Fn(&State) -> bool) -> Run {
-        let child = self.training(results, more).spawn().unwrap();
-        self.wait_until(results, far);
-        signal(&child, "TERM");
-        let run = Run::from(child.wait_with_output().unwrap());
-        assert_eq!((run.code, run.stdout.as_str()), (Some(130), ""), "{run:?}");
-        run
+    fn stopped(&self, results: &str, more: &[&str], far: impl Fn(&State) -> bool) {
+        let run = self.signalled((results, results), more, far, &["TERM"]);
+        assert_eq!(run.code, Some(130), "{run:?}");
     }
 
     /// Another name for a folder's contents as they are now.
@@ -237,6 +263,8 @@ fn survives_kills(name: &str, settings: &[&str]) {
             break;
         }
         assert_eq!((run.code, run.stdout.as_str()), (None, ""), "{run:?}");
+        let last = bench.states(name).pop();
+        println!("{name}: killed with {last:?} as its last state");
         landed += 1;
     }
     assert!(landed > 0);
@@ -260,15 +288,14 @@ fn a_signal_saves_and_the_same_command_goes_on() {
     let settings = [&LARS[..], &["--epochs", "12"]].concat();
     let whole = bench.uninterrupted(&settings);
     for name in ["TERM", "USR1", "HUP", "INT"] {
-        let child = bench.training(name, &settings).spawn().unwrap();
-        bench.wait_until(name, in_epoch(2));
-        signal(&child, name);
-        if name != "INT" {
-            // timeout(1) sends its signal to the process and to its group.
-            signal(&child, name);
-        }
-        let run = Run::from(child.wait_with_output().unwrap());
-        assert_eq!((run.code, run.stdout.as_str()), (Some(130), ""), "{run:?}");
+        // timeout(1) sends its signal to the process and to its group; a second Ctrl-C is a person's.
+        let signals = if name == "INT" {
+            vec![name]
+        } else {
+            vec![name; 2]
+        };
+        let run = bench.signalled((name, name), &settings, in_epoch(2), &signals);
+        assert_eq!(run.code, Some(130), "{run:?}");
         let error = run.stderr.split("error: ").nth(1).unwrap();
         for said in [
             "interrupted after ",
@@ -296,8 +323,8 @@ fn nohup_is_heeded() {
         .current_dir(bench.path(""))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let child = command.spawn().unwrap();
-    bench.wait_until("results", in_epoch(1));
+    let mut child = command.spawn().unwrap();
+    assert!(bench.comes("results", &mut child, in_epoch(1)));
     signal(&child, "HUP");
     Run::from(child.wait_with_output().unwrap()).ok();
 }
@@ -351,14 +378,10 @@ fn a_finished_stage_is_not_repeated() {
     assert!(anew.stderr.contains("epoch 1 of 2"), "{anew:?}");
     assert_eq!(bench.end("results", anew), end);
     // What --recompute began goes on without it.
-    let child = bench
-        .training("results", &[&settings[..], &["--recompute"]].concat())
-        .spawn()
-        .unwrap();
+    let anew = [&settings[..], &["--recompute"]].concat();
     let began = |state: &State| state.header["progress"]["epoch"] == 0;
-    bench.wait_until("results", began);
-    signal(&child, "KILL");
-    child.wait_with_output().unwrap();
+    let killed = bench.signalled(("results", "results"), &anew, began, &["KILL"]);
+    assert_eq!(killed.code, None);
     let rest = bench.train("results", &settings);
     assert!(!rest.stderr.contains("up to date"), "{rest:?}");
     assert_eq!(bench.end("results", rest), end);
@@ -454,10 +477,8 @@ fn a_folder_of_another_run_is_refused() {
     bench.model("other.safetensors", &tiny(), 2);
     bench.dataset("others", (8, 4), 9, 150);
     let settings = [&ADAMW[..], &["--epochs", "4", "--run", "run"]].concat();
-    let child = bench.training("results", &settings).spawn().unwrap();
-    bench.wait_until("run", in_epoch(1));
-    signal(&child, "TERM");
-    child.wait_with_output().unwrap();
+    let stopped = bench.signalled(("results", "run"), &settings, in_epoch(1), &["TERM"]);
+    assert_eq!(stopped.code, Some(130));
     let before = bench.last_state("run").bits();
     for (more, what) in [
         (&["--set", "task.weight_decay=0.5"][..], "its protocol is"),
@@ -571,9 +592,9 @@ fn a_run_that_diverges_names_the_step_and_keeps_its_state() {
 #[test]
 fn of_two_processes_at_one_run_one_trains_and_one_waits() {
     let bench = Bench::new();
-    let settings = [&ADAMW[..], &["--epochs", "6"]].concat();
-    let first = bench.training("results", &settings).spawn().unwrap();
-    bench.wait_until("results", |_| true);
+    let settings = [&ADAMW[..], &["--epochs", "20"]].concat();
+    let mut first = bench.training("results", &settings).spawn().unwrap();
+    assert!(bench.comes("results", &mut first, |_| true));
     let holder = first.id();
     let second = bench.training("results", &settings).spawn().unwrap();
     let first = Run::from(first.wait_with_output().unwrap()).ok();

@@ -84,7 +84,11 @@ fn sides_table(comparison: &Comparison) -> Table {
                 value: side.seeds.mean,
                 interval: one.and_then(|run| run.interval),
                 decimals,
-                marks: side.selected.then_some(Mark::Selected).into_iter().collect(),
+                marks: side
+                    .selected
+                    .then_some(Mark::Selected)
+                    .into_iter()
+                    .collect(),
                 source: one.map(|run| Source::Record {
                     key: run.key.clone(),
                     measure: run.measure,

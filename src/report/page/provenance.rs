@@ -6,9 +6,9 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use super::figure::said;
-use crate::report::labels::short;
 use super::layout::Section;
 use crate::report::cell_text::printable;
+use crate::report::labels::short;
 use crate::report::table::{Source, Table};
 use crate::report::table_error::TableError;
 use crate::report::{Record, html as tables};

@@ -153,7 +153,11 @@ fn blocks_rates_and_seeds_are_tables_that_fit_a_terminal() {
     );
     has(
         blocks,
-        &["top-1 over blocks", "one (seed 0) (%)", "two (seed 1) (%)"],
+        &[
+            "top-1 over blocks",
+            "one, mean of 2 seeds (%)",
+            "two, mean of 2 seeds (%)",
+        ],
     );
     let rows = |table: &str, first: &str| {
         let rows = table.lines().filter(|line| line.starts_with(first));
@@ -169,7 +173,7 @@ fn blocks_rates_and_seeds_are_tables_that_fit_a_terminal() {
     has(
         grid,
         &[
-            "top-1 over learning rates: one, seed 0",
+            "top-1 over learning rates: one\n",
             "block 0 concat raw (%)",
             "learning rate",
         ],

@@ -20,7 +20,7 @@ pub(super) fn linear_tables(records: &[Record]) -> Vec<Table> {
     tables
 }
 
-/// Records that differ by seed alone, in the order of the first of each.
+/// Records that differ by seed alone, by seed, in the order of the first of each.
 fn subjects(records: &[Record]) -> Vec<Vec<&Record>> {
     let mut subjects: Vec<Vec<&Record>> = Vec::new();
     for record in records {
@@ -29,6 +29,9 @@ fn subjects(records: &[Record]) -> Vec<Vec<&Record>> {
             Some(runs) => runs.push(record),
             None => subjects.push(vec![record]),
         }
+    }
+    for runs in &mut subjects {
+        runs.sort_by_key(|run| run.cell.seed);
     }
     subjects
 }
@@ -45,12 +48,16 @@ pub fn linear_table(records: &[Record]) -> Table {
         .windows(2)
         .any(|pair| pair[0].cell.seed != pair[1].cell.seed);
     let largest: Option<&Measured> = records.iter().find_map(largest);
+    let subjects = subjects(records);
+    let names = names(&subjects);
+    let each = subjects.iter().zip(&names);
+    let each = each.flat_map(|(runs, first)| runs.iter().map(move |run| (*run, first)));
     let mut rows = Vec::new();
-    for record in records {
+    for (record, first) in each {
         for top1 in record.measures.iter().filter(|m| is_headline(m, "top1")) {
             let mut measures = record.measures.iter();
             let top5 = measures.find(|m| m.feature == top1.feature && is_headline(m, "top5"));
-            let mut row = vec![Cell::Text(record.subject.name.clone())];
+            let mut row = vec![Cell::Text(first.subject.name.clone())];
             row.extend(seeds.then_some(Cell::Count(record.cell.seed)));
             row.push(Cell::Text(top1.feature.clone()));
             row.push(value(Some(top1), record, true, 1));

@@ -11,7 +11,7 @@ use mimbench::cli::{
     AllArgs, AttentionArgs, BenchArgs, BenchWork, CompareArgs, ComputeArgs, ConvertArgs, DataArgs,
     DataCommand, DemoArgs, Engine, EngineArgs, FeaturesArgs, ForwardPrecision, InspectArgs,
     KnnArgs, LinearArgs, LoadArgs, MlpActivation, OnBadImage, Preset, ReportArgs, Seeds, StoreArgs,
-    StoreType, TableArgs, TableFormat, TensorNames,
+    StoreType, TableArgs, TableFormat, TensorNames, VerifyArgs,
 };
 use mimbench::data::OpenOptions;
 use mimbench::engine::{Activation, Compute, EngineKind, Precision};
@@ -33,6 +33,7 @@ use mimbench::run::bench::{BenchOptions, Work};
 use mimbench::run::cells::Finished;
 use mimbench::run::convert::Converted;
 use mimbench::run::features::{PixelSource, Wanted};
+use mimbench::run::verify::VerifyOptions;
 use mimbench::run::{self, Terminal};
 use mimbench::spec::{InputSection, Kind, LinearPreset, PaperFolders, Papers, Protocol, Setting};
 use mimbench::stats::Bootstrap;
@@ -405,6 +406,42 @@ fn formatted(table: &Table, format: TableFormat) -> Result<String, Error> {
         TableFormat::Json => json::render(table)?,
         TableFormat::Html => html::render(table)?,
     })
+}
+
+pub fn verify(args: VerifyArgs) -> Outcome {
+    let data = data_request(args.data, args.val_labels, None).of_collection()?;
+    in_pool(
+        &args.compute.engine,
+        args.compute.quiet,
+        |compute, terminal| {
+            let options = VerifyOptions {
+                compute,
+                pass: pass_options(&args.compute, Duration::ZERO),
+                data,
+            };
+            let mut verified = if args.ckpt.is_empty() {
+                run::verify::folder(&args.cards, &options, terminal)?
+            } else {
+                let paths = fetched_all(&args.ckpt, terminal)?;
+                run::verify::named(&paths, &options, terminal)
+            };
+            if args.json {
+                print_json(&run::verify::json(&verified))?;
+            } else if !(verified.checks.is_empty() && verified.skipped.is_empty()) {
+                print_tables(&run::verify::tables(&verified))?;
+            }
+            if let Some(last) = verified.failures.pop() {
+                for failure in verified.failures {
+                    crate::report_error(&failure.into());
+                }
+                return Err(last.into());
+            }
+            Ok(match run::verify::all_agree(&verified)? {
+                true => ExitCode::SUCCESS,
+                false => ExitCode::from(1),
+            })
+        },
+    )
 }
 
 pub fn bench(args: BenchArgs) -> Outcome {

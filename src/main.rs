@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         Command::Data(args) => commands::data(args),
         Command::Report(args) => commands::report(&args),
         Command::Table(args) => commands::table(args),
+        Command::Verify(args) => commands::verify(args),
         Command::Demo(args) => commands::demo(args),
         Command::Bench(args) => commands::bench(args),
     };

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::CheckpointError;
+use super::anchor::Anchor;
 use super::dialect::{Dialect, PositionResize};
 use super::loading::Feature;
 use super::source::{printable, regular};
@@ -46,6 +47,9 @@ pub struct Card {
     /// Numbers others published for this checkpoint.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub published: Vec<Published>,
+    /// Published numbers of the checkpoint evaluated as it is, which `mimbench verify` finds again.
+    #[serde(default, rename = "anchor", skip_serializing_if = "Vec::is_empty")]
+    pub anchors: Vec<Anchor>,
 }
 
 /// Where the weights are.
@@ -216,6 +220,7 @@ impl Card {
         self.file.check()?;
         self.model.check()?;
         self.input.check()?;
+        self.anchors.iter().try_for_each(Anchor::check)?;
         let percent = 0.0..=100.0;
         match self.published.iter().find(|p| !percent.contains(&p.value)) {
             Some(published) => Err(format!(
@@ -332,6 +337,7 @@ fn is_blake3(text: &str) -> bool {
 mod tests {
     use std::path::Path;
 
+    use super::super::anchor::AnchorMeasure;
     use super::{Card, PublishedMeasure};
     use crate::vit::Heads;
 
@@ -352,6 +358,8 @@ mod tests {
             published.to_string(),
             "knn top1 73.92 (MEDiC, table 1; 300 epochs; IN1K; k = 20)"
         );
+        assert_eq!(card.anchors[0].measure, AnchorMeasure::Top1);
+        assert_eq!(card.anchors[0].check(), Ok(()));
     }
 
     #[test]

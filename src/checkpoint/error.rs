@@ -184,6 +184,22 @@ pub enum CheckpointError {
         /// The keys.
         keys: Vec<String>,
     },
+    /// There is nothing that was trained to name classes.
+    #[error("{} holds no classification head", path.display())]
+    NoHead {
+        /// The weights.
+        path: PathBuf,
+    },
+    /// The classification head is no linear layer, or one that is not known.
+    #[error("{}: {} key(s) of its classification head are not known of {dialect}: {}", path.display(), keys.len(), listed(keys))]
+    OtherHead {
+        /// The weights.
+        path: PathBuf,
+        /// The dialect.
+        dialect: &'static str,
+        /// The keys.
+        keys: Vec<String>,
+    },
     /// Tensors that no layer of the architecture takes.
     #[error("{}: no layer takes {}", path.display(), listed(keys))]
     Unused {
@@ -323,6 +339,12 @@ impl CheckpointError {
             }
             Self::NotMae { .. } => {
                 "its encoder can be evaluated; a decoder is read from files of facebookresearch/mae and of transformers' ViTMAEForPreTraining".to_owned()
+            }
+            Self::NoHead { .. } => {
+                "only a checkpoint that was fine-tuned or probed can be evaluated as it is; mimbench knn evaluates any encoder".to_owned()
+            }
+            Self::OtherHead { .. } => {
+                "a head that is one linear layer can be evaluated as it is; heads of pre-training, with hidden layers or with BatchNorm cannot".to_owned()
             }
             Self::NothingIgnored { .. } | Self::Unused { .. } => {
                 "mimbench inspect FILE lists every key of the file".to_owned()

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::anchor::Anchor;
 use super::card::{Card, Published};
 use super::config_json::ConfigJson;
 use super::dialect::{Dialect, PositionResize, recognise};
@@ -133,10 +134,14 @@ pub struct Checkpoint {
     pub feature: Feature,
     /// Numbers others published for it.
     pub published: Vec<Published>,
+    /// Numbers of it that an evaluation must find again.
+    pub anchors: Vec<Anchor>,
     /// Licence of the weights, where a card says it.
     pub licence: Option<String>,
     /// Heads of MAE's decoder by `config.json`.
     pub(super) decoder_heads: Option<usize>,
+    /// Whether `config.json` says that the model pools the mean of its patches.
+    pub(super) mean_pooling: bool,
     pub(super) root: Root,
     pub(super) source: TensorSource,
     pub(super) parts: BTreeMap<String, Part>,
@@ -224,6 +229,10 @@ impl Checkpoint {
         let input = settle.input(&config, native, dialect, &facts)?;
         let feature = settle.feature(&config);
         let choices = settle.choices;
+        let (published, anchors) = match &card {
+            Some(card) => (card.published.clone(), card.anchors.clone()),
+            None => Default::default(),
+        };
         source.check_unchanged()?;
         Ok(Self {
             name: match &card {
@@ -240,8 +249,10 @@ impl Checkpoint {
             input,
             feature,
             licence: card.as_ref().and_then(|card| card.licence.clone()),
-            published: card.map(|card| card.published).unwrap_or_default(),
+            published,
+            anchors,
             decoder_heads: json.decoder_heads,
+            mean_pooling: json.mean_pooling == Some(true),
             root,
             source,
             parts: mapping.parts,

@@ -3,9 +3,11 @@
 //! A dialect recognises the file, reads the architecture off it and gives rules; one executor
 //! applies the rules and its log is the audit. Nothing is dropped without a reason.
 
+mod anchor;
 mod architecture;
 mod audit;
 pub mod card;
+mod classifier;
 mod config_json;
 mod decoder;
 mod dialect;
@@ -22,7 +24,9 @@ mod settle;
 pub mod source;
 mod strict_json;
 
+pub use anchor::{Anchor, AnchorKind, AnchorMeasure};
 pub use audit::{Audit, AuditLine, Fate};
+pub use classifier::ClassifierCheckpoint;
 pub use decoder::MaeCheckpoint;
 pub use dialect::{Dialect, PositionResize};
 pub use error::CheckpointError;

@@ -19,6 +19,7 @@ mod knn;
 mod linear;
 mod report;
 mod table;
+mod verify;
 
 pub use all::AllArgs;
 pub use attention::AttentionArgs;
@@ -37,6 +38,7 @@ pub use knn::KnnArgs;
 pub use linear::{LinearArgs, Preset, Seeds};
 pub use report::ReportArgs;
 pub use table::{TableArgs, TableFormat};
+pub use verify::VerifyArgs;
 
 use clap::{Parser, Subcommand};
 
@@ -74,6 +76,8 @@ pub enum Command {
     Report(ReportArgs),
     /// A table of a paper, with measured values beside the published ones
     Table(TableArgs),
+    /// Find published numbers of checkpoints again: fine-tuned ones evaluated as they are
+    Verify(VerifyArgs),
     /// A whole small run on made-up scenes; nothing to download
     Demo(DemoArgs),
     /// Time an architecture with random weights on an engine

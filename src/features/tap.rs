@@ -59,6 +59,8 @@ pub enum Tap {
     /// Tokens after the final normalisation where it is over tokens, else the last block's
     /// output: `[B, N, D]`.
     Tokens,
+    /// What the classification head says of each class: `[B, C]`.
+    Logits,
 }
 
 impl Tap {
@@ -69,7 +71,7 @@ impl Tap {
             | Self::Block(layer)
             | Self::Attention(layer)
             | Self::AttentionStatistics(layer) => Some(layer),
-            Self::Pixels | Self::Embed | Self::Tokens => None,
+            Self::Pixels | Self::Embed | Self::Tokens | Self::Logits => None,
         }
     }
 }
@@ -87,6 +89,7 @@ impl fmt::Display for Tap {
             Self::Attention(layer) => write!(f, "attn.{layer}"),
             Self::AttentionStatistics(layer) => write!(f, "attn.{layer} statistics"),
             Self::Tokens => write!(f, "tokens"),
+            Self::Logits => write!(f, "logits"),
         }
     }
 }

@@ -7,6 +7,7 @@ mod block;
 mod cka;
 mod exact;
 mod hnsw;
+mod logits;
 mod metric_error;
 mod rank_me;
 mod rows;
@@ -22,6 +23,7 @@ pub use attention::{
 pub use cka::{CkaMatrix, cka_matrix, linear_cka};
 pub use exact::{Neighbours, exact_neighbours};
 pub use hnsw::{HnswOptions, hnsw_neighbours, recall_at_k};
+pub use logits::LogitTally;
 pub use metric_error::{MetricError, Side};
 pub use rank_me::rank_me;
 pub use rows::{Dense, Rows, SomeRows};

@@ -16,7 +16,7 @@ use crate::engine::Compute;
 use crate::error::Error;
 use crate::features::PassOptions;
 use crate::spec::Protocol;
-use crate::store::RowType;
+use crate::store::{RowType, run_folder};
 
 pub use cell::{Cell, Part, Request};
 pub use dataset::{DataRequest, EvaluationSet, ImageList};
@@ -67,7 +67,7 @@ impl Default for StateOptions {
 impl RunOptions {
     /// The folder of a cell's training run.
     pub fn run_folder(&self, cell: &Cell) -> PathBuf {
-        let usual = || self.results.join("runs").join(&cell.key);
+        let usual = || run_folder(&self.results, &cell.key);
         self.states.folder.clone().unwrap_or_else(usual)
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{AttentionMaps, Outcomes, RecordError};
 use crate::spec::{CardKey, Kind};
 use crate::stats::Measure;
-use crate::store::{StoreError, write_atomic};
+use crate::store::{CurvePoint, StoreError, curves_path, read_curves, write_atomic};
 
 /// Raised when the meaning of a field changes.
 pub const SCHEMA: u32 = 2;
@@ -49,6 +49,9 @@ pub struct BesideRecord {
     pub outcomes: Option<String>,
     /// Of [`AttentionMaps::path`].
     pub maps: Option<String>,
+    /// Of [`curves_path`]; records of what is not trained do without the field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub curves: Option<String>,
 }
 
 /// What makes a cell.
@@ -375,16 +378,37 @@ impl Record {
         Ok(maps)
     }
 
+    /// The curves of its training; none where nothing was trained.
+    ///
+    /// # Errors
+    /// The file is missing, damaged, or not the one that the record was written with.
+    pub fn curves(&self, results: &Path) -> Result<Vec<CurvePoint>, RecordError> {
+        let key = &self.cell.key;
+        let path = curves_path(results, key);
+        if self.beside.curves.is_none() && !path.is_file() {
+            return Ok(Vec::new());
+        }
+        let curves = read_curves(&path).map_err(|error| RecordError::beside(key, error))?;
+        self.belongs(&path, &self.beside.curves)?;
+        Ok(curves)
+    }
+
     /// Whether the files beside it are those that it was written with.
     pub fn is_whole(&self, results: &Path) -> bool {
         let key = &self.cell.key;
-        let maps = AttentionMaps::path(results, key);
+        let optional = |path: &Path, known: &Option<String>| match known {
+            None => !path.is_file(),
+            known => self.belongs(path, known).is_ok(),
+        };
         self.belongs(&Outcomes::path(results, key), &self.beside.outcomes)
             .is_ok()
-            && match &self.beside.maps {
-                None => !maps.is_file(),
-                known => self.belongs(&maps, known).is_ok(),
-            }
+            && optional(&AttentionMaps::path(results, key), &self.beside.maps)
+            && self.has_its_curves(&curves_path(results, key))
+    }
+
+    /// Runs are deleted to free their disk: no result hangs on their curves.
+    fn has_its_curves(&self, path: &Path) -> bool {
+        !path.is_file() || self.belongs(path, &self.beside.curves).is_ok()
     }
 
     fn belongs(&self, path: &Path, known: &Option<String>) -> Result<(), RecordError> {
@@ -406,6 +430,7 @@ impl Record {
         let beside = BesideRecord {
             outcomes: hash(&Outcomes::path(results, key))?,
             maps: hash(&AttentionMaps::path(results, key))?,
+            curves: hash(&curves_path(results, key))?,
         };
         let record = Self {
             beside,

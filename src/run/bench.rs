@@ -13,7 +13,9 @@ use crate::engine::{AdamW, Compute, Engine, Moments, Targets, Update};
 use crate::error::Error;
 use crate::nn::{Loader, ModelError};
 use crate::report::{Align, Cell, Column, Table};
-use crate::vit::{Architecture, Classifier, Site, Vit, random_classifier_weights, random_weights};
+use crate::vit::{
+    Architecture, Classifier, HeadConfig, Site, Vit, random_classifier_weights, random_weights,
+};
 
 /// Classes of the head that a training step has: ImageNet-1K's.
 const CLASSES: usize = 1000;
@@ -273,7 +275,7 @@ impl Timing<'_> {
         let config = self.options.architecture.config();
         let mut weights = random_classifier_weights(&config, CLASSES, self.options.seed);
         let mut loader = Loader::trainable(engine, &mut weights);
-        let model = Classifier::load(&mut loader, &config, CLASSES)?;
+        let model = Classifier::load(&mut loader, &config, HeadConfig::usual(&config, CLASSES))?;
         let parameters = loader.into_parameters();
         let handles: Vec<_> = parameters.iter().map(|(_, handle)| handle).collect();
         let moments: Vec<Moments<E::Tensor>> = handles

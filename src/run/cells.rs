@@ -360,7 +360,7 @@ fn run_group(
     for (cell, stamps) in &missing {
         let start = Instant::now();
         if let Task::Linear(task) = &cell.protocol.task {
-            let probed = linear::evaluate(cell, task, &plan.run, terminal)?;
+            let probed = linear::evaluate(cell, task, stamps, &plan.run, terminal)?;
             let evaluated = Evaluated {
                 looked: probed.looked,
                 encoded: probed.encoded,

@@ -22,6 +22,7 @@ mod record;
 pub mod report;
 mod subjects;
 pub mod table;
+pub mod verify;
 
 pub use dispatch::check_engine;
 pub use progress::Terminal;

@@ -1,9 +1,11 @@
-//! Progress and notices on stderr, and Ctrl-C.
+//! Progress and notices on stderr, and the signals that ask for the end.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::iterator::Signals;
 
 use crate::features::Observer;
 #[cfg(feature = "hub")]
@@ -13,34 +15,45 @@ use crate::hub::Watcher;
 #[derive(Debug)]
 pub struct Terminal {
     quiet: bool,
-    signals: Arc<Signals>,
+    asked: Arc<Asked>,
     bar: Option<ProgressBar>,
     label: String,
 }
 
+/// What signals have asked for.
 #[derive(Debug, Default)]
-struct Signals {
+struct Asked {
     /// Whether a pass is under way that can store what it has before it ends.
     in_pass: AtomicBool,
     cancelled: AtomicBool,
 }
 
+impl Asked {
+    fn hear(&self, signal: i32) {
+        let again = self.cancelled.swap(true, Ordering::SeqCst);
+        // Only a person is impatient: timeout(1) sends its signal twice, and clusters follow
+        // SIGUSR1 by SIGTERM, long before they kill.
+        let at_once = again && signal == SIGINT;
+        if at_once || !self.in_pass.load(Ordering::SeqCst) {
+            std::process::exit(130);
+        }
+    }
+}
+
 impl Terminal {
-    /// A Ctrl-C, SIGTERM or SIGHUP during a pass ends it once the batch in hand is stored; a
-    /// second one, or one at another time, ends the process at once.
+    /// Ctrl-C, SIGTERM, SIGHUP, or the SIGUSR1 that clusters send before the time is up, during a
+    /// pass end it once the batch in hand is stored; a second Ctrl-C, or any of them at another
+    /// time, ends the process at once.
     pub fn new(quiet: bool) -> Self {
-        let signals = Arc::new(Signals::default());
-        let seen = Arc::clone(&signals);
-        // Where no handler can be set the signal ends the process, and finished parts are kept.
-        let _ = ctrlc::set_handler(move || {
-            let again = seen.cancelled.swap(true, Ordering::SeqCst);
-            if again || !seen.in_pass.load(Ordering::SeqCst) {
-                std::process::exit(130);
-            }
-        });
+        let asked = Arc::new(Asked::default());
+        // Where no handler can be set the signal ends the process, and what is stored is kept.
+        if let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1]) {
+            let asked = Arc::clone(&asked);
+            std::thread::spawn(move || signals.forever().for_each(|signal| asked.hear(signal)));
+        }
         Self {
             quiet,
-            signals,
+            asked,
             bar: None,
             label: String::new(),
         }
@@ -49,12 +62,12 @@ impl Terminal {
     /// Begins a pass, named so in its progress.
     pub fn begin(&mut self, label: &str) {
         label.clone_into(&mut self.label);
-        self.signals.in_pass.store(true, Ordering::SeqCst);
+        self.asked.in_pass.store(true, Ordering::SeqCst);
     }
 
     /// Ends a pass.
     pub fn end(&mut self) {
-        self.signals.in_pass.store(false, Ordering::SeqCst);
+        self.asked.in_pass.store(false, Ordering::SeqCst);
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
@@ -108,7 +121,7 @@ impl Observer for Terminal {
     }
 
     fn cancelled(&self) -> bool {
-        self.signals.cancelled.load(Ordering::SeqCst)
+        self.asked.cancelled.load(Ordering::SeqCst)
     }
 }
 

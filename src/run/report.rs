@@ -11,7 +11,7 @@ use crate::report::{
     has_measured, paper_table,
 };
 use crate::spec::Papers;
-use crate::store::{StoreError, write_atomic};
+use crate::store::{StoreError, curves_path, write_atomic};
 
 /// Shorter side of a small picture, pixels.
 const THUMBNAIL: usize = 96;
@@ -32,10 +32,15 @@ pub fn read(papers: &Papers, results: &Path) -> Result<Report, Error> {
             true => record.maps(results)?,
             false => Vec::new(),
         };
+        let curves = match curves_path(results, key).is_file() {
+            true => record.curves(results)?,
+            false => Vec::new(),
+        };
         entries.push(Entry {
             record,
             outcomes,
             maps,
+            curves,
         });
     }
     if entries.is_empty() {

@@ -61,6 +61,12 @@ pub fn wilson(hits: u64, n: u64) -> Result<[f64; 2], IntervalError> {
     Ok([low, high])
 }
 
+/// The normal 95 % interval [low, high] of a mean of `n` values with this sample standard deviation.
+pub fn of_mean(mean: f64, deviation: f64, n: u64) -> [f64; 2] {
+    let half = Z * deviation / (n as f64).sqrt();
+    [mean - half, mean + half]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,6 +91,13 @@ mod tests {
                 assert!((got - want).abs() < 1e-14, "{hits}/{n}: {got} {want}");
             }
         }
+    }
+
+    #[test]
+    fn a_means_interval_narrows_with_the_root_of_n() {
+        let [low, high] = of_mean(2.0, 0.5, 100);
+        assert!((low - (2.0 - 0.097_998_199_2)).abs() < 1e-9);
+        assert!((high - (2.0 + 0.097_998_199_2)).abs() < 1e-9);
     }
 
     #[test]

@@ -13,7 +13,7 @@ mod paired;
 pub use bootstrap::{Bootstrap, Resampled};
 pub use error::SampleError;
 pub use holm::holm;
-pub use interval::{CONFIDENCE, IntervalError, wilson};
+pub use interval::{CONFIDENCE, IntervalError, of_mean, wilson};
 pub use mcnemar::mcnemar;
 pub use measure::{Measure, Unit};
 pub use noise::{Noise, NoiseSource, Seeds, Spread, half_width};

@@ -1,13 +1,19 @@
 //! Files that survive anything: written whole or not at all, verified on reading, and never
 //! written by two processes at once.
 
+mod append;
 mod atomic;
+mod curves;
 mod error;
 mod lock;
 mod part;
 mod tensors;
 
+pub use append::AppendFile;
 pub use atomic::{AtomicFile, delete, remove_leftovers, write_atomic};
+pub use curves::{
+    CurveKind, CurvePoint, LEARNING_RATE, METRICS, curves_path, read_curves, run_folder,
+};
 pub use error::StoreError;
 pub use lock::Lock;
 pub use part::{

@@ -1,8 +1,9 @@
 //! Why a training run ended before its end.
 
+use std::io::ErrorKind::{QuotaExceeded, StorageFull};
 use std::path::PathBuf;
 
-use super::OptimizerError;
+use super::{CurvesError, OptimizerError};
 use crate::data::LoadError;
 use crate::engine::EngineError;
 use crate::nn::ModelError;
@@ -35,6 +36,16 @@ pub enum TrainError {
         epoch: usize,
         /// Whether a state from before the update was saved, and where.
         saved: Option<PathBuf>,
+    },
+    /// The loss on validation images is no number.
+    #[error("the validation loss of {term} is {value} after epoch {epoch}")]
+    ValidationNotFinite {
+        /// Epoch, counted from 0.
+        epoch: usize,
+        /// The term that is none.
+        term: String,
+        /// Its value.
+        value: f64,
     },
     /// The user or the system asked for the end; the state is saved.
     #[error("interrupted after {updates_done} of {updates} updates")]
@@ -105,6 +116,9 @@ pub enum TrainError {
     /// The state cannot be written or read.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The curves cannot be written or gone on with.
+    #[error(transparent)]
+    Curves(#[from] CurvesError),
     /// The model cannot be built or trained.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -138,8 +152,9 @@ impl TrainError {
             Self::NotFinite { saved, .. } | Self::GradientNotFinite { saved, .. } => {
                 Some(diverged(saved))
             }
+            Self::ValidationNotFinite { .. } => Some(diverged(&None)),
             Self::Interrupted { state, .. } => Some(format!(
-                "the same command goes on from {}",
+                "the same command, without --recompute, goes on from {}",
                 state.display()
             )),
             Self::OtherRun { .. } => Some(
@@ -163,7 +178,16 @@ impl TrainError {
                 "--set changes the protocol: task.batch, task.local_batch, task.drop_last".to_owned(),
             ),
             Self::Load(error) => error.hint(),
+            Self::Store(StoreError::Damaged { .. }) => {
+                Some("no state of the run can be read: --recompute begins again".to_owned())
+            }
+            Self::Store(StoreError::Io { source, .. })
+                if matches!(source.kind(), StorageFull | QuotaExceeded) =>
+            {
+                Some("free some space: the same command goes on from the last state".to_owned())
+            }
             Self::Store(error) => error.hint(),
+            Self::Curves(error) => error.hint(),
             Self::Model(error) => error.hint(),
             Self::Optimizer(error) => error.hint(),
         }

@@ -25,7 +25,7 @@ pub trait Source {
         take: &mut Take<'_, Self::Batch>,
     ) -> Result<(), TrainError>;
 
-    /// Hands out the batches of the validation set in order, from the `first` on.
+    /// Hands out the validation set in order and in batches, from its `first` sample on.
     fn validate(
         &mut self,
         first: usize,
@@ -47,13 +47,13 @@ pub trait Monitor<T: Trainable + ?Sized> {
     /// The parameters have moved.
     fn updated(&mut self, update: &Update) -> Result<(), TrainError>;
 
-    /// A batch of the validation after `epoch` has been looked at.
+    /// A batch of the validation after `epoch` has been looked at -> its samples.
     fn validated(
         &mut self,
         epoch: usize,
         batch: &T::Batch,
         scores: T::Scores,
-    ) -> Result<(), TrainError>;
+    ) -> Result<usize, TrainError>;
 
     /// The updates of `epoch` are done, and its validation, where it has one.
     fn epoch_ended(&mut self, epoch: usize, validated: bool) -> Result<(), TrainError>;
@@ -108,10 +108,10 @@ pub enum Stage {
         /// Local batch of the update.
         local: usize,
     },
-    /// This batch of the validation is next.
+    /// This sample of the validation set is next: batches may have another size when a run goes on.
     Validate {
-        /// Batch of the validation set.
-        batch: usize,
+        /// Place in the set.
+        sample: usize,
     },
 }
 
@@ -141,13 +141,7 @@ pub fn fit<T: Trainable + ?Sized>(
     monitor: &mut dyn Monitor<T>,
 ) -> Result<(), TrainError> {
     recipe.check(source.samples())?;
-    let sampler = Sampler {
-        samples: source.samples(),
-        batch: recipe.batch,
-        local_batch: recipe.local_batch,
-        epoch: recipe.epoch,
-        seed: recipe.seed,
-    };
+    let sampler = recipe.sampler(source.samples());
     let mut run = Run {
         trainable,
         recipe,
@@ -166,8 +160,8 @@ pub fn fit<T: Trainable + ?Sized>(
         if let Stage::Train { .. } = run.progress.stage {
             run.train(source)?;
         }
-        if let Stage::Validate { batch } = run.progress.stage {
-            source.validate(batch, &mut |batch| run.validate(&batch))?;
+        if let Stage::Validate { sample } = run.progress.stage {
+            source.validate(sample, &mut |batch| run.validate(&batch))?;
             run.end_epoch(epoch, true)?;
         }
     }
@@ -257,14 +251,15 @@ impl<T: Trainable + ?Sized> Run<'_, T> {
             update,
             local: local + 1,
         };
-        if local + 1 == step.local.len() {
+        let last = local + 1 == step.local.len();
+        if last {
             self.update(steps, samples)?;
         }
         let done = steps[..update].iter().map(Step::samples).sum::<usize>();
         let of_step: usize = step.local[..=local].iter().map(Vec::len).sum();
         let all = steps.iter().map(Step::samples).sum();
         self.monitor.progress(epoch, done + of_step, all);
-        self.pause(epoch * steps.len() + update)
+        self.pause(epoch * steps.len() + update + usize::from(last))
     }
 
     /// Moves the parameters.
@@ -311,7 +306,7 @@ impl<T: Trainable + ?Sized> Run<'_, T> {
                 local: 0,
             }
         } else {
-            Stage::Validate { batch: 0 }
+            Stage::Validate { sample: 0 }
         };
         Ok(())
     }
@@ -333,14 +328,16 @@ impl<T: Trainable + ?Sized> Run<'_, T> {
     fn validate(&mut self, batch: &T::Batch) -> Result<(), TrainError> {
         let Progress {
             epoch,
-            stage: Stage::Validate { batch: place },
+            stage: Stage::Validate { sample },
         } = self.progress
         else {
             return Ok(());
         };
         let scores = self.trainable.validate(batch)?;
-        self.monitor.validated(epoch, batch, scores)?;
-        let stage = Stage::Validate { batch: place + 1 };
+        let samples = self.monitor.validated(epoch, batch, scores)?;
+        let stage = Stage::Validate {
+            sample: sample + samples,
+        };
         self.progress = Progress { epoch, stage };
         let updates = self.sampler.steps();
         self.pause((epoch + 1) * updates)

@@ -1,9 +1,11 @@
 //! Training: optimizers and schedules, the one loop, and the state that a killed run goes on from.
 
 mod clip;
+mod curves;
 mod decay;
 mod ema;
 mod error;
+mod events;
 mod exact;
 mod fit;
 mod group;
@@ -21,6 +23,7 @@ mod trainer;
 mod world;
 
 pub use clip::{clip, global_norm};
+pub use curves::{CurveLengths, Curves, CurvesError};
 pub use decay::{DecayExclusion, LayerDecayRule, layer_groups, plain_groups};
 pub use ema::{Ema, EmaSettings, EmaWarmup};
 pub use error::TrainError;

@@ -1,6 +1,6 @@
 //! How long, with how much, and how fast something is trained.
 
-use super::{EpochLength, Schedule, TrainError};
+use super::{EpochLength, Sampler, Schedule, TrainError};
 
 /// Everything about a run that is no objective.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +30,22 @@ impl Recipe {
     pub fn validates(&self, epoch: usize) -> bool {
         let every = |every: usize| (epoch + 1).is_multiple_of(every) || epoch + 1 == self.epochs;
         self.validate_every.is_some_and(every)
+    }
+
+    /// Updates of the whole run over `samples` samples.
+    pub fn updates(&self, samples: usize) -> usize {
+        self.sampler(samples).steps() * self.epochs
+    }
+
+    /// How `samples` samples are dealt out.
+    pub(super) fn sampler(&self, samples: usize) -> Sampler {
+        Sampler {
+            samples,
+            batch: self.batch,
+            local_batch: self.local_batch,
+            epoch: self.epoch,
+            seed: self.seed,
+        }
     }
 
     /// Refuses numbers that mean nothing for `samples` samples.

@@ -91,21 +91,17 @@ impl StateFolder {
             return Ok(None);
         }
         remove_leftovers(&self.folder, "state-")?;
-        let mut failed = None;
-        for (_, path) in self.generations()?.into_iter().rev() {
+        let mut generations = self.generations()?;
+        while let Some((_, path)) = generations.pop() {
             match self.read(&path) {
                 Ok(saved) => return Ok(Some(saved)),
-                Err(TrainError::Store(error)) => {
+                Err(TrainError::Store(error)) if !generations.is_empty() => {
                     notice(&format!("{error}; going back to the state before"));
-                    failed = Some(error);
                 }
                 Err(error) => return Err(error),
             }
         }
-        match failed {
-            Some(error) => Err(error.into()),
-            None => Ok(None),
-        }
+        Ok(None)
     }
 
     /// Writes a new generation whole, then deletes those that are no longer needed -> its file.

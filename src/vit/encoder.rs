@@ -1,22 +1,42 @@
 //! A ViT as an [`Encoder`] in plain data.
 
 use super::model::NO_POOLER;
-use super::{FinalNorm, Pooler, Site, Vit, VitConfig};
+use super::{Classifier, FinalNorm, Pooler, Site, Vit, VitConfig};
 use crate::engine::{Engine, HostTensor, Result};
 use crate::features::{Encoder, EncoderError, Tap, Token};
 use crate::metric::AttentionStatistic;
 
-/// A frozen ViT and the engine it runs on.
+/// A frozen ViT, with or without its classification head, and the engine it runs on.
 #[derive(Clone, Debug)]
 pub struct VitEncoder<E: Engine> {
     engine: E,
-    vit: Vit<E>,
+    model: Model<E>,
+}
+
+#[derive(Clone, Debug)]
+enum Model<E: Engine> {
+    Vit(Vit<E>),
+    Classifier(Classifier<E>),
 }
 
 impl<E: Engine> VitEncoder<E> {
     /// A frozen encoder.
     pub fn new(engine: E, vit: Vit<E>) -> Self {
-        Self { engine, vit }
+        let model = Model::Vit(vit);
+        Self { engine, model }
+    }
+
+    /// A frozen encoder that gives its logits too.
+    pub fn classifier(engine: E, classifier: Classifier<E>) -> Self {
+        let model = Model::Classifier(classifier);
+        Self { engine, model }
+    }
+
+    fn vit(&self) -> &Vit<E> {
+        match &self.model {
+            Model::Vit(vit) => vit,
+            Model::Classifier(classifier) => classifier.vit(),
+        }
     }
 
     fn host(&self, x: &E::Tensor) -> Result<HostTensor> {
@@ -29,7 +49,10 @@ impl<E: Engine> VitEncoder<E> {
 
 impl<E: Engine> Encoder for VitEncoder<E> {
     fn shape(&self, tap: Tap) -> std::result::Result<Vec<usize>, EncoderError> {
-        tap_shape(self.vit.config(), tap)
+        match (tap, &self.model) {
+            (Tap::Logits, Model::Classifier(classifier)) => Ok(vec![classifier.classes()]),
+            _ => tap_shape(self.vit().config(), tap),
+        }
     }
 
     fn encode(
@@ -42,7 +65,8 @@ impl<E: Engine> Encoder for VitEncoder<E> {
             self.shape(tap)?;
         }
         let engine = &self.engine;
-        let config = self.vit.config();
+        let vit = self.vit();
+        let config = vit.config();
         let [height, width] = config.input_size();
         let images = engine.tensor(pixels, &[batch, config.channels, height, width])?;
         // Blocks above the highest tap are not computed.
@@ -63,29 +87,30 @@ impl<E: Engine> Encoder for VitEncoder<E> {
         };
         let wants = |site| taps.iter().any(|&tap| at(tap, site));
         let mut outputs = vec![None; taps.len()];
-        let last = self
-            .vit
-            .forward(engine, &images, depth, &wants, &mut |site, x| {
-                for (output, &tap) in outputs
-                    .iter_mut()
-                    .zip(taps)
-                    .filter(|(_, tap)| at(**tap, site))
-                {
-                    *output = Some(match tap {
-                        Tap::Pooled { token, norm, .. } => {
-                            self.host(&self.vit.pool(engine, x, token, norm)?)?
-                        }
-                        _ => self.host(x)?,
-                    });
-                }
-                Ok(())
-            })?;
+        let last = vit.forward(engine, &images, depth, &wants, &mut |site, x| {
+            for (output, &tap) in outputs
+                .iter_mut()
+                .zip(taps)
+                .filter(|(_, tap)| at(**tap, site))
+            {
+                *output = Some(match tap {
+                    Tap::Pooled { token, norm, .. } => {
+                        self.host(&vit.pool(engine, x, token, norm)?)?
+                    }
+                    _ => self.host(x)?,
+                });
+            }
+            Ok(())
+        })?;
         taps.iter()
             .zip(outputs)
-            .map(|(&tap, output)| match (tap, output) {
-                (_, Some(output)) => Ok(output),
-                (Tap::Tokens, None) => Ok(self.host(&self.vit.normalise(engine, &last)?)?),
-                (_, None) => Err(EncoderError::NoSuchTap {
+            .map(|(&tap, output)| match (tap, output, &self.model) {
+                (_, Some(output), _) => Ok(output),
+                (Tap::Tokens, None, _) => Ok(self.host(&vit.normalise(engine, &last)?)?),
+                (Tap::Logits, None, Model::Classifier(classifier)) => {
+                    Ok(self.host(&classifier.logits(engine, &last)?)?)
+                }
+                (_, None, _) => Err(EncoderError::NoSuchTap {
                     tap,
                     reason: "the forward pass does not reach it",
                 }),
@@ -124,6 +149,7 @@ pub fn tap_shape(config: &VitConfig, tap: Tap) -> std::result::Result<Vec<usize>
             (Token::Cls | Token::MeanPatch | Token::Pooled, _) => vec![config.width],
         },
         Tap::Pixels => return refuse("raw pixels are read without a checkpoint"),
+        Tap::Logits => return refuse("the encoder is read without its classification head"),
         Tap::Embed | Tap::Block(_) | Tap::Tokens => vec![tokens, config.width],
         Tap::Attention(layer) => vec![config.heads.of(layer), tokens, tokens],
         Tap::AttentionStatistics(layer) => {

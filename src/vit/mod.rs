@@ -18,7 +18,7 @@ mod rope;
 
 pub use arch::{Architecture, UnknownArchitecture};
 pub use blocks::Blocks;
-pub use classifier::{Classifier, random_classifier_weights};
+pub use classifier::{Classifier, HeadConfig, HeadInput, random_classifier_weights};
 pub use config::{FinalNorm, MlpKind, Pooler, RelativeBias, VitConfig};
 pub use encoder::{VitEncoder, tap_shape};
 pub use heads::{Heads, HeadsError};

@@ -42,6 +42,7 @@ fn slug(name: &str) -> String {
             "S" if after_vit => "small".to_owned(),
             "B" if after_vit => "base".to_owned(),
             "L" if after_vit => "large".to_owned(),
+            "H" if after_vit => "huge".to_owned(),
             _ => word.to_lowercase(),
         });
         after_vit = word == "ViT";
@@ -145,7 +146,8 @@ fn cards_say_what_the_input_is_and_where_the_weights_are() {
 fn published_numbers_have_a_source_and_none_comes_twice() {
     for (path, card) in cards() {
         let said = stem(&path);
-        assert!(!card.published.is_empty(), "{said}");
+        let numbers = card.published.len() + card.anchors.len();
+        assert!(numbers > 0, "{said}");
         let mut seen = BTreeSet::new();
         for published in &card.published {
             assert!(
@@ -157,6 +159,11 @@ fn published_numbers_have_a_source_and_none_comes_twice() {
             assert!(of_a_paper || citation.contains('/'), "{said}: {citation}");
             assert!(published.epochs.is_none_or(|n| (100..=1600).contains(&n)));
             assert!(seen.insert(published.to_string()), "{said}: {published}");
+        }
+        for anchor in &card.anchors {
+            assert!(anchor.citation.contains('/'), "{said}");
+            let measure = format!("{} {}", anchor.dataset, anchor.measure);
+            assert!(seen.insert(measure.clone()), "{said}: {measure}");
         }
     }
 }
@@ -218,7 +225,7 @@ fn page() -> String {
             table,
             "| [{file}]({file}) | {} | {feature} | {statistics} | {resize} | {from} | {} |",
             card.name,
-            card.published.len()
+            card.published.len() + card.anchors.len()
         )
         .unwrap();
     }

@@ -38,6 +38,7 @@ fn help_lists_every_subcommand() {
         "data",
         "report",
         "table",
+        "verify",
         "demo",
         "bench",
         "help",

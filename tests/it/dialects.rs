@@ -809,7 +809,8 @@ fn torchvision() {
         vec![name.replace("blocks.", "encoder.layers.encoder_layer_")]
     });
     layout.linear("heads.head", 10, 24);
-    layout.is(Dialect::Torchvision, &[("heads.", "classification head")]);
+    let checkpoint = layout.is(Dialect::Torchvision, &[("heads.", "classification head")]);
+    assert_eq!(checkpoint.classifier().unwrap().head.classes, 10);
 }
 
 #[test]

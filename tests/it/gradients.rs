@@ -6,7 +6,7 @@ use mimbench::engine::{AdamW, Engine, HostTensor, Moments, Precision, Targets, U
 #[cfg(feature = "torch")]
 use mimbench::engine::{Device, torch::Torch};
 use mimbench::nn::{Loader, TensorStore, Weights};
-use mimbench::vit::{Classifier, VitConfig, random_classifier_weights};
+use mimbench::vit::{Classifier, HeadConfig, VitConfig, random_classifier_weights};
 use safetensors::SafeTensors;
 
 use crate::support::fixture;
@@ -96,7 +96,8 @@ impl<'a, E: Engine> Model<'a, E> {
 
     fn load(engine: &'a E, config: &VitConfig, mut weights: Weights, images: &[f32]) -> Self {
         let mut loader = Loader::trainable(engine, &mut weights);
-        let classifier = Classifier::load(&mut loader, config, CLASSES).unwrap();
+        let classifier =
+            Classifier::load(&mut loader, config, HeadConfig::usual(config, CLASSES)).unwrap();
         let parameters = loader.into_parameters();
         assert_eq!(weights.left(), [""; 0]);
         let images = engine.tensor(images, &[BATCH, 3, 32, 32]).unwrap();

@@ -34,7 +34,7 @@ fn split(images: usize, fingerprint: &str) -> SplitRecord {
     }
 }
 
-fn record(key: &str, name: &str, kind: Kind, measures: Vec<Measured>) -> Record {
+pub fn record(key: &str, name: &str, kind: Kind, measures: Vec<Measured>) -> Record {
     Record {
         schema: SCHEMA,
         cell: CellKey {
@@ -97,7 +97,7 @@ fn record(key: &str, name: &str, kind: Kind, measures: Vec<Measured>) -> Record 
 }
 
 /// What the predictions amount to: top-1, top-5 and strict top-5 of every layer and k.
-fn knn(outcomes: &Outcomes) -> Vec<Measured> {
+pub fn knn(outcomes: &Outcomes) -> Vec<Measured> {
     let mut measures = Vec::new();
     for (at, prediction) in outcomes.predictions.iter().enumerate() {
         let (layer, k) = (at / KS.len(), KS[at % KS.len()]);
@@ -134,6 +134,7 @@ fn attention(seed: usize) -> Vec<Measured> {
             learning_rate: None,
             headline: head.is_none() && other_layer.is_none(),
             selection: Selection::None,
+            learning_rate: None,
             measure: Measure {
                 name: name.to_owned(),
                 value,
@@ -166,7 +167,7 @@ fn attention(seed: usize) -> Vec<Measured> {
     measures
 }
 
-fn outcomes(seed: usize) -> Outcomes {
+pub fn outcomes(seed: usize) -> Outcomes {
     let label = |i: usize| i as u32 % CLASSES;
     let predictions = |layer: usize, k: usize| {
         let class = |i: usize| match number(seed + i + layer + k) < 0.3 + 0.1 * layer as f64 {

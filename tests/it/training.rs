@@ -11,7 +11,7 @@ use mimbench::train::{
     DecayExclusion, Group, LayerDecayRule, Optimizer, OptimizerKind, Parameter, Position, Schedule,
     clip, layer_groups, plain_groups,
 };
-use mimbench::vit::{Classifier, Vit, VitConfig};
+use mimbench::vit::{Classifier, HeadConfig, Vit, VitConfig};
 use safetensors::{Dtype, SafeTensors};
 
 use crate::support::fixture;
@@ -217,7 +217,12 @@ fn position(iteration: u64) -> Position {
 fn classifier<E: Engine>(e: &E, golden: &Golden) -> (Classifier<E>, Trained<E>) {
     let mut weights = golden.weights(true);
     let mut loader = Loader::trainable(e, &mut weights);
-    let model = Classifier::load(&mut loader, &config(), CLASSES).unwrap();
+    let model = Classifier::load(
+        &mut loader,
+        &config(),
+        HeadConfig::usual(&config(), CLASSES),
+    )
+    .unwrap();
     (model, Trained::new(e, loader))
 }
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::rule::Names;
 
 pub use family::PositionResize;
-pub(super) use names::DECODER;
+pub(super) use names::{DECODER, HEAD};
 pub(super) use recognise::recognise;
 
 /// The code base whose names a checkpoint has.
@@ -189,6 +189,36 @@ impl Dialect {
             Self::HfClip => &clip::HF_CLIP,
             Self::HfSiglip => &clip::HF_SIGLIP,
             Self::Torchvision => &names::TORCHVISION,
+        }
+    }
+
+    /// The names of its linear classification head, where its code can save one, and whether they
+    /// stand beside the encoder and not among its own.
+    pub(super) fn head_names(self) -> Option<(&'static Names, bool)> {
+        match self {
+            Self::Timm
+            | Self::TimmBeit
+            | Self::TimmEva
+            | Self::Mae
+            | Self::Milan
+            | Self::Maskalign
+            | Self::Moco
+            | Self::Dino
+            | Self::Ibot
+            | Self::Beit
+            | Self::Simmim
+            | Self::Bootmae
+            | Self::Cae
+            | Self::Maskdistill
+            | Self::Eva02 => Some((&names::VIT_HEAD, false)),
+            Self::Torchvision => Some((&names::TORCHVISION_HEAD, false)),
+            Self::Dinov2 => Some((&names::DINOV2_HEAD, true)),
+            Self::Mmpretrain => Some((&names::MMPRETRAIN_HEAD, true)),
+            Self::HfVit | Self::HfBeit | Self::HfDinov2 | Self::HfClip | Self::HfSiglip => {
+                Some((&transformers::CLASSIFIER, true))
+            }
+            // Their code has no classifier.
+            Self::Dinov3 | Self::HfDinov3 | Self::Clip | Self::OpenClip => None,
         }
     }
 

@@ -3,7 +3,8 @@
 
 use super::super::rule::{Names, Rule, drop, rename, same};
 
-pub(super) const HEAD: &str = "classification head";
+/// Why an encoder leaves a classification head's tensors.
+pub(in super::super) const HEAD: &str = "classification head";
 const PRETRAINING_HEAD: &str = "head of pre-training";
 /// Why an encoder leaves a decoder's tensors.
 pub(in super::super) const DECODER: &str = "decoder of pre-training";
@@ -192,6 +193,28 @@ pub(super) const MAE_DECODER: Names = Names {
         rename("decoder_pred.{p}", "pred.{p}"),
     ]],
 };
+
+/// The names of a head: a linear layer of the trunk.
+pub(super) const fn head(rules: &'static [&'static [Rule]]) -> Names {
+    Names {
+        blocks: &[],
+        block: &[],
+        trunk: rules,
+    }
+}
+
+/// The head of timm's models and of those that fine-tune under its names; the second layer is that
+/// of DeiT's distillation token.
+pub(super) const VIT_HEAD: Names = head(&[&[same("head.{p}"), same("head_dist.{p}")]]);
+
+/// The head of dinov2's hub, beside its backbone (`dinov2/hub/classifiers.py`).
+pub(super) const DINOV2_HEAD: Names = head(&[&[rename("linear_head.{p}", "head.{p}")]]);
+
+/// The head of mmpretrain's ViT (`mmpretrain/models/heads/vision_transformer_head.py`).
+pub(super) const MMPRETRAIN_HEAD: Names = head(&[&[rename("head.layers.head.{p}", "head.{p}")]]);
+
+/// The head of torchvision's ViT (`torchvision/models/vision_transformer.py`).
+pub(super) const TORCHVISION_HEAD: Names = head(&[&[rename("heads.head.{p}", "head.{p}")]]);
 
 /// timm's `Beit` and `Eva`, and BEiT, SimMIM, BootMAE, CAE, MaskDistill and EVA-01.
 pub(super) const BEIT: Names = Names {

@@ -2,7 +2,7 @@
 //! of its files and those that transformers 5 has in memory.
 
 use super::super::rule::{Names, Rule, drop, rename, same};
-use super::names::{HEAD, INDEX, MASK_TOKEN, OUTSIDE};
+use super::names::{HEAD, INDEX, MASK_TOKEN, OUTSIDE, head};
 
 /// Before a block's number: files, transformers 5 in memory, DINOv3.
 const BLOCKS: &[&str] = &["encoder.layer.", "layers.", "layer.", "model.layer."];
@@ -98,6 +98,14 @@ pub(super) const MAE_DECODER: Names = Names {
         rename("decoder.decoder_pred.{p}", "pred.{p}"),
     ]],
 };
+
+/// The head of every `*ForImageClassification`; the last two are those of the distilled DeiT
+/// (`models/deit/modeling_deit.py`, `DeiTForImageClassificationWithTeacher`).
+pub(super) const CLASSIFIER: Names = head(&[&[
+    rename("classifier.{p}", "head.{p}"),
+    rename("cls_classifier.{p}", "head.{p}"),
+    rename("distillation_classifier.{p}", "head_dist.{p}"),
+]]);
 
 /// BEiT and data2vec.
 pub(super) const BEIT: Names = Names {

@@ -176,6 +176,8 @@ impl<'a> TimmModel<'a> {
             licence: from.licence.clone(),
             note: Some(note),
             published: from.published.clone(),
+            // The head is left out, and anchors are its numbers.
+            anchors: Vec::new(),
         };
         let card = toml::to_string(&card).map_err(|error| CheckpointError::Card {
             path: path.with_extension("toml"),

@@ -297,8 +297,9 @@ impl Engine for Torch {
             return Ok(Vec::new());
         }
         let sum = |x: &&Tensor| {
-            let row = x.0.f_detach()?.f_reshape([-1])?.f_to_kind(Kind::Double)?;
-            row.f_dot(&row)
+            let x = x.0.f_detach()?.f_to_kind(Kind::Double)?;
+            // A scalar product would add up one after the other.
+            x.f_square()?.f_sum(Kind::Double)
         };
         // Read once, so that a device is waited for once.
         let sums = xs

@@ -8,6 +8,7 @@ use super::Entry;
 use crate::report::cell_text::printable;
 use crate::report::{AttentionMaps, Outcomes, Record};
 use crate::spec::Kind;
+use crate::store::curves_path;
 
 /// A line for each file that is missing beside one of the records, called as the page calls them;
 /// nothing where none is.
@@ -42,7 +43,11 @@ fn of(record: &Record, entry: &Entry) -> Vec<String> {
         let file = AttentionMaps::path(here, key);
         format!("attention maps are missing: {}", file.display())
     });
-    let lines = outcomes.into_iter().chain(maps);
+    let curves = (entry.curves.is_empty() && record.beside.curves.is_some()).then(|| {
+        let file = curves_path(here, key);
+        format!("curves of the training are missing: {}", file.display())
+    });
+    let lines = outcomes.into_iter().chain(maps).chain(curves);
     let name = &record.subject.name;
     lines
         .map(|line| format!("{name}: {line} (its command makes them again)"))

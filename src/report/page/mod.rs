@@ -10,6 +10,7 @@ mod layout;
 mod maps;
 mod missing;
 mod provenance;
+mod training;
 
 use maud::{Markup, PreEscaped, html};
 
@@ -20,6 +21,7 @@ use super::table::Table;
 use super::table_error::TableError;
 use super::{AttentionMaps, Outcomes, Record};
 use crate::spec::Kind;
+use crate::store::CurvePoint;
 pub use comparisons::{Compared, comparisons};
 use group::Group;
 use layout::Section;
@@ -56,6 +58,8 @@ pub struct Entry {
     pub outcomes: Option<Outcomes>,
     /// Attention maps of some of its images.
     pub maps: Vec<AttentionMaps>,
+    /// The curves of its training, in the order they were written in.
+    pub curves: Vec<CurvePoint>,
 }
 
 /// Why a page cannot be made.
@@ -91,6 +95,7 @@ impl Report {
         for group in self.groups() {
             sections.push(self.section(&group, &provenance)?);
         }
+        sections.extend(self.training_section(&provenance)?);
         sections.extend(self.comparisons_section(&provenance)?);
         sections.extend(self.papers_section(&provenance)?);
         sections.push(provenance.section());
@@ -101,6 +106,8 @@ impl Report {
     pub fn plots(&self) -> Vec<Plot> {
         let rows = self.groups();
         let rows = rows.iter().flat_map(plots);
+        let training = training::runs(&self.entries);
+        let rows = rows.chain(training.into_iter().map(|(_, row)| row));
         rows.flat_map(|row| row.plots).collect()
     }
 
@@ -148,6 +155,17 @@ impl Report {
             title: group.name.clone(),
             content: html! { @for part in content { (part) } },
         })
+    }
+
+    fn training_section(&self, provenance: &Provenance<'_>) -> Result<Option<Section>, TableError> {
+        let runs = training::runs(&self.entries);
+        let content = training::show(&runs, provenance)?;
+        Ok(Section::unless(
+            runs.is_empty(),
+            "training",
+            "Training",
+            content,
+        ))
     }
 
     fn comparisons_section(

@@ -57,12 +57,11 @@ impl Source for ProbeImages {
         first: usize,
         take: &mut Take<'_, ImageBatch>,
     ) -> Result<(), TrainError> {
-        let all = 0..self.val.samples.len();
-        let batches = ranged_batches(&[all], self.pass.batch);
+        let left = first..self.val.samples.len();
         load_batches(
             &self.val,
             &Preparation::Evaluation(self.input.clone()),
-            batches.get(first..).unwrap_or_default(),
+            &ranged_batches(&[left], self.pass.batch),
             self.pass.workers,
             &mut |images| take(self.batch(&self.val, images)?),
         )

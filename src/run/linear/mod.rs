@@ -2,22 +2,25 @@
 
 mod images;
 mod monitor;
+mod probe;
 
 use std::sync::Arc;
 
 use super::Terminal;
 use super::cells::Outcome;
-use super::dispatch::{self, ProbeSettings};
 use super::record::Looked;
 use crate::engine::NUMERICS_VERSION;
 use crate::error::Error;
 use crate::features::{EncoderError, Observer, Tap};
 use crate::plan::{Cell, Part, RunOptions, Subject};
 use crate::protocol::linear;
+use crate::report::Record;
 use crate::spec::LinearTask;
+use crate::store::{Lock, METRICS, StoreError, curves_path, delete, write_atomic};
 use crate::train::{GroupSummary, Identity, Recipe, Solo, StateFolder, TRAINING_VERSION, fit};
 use images::ProbeImages;
 use monitor::ProbeMonitor;
+use probe::ProbeSettings;
 
 /// What training gave, and what it looked at.
 pub(super) struct Probed {
@@ -31,10 +34,12 @@ pub(super) struct Probed {
     pub seconds: f64,
 }
 
-/// Trains the heads of a cell, or goes on where an earlier attempt ended.
+/// Trains the heads of a cell, or goes on where an earlier attempt ended; `stamps` are those of its
+/// images' files.
 pub(super) fn evaluate(
     cell: &Cell,
     task: &LinearTask,
+    stamps: &str,
     run: &RunOptions,
     terminal: &mut Terminal,
 ) -> Result<Probed, Error> {
@@ -48,8 +53,21 @@ pub(super) fn evaluate(
     let heads = linear::heads(&inputs, &task.scaled_learning_rates());
     let recipe = recipe(task, &heads, cell.seed);
     let folder = run.run_folder(cell);
+    // The cell's lock does not keep other cells out of a folder that --run names.
+    let _lock = Lock::take(&folder.join("lock"), &mut |holder| {
+        terminal.notice(&format!(
+            "{}: process {holder} is training in {}; waiting for it",
+            cell.subject.name(),
+            folder.display()
+        ));
+    })?;
     let mut states = StateFolder::new(&folder, identity(cell, run), run.states.every);
     if run.recompute {
+        // With its record gone too, the command without --recompute goes on from the new states.
+        let record = Record::path(&run.results, &cell.key);
+        if record.exists() {
+            delete(&record)?;
+        }
         states.clear()?;
     }
     let settings = ProbeSettings {
@@ -60,7 +78,7 @@ pub(super) fn evaluate(
         seed: cell.seed,
         chunk: run.pass.batch,
     };
-    let mut probe = dispatch::probe(checkpoint, run.compute, settings)?;
+    let mut probe = probe::probe(checkpoint, run.compute, settings)?;
     for line in groups_text(&probe.groups(), &recipe) {
         terminal.notice(&line);
     }
@@ -75,7 +93,7 @@ pub(super) fn evaluate(
         pass: run.pass,
     };
     let splits = [split(Part::Train), split(Part::Val)];
-    let mut monitor = ProbeMonitor::new(cell, &heads, &recipe, splits, terminal);
+    let mut monitor = ProbeMonitor::new(cell, &heads, &recipe, (splits, stamps), &folder, terminal);
     let fitted = fit(
         &mut *probe,
         &mut images,
@@ -87,6 +105,17 @@ pub(super) fn evaluate(
     monitor.rest();
     fitted?;
     let finished = monitor.finish()?;
+    let curves = curves_path(&run.results, &cell.key);
+    if run.states.folder.is_some() {
+        // Where the record's readers look for them.
+        let path = folder.join(METRICS);
+        let bytes = std::fs::read(&path).map_err(|source| StoreError::Io {
+            action: "read",
+            path,
+            source,
+        })?;
+        write_atomic(&curves, &bytes)?;
+    }
     let found = linear::evaluate(&heads, &finished.validations, finished.outcomes)?;
     Ok(Probed {
         outcome: Outcome {

@@ -1,21 +1,25 @@
 //! What a probe's run is seen by: progress, the validations so far, and whether the images are still
 //! those that it began with.
 
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
 use super::super::Terminal;
-use super::super::dispatch::Probe;
 use super::super::record::Looked;
-use crate::data::{Split, content_hash};
+use super::probe::Probe;
+use crate::data::{LoadError, Split, content_hash};
 use crate::error::Error;
 use crate::features::Observer;
 use crate::plan::{Cell, Part};
 use crate::protocol::linear::{Head, HeadOutcomes, HeadResult, Validation};
-use crate::store::{Elements, NamedTensor, Tensors};
-use crate::train::{HeadScores, ImageBatch, Monitor, Recipe, Saved, Terms, TrainError, Update};
+use crate::store::{CurveKind, CurvePoint, Elements, LEARNING_RATE, NamedTensor, Tensors};
+use crate::train::{
+    CurveLengths, Curves, HeadScores, ImageBatch, Monitor, Recipe, Saved, Terms, TrainError, Update,
+};
 
 /// The run's witness.
 pub(super) struct ProbeMonitor<'a> {
@@ -24,6 +28,8 @@ pub(super) struct ProbeMonitor<'a> {
     recipe: &'a Recipe,
     train: Ledger,
     val: Ledger,
+    /// Hash of the stamps of the images' files.
+    stamps: &'a str,
     validations: Vec<Validation>,
     /// What the heads said in the validation under way, or in the last.
     outcomes: Vec<HeadOutcomes>,
@@ -31,10 +37,18 @@ pub(super) struct ProbeMonitor<'a> {
     losses: Vec<f64>,
     epoch: EpochMeans,
     encoded: usize,
+    folder: PathBuf,
+    /// From the first point on.
+    curves: Option<Curves>,
+    /// Updates between two points of the curves.
+    every: usize,
     /// Seconds of earlier attempts.
     before: f64,
     start: Instant,
 }
+
+/// Points of the training curves of a whole run, at most.
+const POINTS: usize = 10_000;
 
 /// What the heads ended with.
 pub(super) struct Finished {
@@ -48,16 +62,22 @@ pub(super) struct Finished {
 /// The part of a state that is numbers.
 #[derive(Serialize, Deserialize)]
 struct Kept {
+    stamps: String,
     validations: Vec<Validation>,
     losses: Vec<f64>,
     epoch: EpochMeans,
     encoded: usize,
+    curves: Option<CurveLengths>,
     seconds: f64,
 }
 
 /// Sums over the updates of an epoch.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct EpochMeans {
+    /// Updates of the run at its end.
+    updates: usize,
+    /// Images of the run at its end.
+    seen: usize,
     samples: usize,
     /// Each term times the samples of its update.
     terms: Terms,
@@ -90,12 +110,29 @@ impl Ledger {
                 self.contents[index] = content;
                 self.seen[index] = 1;
             } else if self.contents[index] != content {
-                return Err(TrainError::ImageChanged {
-                    path: self.split.samples[index].path.clone(),
-                });
+                return Err(self.changed(index));
             }
         }
         Ok(())
+    }
+
+    /// Reads the images that have been met again, and refuses what is not as it was.
+    fn meets_again(&self) -> Result<(), TrainError> {
+        for (index, seen) in self.seen.iter().enumerate() {
+            if *seen != 0 {
+                let bytes = self.split.read(index).map_err(LoadError::from)?;
+                if content_hash(&bytes) != self.contents[index] {
+                    return Err(self.changed(index));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn changed(&self, index: usize) -> TrainError {
+        TrainError::ImageChanged {
+            path: self.split.samples[index].path.clone(),
+        }
     }
 
     fn names(&self) -> [String; 2] {
@@ -147,6 +184,24 @@ impl Ledger {
     }
 }
 
+/// Values of a point: those that have a name of their own, the mean over all heads, and where
+/// there are several one a head.
+fn values<'a>(
+    own: &[(&str, f64)],
+    name: &str,
+    heads: impl Iterator<Item = (&'a str, f64)>,
+) -> BTreeMap<String, f64> {
+    let heads: Vec<_> = heads.collect();
+    let mean = heads.iter().map(|(_, x)| x).sum::<f64>() / heads.len() as f64;
+    let mut values: BTreeMap<_, _> = own.iter().map(|&(name, x)| (name.to_owned(), x)).collect();
+    values.insert(name.to_owned(), mean);
+    if heads.len() > 1 {
+        let named = heads.iter().map(|(head, x)| (format!("{name}/{head}"), *x));
+        values.extend(named);
+    }
+    values
+}
+
 /// The bytes of a state's tensor.
 fn bytes<'a>(tensors: &'a Tensors, name: &str, length: usize) -> Result<&'a [u8], TrainError> {
     match tensors.get(name).map(|tensor| &tensor.elements) {
@@ -163,16 +218,22 @@ impl<'a> ProbeMonitor<'a> {
         cell: &Cell,
         heads: &'a [Head],
         recipe: &'a Recipe,
-        [train, val]: [Arc<Split>; 2],
+        ([train, val], stamps): ([Arc<Split>; 2], &'a str),
+        folder: &Path,
         terminal: &'a mut Terminal,
     ) -> Self {
         terminal.begin(cell.subject.name());
+        let updates = recipe.updates(train.samples.len());
         Self {
+            folder: folder.to_owned(),
+            curves: None,
+            every: updates.div_ceil(POINTS).max(1),
             terminal,
             heads,
             recipe,
             train: Ledger::new(Part::Train, train),
             val: Ledger::new(Part::Val, val),
+            stamps,
             validations: Vec::new(),
             outcomes: vec![HeadOutcomes::default(); heads.len()],
             losses: vec![0.0; heads.len()],
@@ -185,6 +246,15 @@ impl<'a> ProbeMonitor<'a> {
 
     fn seconds(&self) -> f64 {
         self.before + self.start.elapsed().as_secs_f64()
+    }
+
+    /// Adds a point to the curves, which begin with the first.
+    fn point(&mut self, point: &CurvePoint) -> Result<(), TrainError> {
+        let curves = match self.curves.take() {
+            Some(curves) => curves,
+            None => Curves::create(&self.folder)?,
+        };
+        Ok(self.curves.insert(curves).write(point)?)
     }
 
     /// Ends the display.
@@ -218,6 +288,8 @@ impl Monitor<Probe> for ProbeMonitor<'_> {
 
     fn updated(&mut self, update: &Update) -> Result<(), TrainError> {
         let means = &mut self.epoch;
+        means.updates = update.update + 1;
+        means.seen += update.samples;
         means.samples += update.samples;
         means.learning_rate = update.learning_rate;
         if means.terms.is_empty() {
@@ -230,15 +302,35 @@ impl Monitor<Probe> for ProbeMonitor<'_> {
         for ((_, sum), (_, value)) in means.terms.iter_mut().zip(&update.terms) {
             *sum += value * update.samples as f64;
         }
-        Ok(())
+        let point = CurvePoint {
+            kind: CurveKind::Train,
+            step: means.updates as u64,
+            epoch: update.epoch,
+            images: means.seen as u64,
+            values: values(
+                &[
+                    (LEARNING_RATE, update.learning_rate),
+                    ("gradient_norm", update.gradient_norm),
+                ],
+                "loss",
+                update
+                    .terms
+                    .iter()
+                    .map(|(name, loss)| (name.as_str(), *loss)),
+            ),
+        };
+        match update.update.is_multiple_of(self.every) {
+            true => self.point(&point),
+            false => Ok(()),
+        }
     }
 
     fn validated(
         &mut self,
-        _: usize,
+        epoch: usize,
         batch: &ImageBatch,
         scores: Vec<HeadScores>,
-    ) -> Result<(), TrainError> {
+    ) -> Result<usize, TrainError> {
         self.encoded += batch.labels.len();
         self.val.meets(batch)?;
         if batch.indices.first() == Some(&0) {
@@ -246,7 +338,14 @@ impl Monitor<Probe> for ProbeMonitor<'_> {
             self.losses = vec![0.0; self.heads.len()];
         }
         let own = self.outcomes.iter_mut().zip(&mut self.losses);
-        for ((outcomes, loss), scores) in own.zip(scores) {
+        for (((outcomes, loss), scores), head) in own.zip(scores).zip(self.heads) {
+            if !scores.loss.is_finite() {
+                return Err(TrainError::ValidationNotFinite {
+                    epoch,
+                    term: head.name.clone(),
+                    value: scores.loss,
+                });
+            }
             let ranked = scores.ranked.iter().zip(&batch.labels);
             for (ranking, label) in ranked {
                 let classes = ranking.classes();
@@ -257,11 +356,16 @@ impl Monitor<Probe> for ProbeMonitor<'_> {
             }
             *loss += scores.loss;
         }
-        Ok(())
+        Ok(batch.labels.len())
     }
 
     fn epoch_ended(&mut self, epoch: usize, validated: bool) -> Result<(), TrainError> {
-        let means = std::mem::take(&mut self.epoch);
+        let after = EpochMeans {
+            updates: self.epoch.updates,
+            seen: self.epoch.seen,
+            ..EpochMeans::default()
+        };
+        let means = std::mem::replace(&mut self.epoch, after);
         let mut line = format!("epoch {} of {}", epoch + 1, self.recipe.epochs);
         let losses = means
             .terms
@@ -299,11 +403,29 @@ impl Monitor<Probe> for ProbeMonitor<'_> {
                     head.name
                 ));
             }
+            let percent = |head: &HeadResult| 100.0 * head.top1 as f64 / images as f64;
+            let named = self.heads.iter().zip(&heads);
+            let losses = named.map(|(head, result)| (head.name.as_str(), result.loss));
+            let best = heads.iter().map(percent).fold(0.0, f64::max);
+            let mut all = values(&[("top1", best)], "loss", losses);
+            if self.heads.len() > 1 {
+                let accuracies = self.heads.iter().zip(&heads);
+                let top1 =
+                    accuracies.map(|(head, of)| (format!("top1/{}", head.name), percent(of)));
+                all.extend(top1);
+            }
             self.validations.push(Validation {
                 epoch,
                 images: images as u64,
                 heads,
             });
+            self.point(&CurvePoint {
+                kind: CurveKind::Val,
+                step: means.updates as u64,
+                epoch: (epoch + 1) as f64,
+                images: means.seen as u64,
+                values: all,
+            })?;
         }
         self.terminal.notice(&line);
         Ok(())
@@ -311,10 +433,12 @@ impl Monitor<Probe> for ProbeMonitor<'_> {
 
     fn save(&mut self) -> Result<(serde_json::Value, Vec<NamedTensor<'static>>), TrainError> {
         let kept = Kept {
+            stamps: self.stamps.to_owned(),
             validations: self.validations.clone(),
             losses: self.losses.clone(),
             epoch: self.epoch.clone(),
             encoded: self.encoded,
+            curves: self.curves.as_ref().map(Curves::save).transpose()?,
             seconds: self.seconds(),
         };
         let mut tensors = Vec::new();
@@ -349,6 +473,11 @@ impl Monitor<Probe> for ProbeMonitor<'_> {
             .map_err(|error| unfit("the validations", error.to_string()))?;
         self.train.restore(&saved.tensors)?;
         self.val.restore(&saved.tensors)?;
+        if kept.stamps != self.stamps {
+            self.notice("the images' files were written to or moved since; reading them again");
+            self.train.meets_again()?;
+            self.val.meets_again()?;
+        }
         for (i, outcomes) in self.outcomes.iter_mut().enumerate() {
             let name = format!("outcomes.{i}.top1");
             let top1 = match saved.tensors.get(&name).map(|tensor| &tensor.elements) {
@@ -363,6 +492,9 @@ impl Monitor<Probe> for ProbeMonitor<'_> {
         self.losses = kept.losses;
         self.epoch = kept.epoch;
         self.encoded = kept.encoded;
+        if let Some(lengths) = &kept.curves {
+            self.curves = Some(Curves::resume(&self.folder, lengths)?);
+        }
         self.before = kept.seconds;
         if saved.progress.epoch < self.recipe.epochs {
             self.notice(&format!("going on with epoch {}", saved.progress.epoch + 1));

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::features::{EncoderError, Stored, Tap};
 use crate::protocol::{attention, knn, linear_cached};
 use crate::spec::{
-    AttentionTask, FeatureChoice, Layers, LinearTask, NormChoice, Protocol, Shots, Task,
+    AttentionTask, FeatureChoice, HeadBlocks, Layers, LinearTask, NormChoice, Protocol, Shots, Task,
 };
 use crate::train::TRAINING_VERSION;
 use crate::vit::{VitConfig, tap_shape};
@@ -230,10 +230,22 @@ fn check_probe(subject: &Subject, task: &LinearTask) -> Result<(), Error> {
         let reason = "raw pixels have no encoder to probe";
         return Err(EncoderError::NoSuchTap { tap, reason }.into());
     };
-    for input in task.probe_inputs(
-        checkpoint.config.depth,
-        (checkpoint.feature.token, checkpoint.feature.norm),
-    ) {
+    let depth = checkpoint.config.depth;
+    for input in &task.inputs {
+        if let HeadBlocks::Joined { last } = input.blocks
+            && last > depth
+        {
+            return Err(Error::Usage {
+                message: format!(
+                    "task.inputs joins the last {last} blocks, and {} has {depth}",
+                    checkpoint.name
+                ),
+                hint: "--set task.inputs=[...] says what heads read; protocols/linear-beit.toml explains it"
+                    .to_owned(),
+            });
+        }
+    }
+    for input in task.probe_inputs(depth, (checkpoint.feature.token, checkpoint.feature.norm)) {
         input.width(&checkpoint.config)?;
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! kNN records as tables.
 
+use super::labels::labelled;
 use super::{Better, Cell, Column, Mark, Measured, Record, Source, Table};
 
 /// Accuracies, of which tables show the best.
@@ -56,35 +57,33 @@ fn features(record: &Record) -> Vec<&str> {
 
 pub(super) fn footnotes(records: &[Record]) -> Vec<String> {
     let mut notes: Vec<String> = Vec::new();
-    for record in records {
-        for note in &record.notes {
-            let note = format!("{}: {note}", record.subject.name);
-            // Every block that was read may have said it.
-            if !notes.contains(&note) {
-                notes.push(note);
-            }
+    let mut say = |name: &str, words: &str| {
+        let note = format!("{name}: {words}");
+        // Every block that was read, and every seed, may have said it.
+        if !notes.contains(&note) {
+            notes.push(note);
         }
+    };
+    let labelled = labelled(&records.iter().collect::<Vec<_>>());
+    for (record, own) in records.iter().zip(&labelled) {
+        for note in &record.notes {
+            say(&own.subject.name, note);
+        }
+        let name = &record.subject.name;
         for setting in &record.protocol.modified {
-            notes.push(format!("{}: --set {setting}", record.subject.name));
+            say(name, &format!("--set {setting}"));
         }
         if let Some(limit) = record.data.limit {
-            notes.push(format!(
-                "{}: --limit {limit} images a split",
-                record.subject.name
-            ));
+            say(name, &format!("--limit {limit} images a split"));
         }
         if record.compute.stored != "f32" {
-            let stored = &record.compute.stored;
-            notes.push(format!(
-                "{}: features stored as {stored}",
-                record.subject.name
-            ));
+            say(
+                name,
+                &format!("features stored as {}", record.compute.stored),
+            );
         }
         for key in &record.subject.ignored_keys {
-            notes.push(format!(
-                "{}: key {key} left out on request",
-                record.subject.name
-            ));
+            say(name, &format!("key {key} left out on request"));
         }
     }
     notes

@@ -13,8 +13,32 @@ pub(super) fn linear_tables(records: &[Record]) -> Vec<Table> {
     let mut tables = vec![linear_table(records)];
     tables.extend(seed_table(records));
     tables.extend(block_table(records));
-    tables.extend(records.iter().filter_map(rate_table));
+    let subjects = subjects(records);
+    let names = names(&subjects);
+    let each = subjects.iter().zip(&names);
+    tables.extend(each.filter_map(|(runs, first)| rate_table(runs, first)));
     tables
+}
+
+/// Records that differ by seed alone, by seed, in the order of the first of each.
+fn subjects(records: &[Record]) -> Vec<Vec<&Record>> {
+    let mut subjects: Vec<Vec<&Record>> = Vec::new();
+    for record in records {
+        let mut known = subjects.iter_mut();
+        match known.find(|runs| runs[0].differs_by_seed_alone(record)) {
+            Some(runs) => runs.push(record),
+            None => subjects.push(vec![record]),
+        }
+    }
+    for runs in &mut subjects {
+        runs.sort_by_key(|run| run.cell.seed);
+    }
+    subjects
+}
+
+/// The first record of each subject, under a name that tells it from the others.
+fn names(subjects: &[Vec<&Record>]) -> Vec<Record> {
+    labelled(&subjects.iter().map(|runs| runs[0]).collect::<Vec<_>>())
 }
 
 /// One row a headline, and the largest accuracy of all heads and epochs where there is a choice. All
@@ -24,16 +48,20 @@ pub fn linear_table(records: &[Record]) -> Table {
         .windows(2)
         .any(|pair| pair[0].cell.seed != pair[1].cell.seed);
     let largest: Option<&Measured> = records.iter().find_map(largest);
+    let subjects = subjects(records);
+    let names = names(&subjects);
+    let each = subjects.iter().zip(&names);
+    let each = each.flat_map(|(runs, first)| runs.iter().map(move |run| (*run, first)));
     let mut rows = Vec::new();
-    for record in records {
+    for (record, first) in each {
         for top1 in record.measures.iter().filter(|m| is_headline(m, "top1")) {
             let mut measures = record.measures.iter();
             let top5 = measures.find(|m| m.feature == top1.feature && is_headline(m, "top5"));
-            let mut row = vec![Cell::Text(record.subject.name.clone())];
+            let mut row = vec![Cell::Text(first.subject.name.clone())];
             row.extend(seeds.then_some(Cell::Count(record.cell.seed)));
             row.push(Cell::Text(top1.feature.clone()));
             row.push(value(Some(top1), record, true, 1));
-            row.push(value(top5, record, true, 1));
+            row.push(value(top5, record, false, 1));
             row.extend(largest.map(|_| value(self::largest(record), record, false, 1)));
             let train = record.data.train.as_ref();
             row.push(Cell::Count(train.map_or(0, |train| train.images as u64)));
@@ -82,20 +110,12 @@ fn title(records: &[Record]) -> String {
 
 /// Mean and standard deviation of the headlines over seeds, where any checkpoint has several.
 pub(super) fn seed_table(records: &[Record]) -> Option<Table> {
-    let mut subjects: Vec<Vec<&Record>> = Vec::new();
-    for record in records {
-        let mut known = subjects.iter_mut();
-        match known.find(|runs| runs[0].differs_by_seed_alone(record)) {
-            Some(runs) => runs.push(record),
-            None => subjects.push(vec![record]),
-        }
-    }
+    let mut subjects = subjects(records);
     subjects.retain(|runs| runs.len() > 1);
     if subjects.is_empty() {
         return None;
     }
-    let firsts: Vec<&Record> = subjects.iter().map(|runs| runs[0]).collect();
-    let names = labelled(&firsts);
+    let names = names(&subjects);
     let row = |(runs, first): (&Vec<&Record>, &Record)| {
         let number = |value: f64, marks: Vec<Mark>| Cell::Value {
             value,
@@ -149,28 +169,59 @@ pub(super) fn seed_table(records: &[Record]) -> Option<Table> {
     })
 }
 
-/// One of many beside each other: nothing is selected in showing it.
-fn of_many(measured: Option<&Measured>, record: &Record, interval: bool) -> Cell {
-    match value(measured, record, interval, 1) {
-        Cell::Value {
-            value,
-            interval,
-            decimals,
-            source,
-            ..
-        } => Cell::Value {
-            value,
-            interval,
-            decimals,
-            marks: marks(record),
-            source,
+fn top1(record: &Record) -> impl Iterator<Item = &Measured> {
+    record.measures.iter().filter(|m| m.measure.name == "top1")
+}
+
+/// One head's top-1 beside those of others, so that nothing is selected in showing it: of one run as
+/// it is, of several seeds their mean.
+fn of_head(runs: &[&Record], is_wanted: impl Fn(&Measured) -> bool, interval: bool) -> Cell {
+    let find = |record| top1(record).find(|measured| is_wanted(measured));
+    let mut own: Vec<Mark> = runs.iter().flat_map(|run| marks(run)).collect();
+    own.dedup();
+    match runs {
+        [record] => match value(find(record), record, interval, 1) {
+            Cell::Value {
+                value,
+                interval,
+                decimals,
+                source,
+                ..
+            } => Cell::Value {
+                value,
+                interval,
+                decimals,
+                marks: own,
+                source,
+            },
+            other => other,
         },
-        other => other,
+        runs => {
+            let values: Option<Vec<f64>> = runs
+                .iter()
+                .map(|&run| Some(find(run)?.measure.value))
+                .collect();
+            values.map_or_else(
+                || Cell::Missing("not part of every seed's record".to_owned()),
+                |values| Cell::Value {
+                    value: values.iter().sum::<f64>() / values.len() as f64,
+                    interval: None,
+                    decimals: 2,
+                    marks: own,
+                    source: None,
+                },
+            )
+        }
     }
 }
 
-fn top1(record: &Record) -> impl Iterator<Item = &Measured> {
-    record.measures.iter().filter(|m| m.measure.name == "top1")
+/// What tables call runs that differ by seed alone.
+fn called(runs: &[&Record], first: &Record) -> String {
+    let name = &first.subject.name;
+    match runs.len() {
+        1 => name.clone(),
+        seeds => format!("{name}, mean of {seeds} seeds"),
+    }
 }
 
 /// top-1 of the heads over every block, blocks down and checkpoints across, where there is one head a
@@ -193,15 +244,15 @@ fn block_table(records: &[Record]) -> Option<Table> {
     if all.len() < 2 {
         return None;
     }
-    let names = labelled(&records.iter().collect::<Vec<_>>());
+    let subjects = subjects(records);
+    let names = names(&subjects);
     let mut columns = vec![Column::numbers("block", None)];
-    columns.extend(names.iter().map(|record| percent(&record.subject.name)));
+    let headings = subjects.iter().zip(&names);
+    columns.extend(headings.map(|(runs, first)| percent(&called(runs, first))));
     let row = |&block: &usize| {
         let mut row = vec![Cell::Count(block as u64)];
-        row.extend(records.iter().map(|record| {
-            let measured = top1(record).find(|m| m.layer == Some(block));
-            of_many(measured, record, true)
-        }));
+        let is_block = |measured: &Measured| measured.layer == Some(block);
+        row.extend(subjects.iter().map(|runs| of_head(runs, is_block, true)));
         row
     };
     Some(Table {
@@ -212,14 +263,18 @@ fn block_table(records: &[Record]) -> Option<Table> {
     })
 }
 
-/// top-1 of the heads of one record over what they read and their learning rates, the more of both
+/// What a head reads, of a name that has its learning rate behind it.
+fn input(measured: &Measured) -> Option<&str> {
+    Some(measured.feature.rsplit_once(" lr ")?.0)
+}
+
+/// top-1 of the heads of one checkpoint over what they read and their learning rates, the more of both
 /// down; nothing where there is one rate.
-fn rate_table(record: &Record) -> Option<Table> {
+fn rate_table(runs: &[&Record], first: &Record) -> Option<Table> {
     let mut inputs: Vec<&str> = Vec::new();
     let mut rates: Vec<f64> = Vec::new();
-    for measured in top1(record) {
-        let (input, _) = measured.feature.rsplit_once(" lr ")?;
-        let rate = measured.learning_rate?;
+    for measured in top1(first) {
+        let (input, rate) = (input(measured)?, measured.learning_rate?);
         if !inputs.contains(&input) {
             inputs.push(input);
         }
@@ -230,12 +285,11 @@ fn rate_table(record: &Record) -> Option<Table> {
     if rates.len() < 2 {
         return None;
     }
-    let cell = |input: &str, rate: f64| {
-        let measured = top1(record).find(|m| {
-            let read = m.feature.rsplit_once(" lr ").map(|(input, _)| input);
-            read == Some(input) && m.learning_rate == Some(rate)
-        });
-        of_many(measured, record, false)
+    let cell = |read: &str, rate: f64| {
+        let is_head = |measured: &Measured| {
+            input(measured) == Some(read) && measured.learning_rate == Some(rate)
+        };
+        of_head(runs, is_head, false)
     };
     let in_words = |rate: f64| (rate as f32).to_string();
     let (columns, rows) = if inputs.len() <= rates.len() {
@@ -258,11 +312,11 @@ fn rate_table(record: &Record) -> Option<Table> {
         };
         (columns, inputs.iter().map(row).collect())
     };
-    let (protocol, name) = (protocol(std::slice::from_ref(record)), &record.subject.name);
+    let protocol = protocol(std::slice::from_ref(first));
     Some(Table {
         title: format!(
-            "{protocol}, top-1 over learning rates: {name}, seed {}",
-            record.cell.seed
+            "{protocol}, top-1 over learning rates: {}",
+            called(runs, first)
         ),
         columns,
         rows,

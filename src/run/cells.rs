@@ -198,10 +198,15 @@ pub fn announce(plan: &Plan, terminal: &mut Terminal) {
         for cell in cells.clone() {
             announce_input(cell, terminal);
         }
+        // Heads read what their protocol says.
+        let reads_feature = cells
+            .clone()
+            .any(|cell| !matches!(cell.protocol.task, Task::Linear(_)));
         let Some(Subject::Checkpoint(checkpoint)) = cells.map(|cell| &*cell.subject).next() else {
             continue;
         };
-        for choice in &checkpoint.choices {
+        let choices = checkpoint.choices.iter();
+        for choice in choices.filter(|choice| reads_feature || choice.field != "feature") {
             terminal.notice(&format!("  {}: {choice}", choice.field));
         }
         for key in checkpoint.audit.ignored() {

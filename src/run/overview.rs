@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::cells::{Stamps, groups, up_to_date};
 use super::dispatch::{Job, dispatch};
+use crate::checkpoint::Checkpoint;
 use crate::engine::{Engine, EngineError};
 use crate::error::Error;
 use crate::features::EncoderError;
@@ -12,7 +13,7 @@ use crate::plan::{Cell, Part, Plan, Request, Skipped, Subject};
 use crate::report::{Cell as TableCell, Column, Table};
 use crate::spec::{LinearTask, Task};
 use crate::store::list_spans;
-use crate::train::EpochLength;
+use crate::train::{EpochLength, OptimizerKind};
 use crate::vit::VitConfig;
 
 /// Share of one large product's pace that a whole forward pass reaches.
@@ -201,7 +202,21 @@ fn operations(subject: &Subject) -> f64 {
     2.0 * depth as f64 * tokens * products
 }
 
-/// Weights, a batch of inputs and a layer's activations.
+/// Numbers that training keeps for the heads of a probe: weights, gradients and what the optimizer
+/// remembers.
+fn trained_numbers(cell: &Cell, task: &LinearTask, checkpoint: &Checkpoint) -> usize {
+    let card = (checkpoint.feature.token, checkpoint.feature.norm);
+    let inputs = task.probe_inputs(checkpoint.config.depth, card);
+    let widths = inputs.iter().map(|input| input.width(&checkpoint.config));
+    let rows: usize = widths.map(|width| width.unwrap_or(0) + 1).sum();
+    let remembered = match task.optimizer {
+        OptimizerKind::AdamW { .. } => 2,
+        OptimizerKind::Sgd { .. } | OptimizerKind::Lars { .. } => 1,
+    };
+    rows * cell.set.classes.len() * task.learning_rates.len() * (2 + remembered)
+}
+
+/// Weights, a batch of inputs and a layer's activations; of a probe its heads.
 fn memory(plan: &Plan, cell: &Cell) -> usize {
     let Subject::Checkpoint(checkpoint) = &*cell.subject else {
         return 0;
@@ -211,7 +226,11 @@ fn memory(plan: &Plan, cell: &Cell) -> usize {
     let input = cell.input.channels * cell.input.height * cell.input.width;
     let activations = config.tokens() * (4 * config.width + config.mlp_width);
     // Two batches are decoded ahead.
-    4 * (weights + plan.run.pass.batch * (3 * input + 2 * activations))
+    let heads = match &cell.protocol.task {
+        Task::Linear(task) => trained_numbers(cell, task, checkpoint),
+        _ => 0,
+    };
+    4 * (weights + heads + plan.run.pass.batch * (3 * input + 2 * activations))
 }
 
 /// Multiplications and additions a second of a product as large as a ViT-B's.

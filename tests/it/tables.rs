@@ -11,8 +11,8 @@ use mimbench::report::{
     SCHEMA, Selection, Source, SplitRecord, SubjectRecord, Table, paper_table, published_page,
 };
 use mimbench::spec::{
-    CardKey, ColumnDefinition, Content, Kind, PaperFolders, PaperTable, Papers, Place, Protocol,
-    PublishedRow, Setting,
+    CardKey, ColumnDefinition, Content, Kind, LinearPreset, PaperFolders, PaperTable, Papers,
+    Place, Protocol, PublishedRow, Setting,
 };
 use mimbench::stats::Measure;
 use serde_json::Value;
@@ -1123,4 +1123,116 @@ fn a_stale_page_is_told_and_written_again() {
     assert_eq!(table("--check").code, Some(1));
     // Without folders, those of the repository, which are not here.
     bench.run(&["table", "--check"]).refused(&["checkpoints"]);
+}
+
+/// A linear probe of a checkpoint on all of ImageNet-1K, whose sixth head is the best.
+fn probe(preset: LinearPreset, card: &str, settings: &[&str]) -> Record {
+    let set: Vec<_> = settings
+        .iter()
+        .map(|&text| Setting(text.to_owned()))
+        .collect();
+    let protocol = Protocol::preset(preset, &set).unwrap();
+    let mut record = record(Some(card), card, settings, 0, 30_000);
+    record.cell.key = blake3::hash(protocol.text.as_bytes()).to_hex().to_string();
+    record.cell.protocol.clone_from(&protocol.hash);
+    record.protocol = ProtocolRecord {
+        kind: protocol.kind(),
+        name: protocol.name,
+        version: protocol.version,
+        hash: protocol.hash,
+        text: protocol.text,
+        modified: protocol.modified,
+    };
+    let head = |block: usize| Measured {
+        feature: format!("block {block} concat norm"),
+        layer: Some(block),
+        learning_rate: Some(5e-4),
+        headline: block == 5,
+        selection: match block {
+            5 => Selection::BestHead,
+            _ => Selection::None,
+        },
+        ..Measured::of(
+            Measure::from_hits("top1", 30_000 - 1000 * block.abs_diff(5) as u64, 50_000).unwrap(),
+        )
+    };
+    record.measures = (0..12).map(head).collect();
+    record.selection = Selection::BestHead;
+    record.sealed()
+}
+
+#[test]
+fn a_linear_probe_stands_in_its_column_by_its_headline_and_says_that_it_was_selected() {
+    let paper = probe(LinearPreset::MedicPaper, "medic-vit-base-16", &[]);
+    let table = joined("medic-2", std::slice::from_ref(&paper));
+    let row = rows(&table, "MEDiC")[0];
+    let measured = column(&table, "Linear measured")[row];
+    assert_eq!(number(measured), 60.0);
+    assert_eq!(marks(measured), [Mark::Selected]);
+    let Cell::Value { source, .. } = measured else {
+        panic!("{measured:?}");
+    };
+    let (key, measure) = (paper.cell.key.clone(), 5);
+    assert_eq!(*source, Some(Source::Record { key, measure }));
+    assert!(table.footnotes.iter().all(|note| !note.contains('§')));
+    note(&table, "Linear measured: protocol linear/medic-paper");
+}
+
+#[test]
+fn probes_of_other_recipes_say_what_differs_and_those_of_stored_features_never_join() {
+    let of = |preset| probe(preset, "medic-vit-base-16", &[]);
+    let differing = |preset, said: &[&str]| {
+        let table = joined("medic-2", &[of(preset)]);
+        let measured = column(&table, "Linear measured")[rows(&table, "MEDiC")[0]];
+        assert_eq!(marks(measured), [Mark::Selected, Mark::Differs]);
+        let note = note(&table, "§");
+        for said in said {
+            assert!(note.contains(said), "{said}: {note}");
+        }
+        // What has no meaning without a BatchNorm or a choice of images is no difference.
+        for unsaid in ["task.local_batch", "task.shots_seed", "task.validate_every"] {
+            let there = note.contains(unsaid);
+            assert_eq!(
+                there,
+                preset == LinearPreset::Mae && unsaid == "task.local_batch",
+                "{note}"
+            );
+        }
+    };
+    differing(
+        LinearPreset::Beit,
+        &[
+            "task.learning_rates is [0.001], the paper's is [0.0005]",
+            "task.weight_decay is 0.0001, the paper's is 0.05",
+            "task.schedule is",
+        ],
+    );
+    differing(
+        LinearPreset::Mae,
+        &[
+            "task.batch is 16384, the paper's is 1024",
+            "task.head.batch_norm is true, the usual is false",
+            "task.optimizer is",
+        ],
+    );
+    differing(
+        LinearPreset::Dinov2,
+        &["task.updates_per_epoch is 1250, the usual is not set"],
+    );
+    // Two recipes are two rows, and one of them says that it is not the column's.
+    let table = joined(
+        "medic-2",
+        &[of(LinearPreset::MedicPaper), of(LinearPreset::Beit)],
+    );
+    let measured = column(&table, "Linear measured");
+    let marks: Vec<_> = measured
+        .iter()
+        .filter(|cell| matches!(cell, Cell::Value { .. }))
+        .map(|cell| self::marks(cell).contains(&Mark::Mixed))
+        .collect();
+    assert_eq!(marks.len(), 2);
+    assert!(marks.contains(&true) && marks.contains(&false));
+
+    let cached = joined("medic-2", &[of(LinearPreset::Cached)]);
+    assert_eq!(cached, joined("medic-2", &[]));
 }

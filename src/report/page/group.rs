@@ -51,6 +51,13 @@ pub(super) fn groups<'a>(records: impl Iterator<Item = &'a Record>) -> Vec<Group
             None => grouped.push(vec![record]),
         }
     }
+    for group in &mut grouped {
+        let order: Vec<_> = group.iter().map(|record| subject(record)).collect();
+        group.sort_by_key(|record| {
+            let first = order.iter().position(|other| *other == subject(record));
+            (first, record.cell.seed)
+        });
+    }
     let slot = |record: &Record| {
         let place = subjects.iter().position(|other| *other == subject(record));
         place.unwrap_or_default()

@@ -120,27 +120,26 @@ impl Report {
     }
 
     fn section(&self, group: &Group, provenance: &Provenance<'_>) -> Result<Section, PageError> {
-        let table = match group.kind {
-            Kind::Knn => super::headline_table(&group.records),
-            Kind::Linear | Kind::LinearCached => super::linear_table(&group.records),
-            Kind::Attention => super::layer_table(&group.records),
-        };
-        let table = provenance.table(&table)?;
-        let plots = figure::rows(&plots(group), provenance)?;
-        let mut content = vec![html! { div class="lead" { (table) (plots) } }];
         let mut entries = Vec::new();
         for record in &group.records {
             let mut all = self.entries.iter();
             let entry = all.find(|entry| entry.record.cell.key == record.cell.key);
             entries.extend(entry.map(|entry| (record, entry)));
         }
-        if let Kind::Linear | Kind::LinearCached = group.kind {
-            // Under the names that the records have without their seeds.
-            let records: Vec<_> = entries.iter().map(|(_, e)| e.record.clone()).collect();
-            if let Some(seeds) = super::seed_table(&records) {
-                content.push(provenance.table(&seeds)?);
+        let (table, seeds) = match group.kind {
+            Kind::Knn => (super::headline_table(&group.records), None),
+            Kind::Linear | Kind::LinearCached => {
+                // Its rows have a column for seeds, so that names need not tell them.
+                let records: Vec<_> = entries.iter().map(|(_, e)| e.record.clone()).collect();
+                (super::linear_table(&records), super::seed_table(&records))
             }
-        }
+            Kind::Attention => (super::layer_table(&group.records), None),
+        };
+        let table = provenance.table(&table)?;
+        let seeds = seeds.map(|seeds| provenance.table(&seeds)).transpose()?;
+        let plots = figure::rows(&plots(group), provenance)?;
+        let mut content = vec![html! { div class="lead" { (table) (plots) } }];
+        content.extend(seeds);
         content.extend(missing::files(&entries));
         let mut maps = Vec::new();
         for &(record, entry) in &entries {

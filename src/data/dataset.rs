@@ -294,6 +294,12 @@ impl Split {
         }
     }
 
+    /// An image's path, as a user can open it.
+    pub fn located(&self, index: usize) -> String {
+        let path = self.samples.get(index).map_or("", |sample| &sample.path);
+        self.root.join(path).display().to_string()
+    }
+
     /// Samples of each of `classes` classes: `[classes]`.
     pub fn class_counts(&self, classes: usize) -> Vec<u64> {
         let mut counts = vec![0; classes];

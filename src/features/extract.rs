@@ -245,14 +245,14 @@ fn encode(
             Err(error) if options.skip_bad_images => Some(error.to_string()),
             Err(source) => {
                 return Err(ExtractError::BadImage {
-                    path: location(split, image.index),
+                    path: split.located(image.index),
                     source,
                 });
             }
         };
         encoded.push(Encoded {
             index: image.index,
-            path: location(split, image.index),
+            path: split.located(image.index),
             stamp: stamp(image.stamp, image.content),
             skipped: reason,
         });
@@ -276,7 +276,7 @@ fn encode(
         if let Some(at) = output.data.iter().position(|x| !x.is_finite()) {
             let row = at * kept.len() / output.data.len();
             return Err(ExtractError::NotFinite {
-                path: location(split, kept[row]),
+                path: split.located(kept[row]),
                 tap,
             });
         }
@@ -678,7 +678,7 @@ impl<'a> Extractor<'a> {
                 && !self.options.skip_bad_images
             {
                 return Err(ExtractError::BadStoredImage {
-                    path: location(self.split, *image),
+                    path: self.split.located(*image),
                     reason: reason.clone(),
                 });
             }
@@ -700,15 +700,6 @@ impl<'a> Extractor<'a> {
             seconds: self.seconds,
         })
     }
-}
-
-/// The image's path, as a user can open it.
-fn location(split: &Split, index: usize) -> String {
-    split
-        .root
-        .join(&split.samples[index].path)
-        .display()
-        .to_string()
 }
 
 /// The images as they are now: stamps once, contents only where a stamp has changed.
@@ -813,7 +804,7 @@ fn current(
     Ok(match contents.now(&part)? {
         Err(index) => Err(format!(
             "{} has changed since",
-            location(contents.split, index)
+            contents.split.located(index)
         )),
         Ok(now) if part.stamps().eq(now.iter().copied()) => Ok(part),
         Ok(now) => {

@@ -40,6 +40,16 @@ impl Asked {
     }
 }
 
+/// Whether whoever started the process had it ignore this signal, as nohup does; only Linux tells.
+fn ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mut masks = status
+        .lines()
+        .filter_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = masks.find_map(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
+}
+
 impl Terminal {
     /// Ctrl-C, SIGTERM, SIGHUP, or the SIGUSR1 that clusters send before the time is up, during a
     /// pass end it once the batch in hand is stored; a second Ctrl-C, or any of them at another
@@ -47,7 +57,9 @@ impl Terminal {
     pub fn new(quiet: bool) -> Self {
         let asked = Arc::new(Asked::default());
         // Where no handler can be set the signal ends the process, and what is stored is kept.
-        if let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1]) {
+        let heard = [SIGINT, SIGTERM, SIGUSR1];
+        let hangs_up = (!ignored(SIGHUP)).then_some(SIGHUP);
+        if let Ok(mut signals) = Signals::new(heard.into_iter().chain(hangs_up)) {
             let asked = Arc::clone(&asked);
             std::thread::spawn(move || signals.forever().for_each(|signal| asked.hear(signal)));
         }

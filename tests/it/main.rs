@@ -24,6 +24,7 @@ mod corpora;
 mod curves;
 mod dialects;
 mod faults;
+mod fit;
 mod goldens;
 mod gradients;
 #[cfg(feature = "hub")]
@@ -49,5 +50,6 @@ mod support;
 mod tables;
 mod tensors;
 mod training;
+mod training_faults;
 mod verify;
 mod weights;

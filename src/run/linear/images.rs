@@ -81,13 +81,13 @@ impl ProbeImages {
             let sample = &split.samples[image.index];
             if sample.label as usize >= self.classes {
                 return Err(TrainError::Label {
-                    path: sample.path.clone(),
+                    path: split.located(image.index),
                     label: sample.label,
                     classes: self.classes,
                 });
             }
             let pixels = image.pixels.map_err(|error| TrainError::Image {
-                path: sample.path.clone(),
+                path: split.located(image.index),
                 reason: error.to_string(),
             })?;
             batch.pixels.extend_from_slice(&pixels);

@@ -131,7 +131,7 @@ impl Ledger {
 
     fn changed(&self, index: usize) -> TrainError {
         TrainError::ImageChanged {
-            path: self.split.samples[index].path.clone(),
+            path: self.split.located(index),
         }
     }
 

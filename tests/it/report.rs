@@ -134,7 +134,6 @@ fn attention(seed: usize) -> Vec<Measured> {
             learning_rate: None,
             headline: head.is_none() && other_layer.is_none(),
             selection: Selection::None,
-            learning_rate: None,
             measure: Measure {
                 name: name.to_owned(),
                 value,

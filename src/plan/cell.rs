@@ -6,6 +6,7 @@ use super::dataset::{EvaluationSet, ImageList};
 use super::subject::{Subject, subject_key};
 use super::{RunOptions, digest, input_spec};
 use crate::data::{InputSpec, Limits, Preprocessor};
+use crate::decoders::ProbeInput;
 use crate::engine::NUMERICS_VERSION;
 use crate::error::Error;
 use crate::features::{EncoderError, Stored, Tap};
@@ -29,6 +30,8 @@ pub struct Cell {
     pub input: InputSpec,
     /// Seed of everything random in it.
     pub seed: u64,
+    /// What the heads of a probe read.
+    pub heads: Vec<ProbeInput>,
     /// What is read, over which images: train before validation, where both are looked at.
     pub requests: Vec<Request>,
     /// Identity of the network and its input, hexadecimal.
@@ -95,6 +98,7 @@ impl Cell {
         // Refuses inputs that images cannot be brought to.
         Preprocessor::new(input.clone(), Limits::default())?;
         let subject_key = subject_key(&subject, &input);
+        let mut heads = Vec::new();
         let (parts, taps, evaluation) = match &protocol.task {
             Task::Knn(task) => {
                 let taps = pooled_taps(&subject, (task.feature, task.norm), &task.layers);
@@ -107,7 +111,7 @@ impl Cell {
                 (parts, taps, linear_cached::EVALUATION_VERSION)
             }
             Task::Linear(task) => {
-                check_probe(&subject, task)?;
+                heads = probe_inputs(&subject, task)?;
                 let shots = Some((task.shots, task.shots_seed));
                 (train_and_val(&set, shots)?, Vec::new(), TRAINING_VERSION)
             }
@@ -143,7 +147,8 @@ impl Cell {
         let data_key = digest(&manifests);
         let key = digest(&(
             &subject_key,
-            &protocol.hash,
+            // What is read may be the card's word, which the protocol only refers to.
+            (&protocol.hash, &taps, &heads),
             &data_key,
             seed,
             (
@@ -169,6 +174,7 @@ impl Cell {
             protocol,
             set,
             seed,
+            heads,
             input,
             subject_key,
             data_key,
@@ -223,8 +229,8 @@ fn pooled_taps(
     }
 }
 
-/// Refuses heads over what the network does not have.
-fn check_probe(subject: &Subject, task: &LinearTask) -> Result<(), Error> {
+/// What a probe's heads read; an error where the network does not have it.
+fn probe_inputs(subject: &Subject, task: &LinearTask) -> Result<Vec<ProbeInput>, Error> {
     let Subject::Checkpoint(checkpoint) = subject else {
         let tap = Tap::Pixels;
         let reason = "raw pixels have no encoder to probe";
@@ -245,10 +251,12 @@ fn check_probe(subject: &Subject, task: &LinearTask) -> Result<(), Error> {
             });
         }
     }
-    for input in task.probe_inputs(depth, (checkpoint.feature.token, checkpoint.feature.norm)) {
+    let card = (checkpoint.feature.token, checkpoint.feature.norm);
+    let inputs = task.probe_inputs(depth, card);
+    for input in &inputs {
         input.width(&checkpoint.config)?;
     }
-    Ok(())
+    Ok(inputs)
 }
 
 /// Statistics of every block, then its features where they are asked for.

@@ -133,6 +133,7 @@ fn attention(seed: usize) -> Vec<Measured> {
             k: None,
             headline: head.is_none() && other_layer.is_none(),
             selection: Selection::None,
+            learning_rate: None,
             measure: Measure {
                 name: name.to_owned(),
                 value,

@@ -48,9 +48,7 @@ pub(super) fn evaluate(
         let reason = "raw pixels have no encoder to probe";
         return Err(EncoderError::NoSuchTap { tap, reason }.into());
     };
-    let card = (checkpoint.feature.token, checkpoint.feature.norm);
-    let inputs = task.probe_inputs(checkpoint.config.depth, card);
-    let heads = linear::heads(&inputs, &task.scaled_learning_rates());
+    let heads = linear::heads(&cell.heads, &task.scaled_learning_rates());
     let recipe = recipe(task, &heads, cell.seed);
     let folder = run.run_folder(cell);
     // The cell's lock does not keep other cells out of a folder that --run names.
@@ -72,7 +70,7 @@ pub(super) fn evaluate(
     }
     let settings = ProbeSettings {
         task,
-        inputs: &inputs,
+        inputs: &cell.heads,
         heads: &heads,
         classes: cell.set.classes.len(),
         seed: cell.seed,
@@ -150,10 +148,12 @@ fn recipe(task: &LinearTask, heads: &[linear::Head], seed: u64) -> Recipe {
 
 /// What a run's state must agree in to be gone on from.
 fn identity(cell: &Cell, run: &RunOptions) -> Identity {
+    let inputs: Vec<_> = cell.heads.iter().map(ToString::to_string).collect();
     let versions = format!("{NUMERICS_VERSION}.{TRAINING_VERSION}");
     [
         ("checkpoint", cell.subject_key.clone()),
         ("protocol", cell.protocol.hash.clone()),
+        ("list of heads", inputs.join(", ")),
         ("list of images", cell.data_key.clone()),
         ("seed", cell.seed.to_string()),
         ("engine", run.compute.backend().to_owned()),

@@ -31,7 +31,9 @@ const BATCH: usize = 32;
 fn main() {
     allocator::keep_memory();
     let engine = Candle::new(Precision::F32);
-    let config = Architecture::named("vit_base_patch16_224").expect("a known name").config();
+    let config = Architecture::named("vit_base_patch16_224")
+        .expect("a known name")
+        .config();
     let vit = || {
         let mut weights = random_weights(&config, 0);
         Vit::load(&mut Loader::frozen(&engine, &mut weights), &config)
@@ -43,7 +45,9 @@ fn main() {
         norm: false,
     };
     let width = 2 * config.width;
-    let inputs: Vec<_> = (0..config.depth).map(|block| (input(block), width)).collect();
+    let inputs: Vec<_> = (0..config.depth)
+        .map(|block| (input(block), width))
+        .collect();
     let mut weights = Weights::default();
     for i in 0..config.depth {
         let zeros = |shape: Vec<usize>| HostTensor {
@@ -71,17 +75,21 @@ fn main() {
         betas: [0.9, 0.999],
         eps: 1e-8,
     };
-    let optimizer = Optimizer::new(&engine, kind, &parameters, vec![group])
-        .expect("one group of all");
+    let optimizer =
+        Optimizer::new(&engine, kind, &parameters, vec![group]).expect("one group of all");
     let objective = LinearProbe {
         vit: vit(),
         heads,
-        names: (0..config.depth).map(|block| format!("block {block}")).collect(),
+        names: (0..config.depth)
+            .map(|block| format!("block {block}"))
+            .collect(),
         chunk: BATCH,
     };
     let settings = TrainerSettings::default();
     let mut trainer = Trainer::new(engine.clone(), objective, parameters, optimizer, settings);
-    let pixels: Vec<f32> = (0..BATCH * 3 * 224 * 224).map(|i| (i as f32).sin()).collect();
+    let pixels: Vec<f32> = (0..BATCH * 3 * 224 * 224)
+        .map(|i| (i as f32).sin())
+        .collect();
     let batch = ImageBatch {
         pixels: pixels.clone(),
         labels: (0..BATCH as u32).collect(),

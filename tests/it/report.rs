@@ -131,7 +131,6 @@ fn attention(seed: usize) -> Vec<Measured> {
             other_layer,
             head,
             k: None,
-            learning_rate: None,
             headline: head.is_none() && other_layer.is_none(),
             selection: Selection::None,
             measure: Measure {

@@ -73,6 +73,8 @@ struct End {
     selection: Value,
     encoded: Value,
     bits: Vec<(String, [u8; 32])>,
+    /// The curves, a line a point.
+    metrics: String,
 }
 
 impl Bench {
@@ -157,6 +159,7 @@ impl Bench {
             selection: record["selection"].clone(),
             encoded: record["compute"]["encoded"].clone(),
             bits: self.last_state(folder).bits(),
+            metrics: fs::read_to_string(states[0].with_file_name("metrics.jsonl")).unwrap(),
         }
     }
 
@@ -365,7 +368,7 @@ fn a_finished_stage_is_not_repeated() {
     assert!(again.stderr.contains("is up to date"), "{again:?}");
     fs::remove_dir_all(bench.path("results/records")).unwrap();
     let again = bench.train("results", &settings);
-    assert!(!again.stderr.contains("epoch"), "{again:?}");
+    assert!(!again.stderr.contains("\nepoch "), "{again:?}");
     assert_eq!(bench.end("results", again), end);
     let states = |mut files: std::collections::BTreeMap<String, String>| {
         files.retain(|name, _| name.contains("state-"));
@@ -532,7 +535,7 @@ fn an_image_that_changes_under_a_run_is_named() {
     assert!(rest.stderr.contains("reading them again"), "{rest:?}");
     assert_eq!(bench.end("results", rest), whole);
     let again = bench.train("whole", &settings);
-    assert!(!again.stderr.contains("epoch"), "{again:?}");
+    assert!(!again.stderr.contains("\nepoch "), "{again:?}");
     assert_eq!(bench.end("whole", again), whole);
     // An image of another size, or under another label, makes another list of images.
     bench.write("data/train/bee/3.png", noisy_png(1, 77, 8, 30));
@@ -601,6 +604,6 @@ fn of_two_processes_at_one_run_one_trains_and_one_waits() {
     let second = Run::from(second.wait_with_output().unwrap()).ok();
     let said = format!("process {holder} is computing this row; waiting for it");
     assert!(second.stderr.contains(&said), "{}", second.stderr);
-    assert!(!second.stderr.contains("epoch"), "{}", second.stderr);
+    assert!(!second.stderr.contains("\nepoch "), "{}", second.stderr);
     assert!(!first.stderr.contains("waiting"));
 }

@@ -29,6 +29,7 @@ fn help_lists_every_subcommand() {
         .collect();
     let expected = [
         "knn",
+        "linear",
         "attention",
         "all",
         "compare",

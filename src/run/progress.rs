@@ -1,9 +1,11 @@
 //! Progress and notices on stderr, and the signals that ask for the end.
 
+use std::fmt;
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
@@ -93,10 +95,13 @@ impl Terminal {
         // Draws nothing where stderr is no terminal.
         let bar = ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::stderr());
         let template = format!(
-            "{{msg}} {{wide_bar}} {{human_pos}}/{{human_len}} {unit}, {{per_sec}}, {{eta}} left"
+            "{{msg}} {{wide_bar}} {{human_pos}}/{{human_len}} {unit}, {{rate}} {unit}/s, {{eta}} left"
         );
         if let Ok(style) = ProgressStyle::with_template(&template) {
-            bar.set_style(style);
+            let rate = |state: &ProgressState, out: &mut dyn fmt::Write| {
+                let _ = write!(out, "{:.0}", state.per_sec());
+            };
+            bar.set_style(style.with_key("rate", rate));
         }
         bar.set_message(label.to_owned());
         bar
@@ -117,14 +122,9 @@ impl Observer for Terminal {
         if self.quiet {
             return;
         }
+        // Where nobody reads any more, the work goes on.
         let print = || {
-            #[expect(
-                clippy::print_stderr,
-                reason = "notices are for the person at the terminal"
-            )]
-            {
-                eprintln!("{message}");
-            }
+            let _ = writeln!(std::io::stderr(), "{message}");
         };
         match &self.bar {
             Some(bar) => bar.suspend(print),

@@ -53,6 +53,14 @@ pub enum SpecError {
         /// The first.
         other: PathBuf,
     },
+    /// A file that gives other settings under the name of a built-in protocol.
+    #[error("{} is called {name}, and its settings are not those of {name}", path.display())]
+    TakenName {
+        /// The file.
+        path: PathBuf,
+        /// The name.
+        name: String,
+    },
     /// A `--set` cannot be applied.
     #[error("--set {setting}: {reason}")]
     Set {
@@ -87,6 +95,10 @@ impl SpecError {
             Self::Kind { found, .. } => format!("run it with: mimbench {found}"),
             Self::Pattern { .. } => {
                 "as in --protocols protocols/knn.toml or --protocols 'protocols/*.toml'".to_owned()
+            }
+            Self::TakenName { .. } => {
+                "give it a name of its own, so that nobody takes its rows for the other's"
+                    .to_owned()
             }
             Self::Twice { .. } => "name each protocol once".to_owned(),
             Self::Chain { .. } => "one level of extends is enough for everyone".to_owned(),

@@ -8,6 +8,9 @@ use super::SpecError;
 /// exhaust the stack of whatever walks them.
 const DEEPEST: usize = 16;
 
+/// Keys that name a protocol: a row must not carry the name of what was not run.
+const IDENTITY: [&str; 3] = ["kind", "name", "version"];
+
 /// One `--set key.path=value`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setting(pub String);
@@ -32,6 +35,11 @@ impl Setting {
             .pop()
             .filter(|key| !key.is_empty())
             .ok_or_else(|| wrong("names no key"))?;
+        if keys.is_empty() && IDENTITY.contains(&last) {
+            return Err(wrong(
+                "says what a protocol is: a file of your own can have another",
+            ));
+        }
         if keys.len() > DEEPEST {
             return Err(wrong("names too many tables inside each other"));
         }

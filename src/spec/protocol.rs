@@ -118,7 +118,28 @@ impl Protocol {
         expected: Option<Kind>,
         settings: &[Setting],
     ) -> Result<Self, SpecError> {
-        Self::resolve(path, read(path)?, expected, settings)
+        let text = read(path)?;
+        let protocol = Self::resolve(path, text.clone(), expected, &[])?;
+        for known in Self::built_in() {
+            let known = known?;
+            if (&known.name, known.version) == (&protocol.name, protocol.version)
+                && known.hash != protocol.hash
+            {
+                return Err(SpecError::TakenName {
+                    path: path.to_owned(),
+                    name: known.name,
+                });
+            }
+        }
+        Self::resolve(path, text, expected, settings)
+    }
+
+    /// Every protocol that is built in.
+    fn built_in() -> impl Iterator<Item = Result<Self, SpecError>> {
+        let kinds = [Kind::Knn, Kind::Attention].into_iter();
+        let presets = LinearPreset::ALL.into_iter();
+        let of_kind = kinds.map(|kind| Self::builtin(kind, &[]));
+        of_kind.chain(presets.map(|preset| Self::preset(preset, &[])))
     }
 
     fn resolve(

@@ -376,7 +376,7 @@ fn the_heads_that_records_chose_are_compared_on_the_same_images() {
 fn a_plan_knows_what_probes_cost_and_the_report_shows_them() {
     let bench = bench();
     bench.write("beit.toml", "kind = \"linear\"\nname = \"linear/small\"\nversion = 1\n[task]\nbatch = 4\nlocal_batch = 4\nepochs = 3\n");
-    bench.write("cached.toml", "kind = \"linear_cached\"\nname = \"linear/cached\"\nversion = 1\n[task]\nlayers = \"all\"\n");
+    bench.write("cached.toml", "kind = \"linear_cached\"\nname = \"blocks\"\nversion = 1\n[task]\nlayers = \"all\"\n");
     let all = |more: &[&str]| {
         let args = [
             "all",

@@ -403,7 +403,7 @@ fn a_plan_knows_what_probes_cost_and_the_report_shows_them() {
     // Three epochs of 12 images and three looks at 12 others.
     assert!(row("linear/small").contains(" 72 "), "{plan}");
     assert!(row("linear/small").contains("to compute"), "{plan}");
-    assert!(row("linear/cached").contains(" 24 "), "{plan}");
+    assert!(row("blocks").contains(" 24 "), "{plan}");
     all(&[]);
     let done = all(&["--plan"]).stdout;
     assert_eq!(done.matches(" done ").count(), 4, "{done}");
@@ -414,7 +414,7 @@ fn a_plan_knows_what_probes_cost_and_the_report_shows_them() {
     let page = std::fs::read_to_string(bench.path("report.html")).unwrap();
     for words in [
         "linear/small on data",
-        "linear/cached on data",
+        "blocks on data",
         "top-1 accuracy over blocks",
         "best head and epoch",
         "Class by class",

@@ -116,7 +116,7 @@ pub enum TrainError {
     /// The state cannot be written or read.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The curves cannot be written or gone on with.
+    /// The curves cannot be written.
     #[error(transparent)]
     Curves(#[from] CurvesError),
     /// The model cannot be built or trained.

@@ -67,6 +67,9 @@ pub trait Monitor<T: Trainable + ?Sized> {
     /// Something the user should know, in one line.
     fn notice(&mut self, message: &str);
 
+    /// The batches of the update under way are going to be seen again.
+    fn discarded(&mut self);
+
     /// Whether to save and stop after the batch in hand.
     fn cancelled(&self) -> bool;
 }
@@ -383,3 +386,7 @@ impl<T: Trainable + ?Sized> Run<'_, T> {
         })
     }
 }
+        self.monitor.discarded();
+        if let Some(path) = self.states.holds(self.progress) {
+            return Ok(path);
+        }

@@ -4,6 +4,7 @@ mod images;
 mod monitor;
 mod probe;
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use super::Terminal;
@@ -107,12 +108,21 @@ pub(super) fn evaluate(
     if run.states.folder.is_some() {
         // Where the record's readers look for them.
         let path = folder.join(METRICS);
-        let bytes = std::fs::read(&path).map_err(|source| StoreError::Io {
-            action: "read",
-            path,
-            source,
-        })?;
-        write_atomic(&curves, &bytes)?;
+        match std::fs::read(&path) {
+            Ok(bytes) => write_atomic(&curves, &bytes)?,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                terminal.notice(&format!("{} is gone: no curves are drawn", path.display()));
+            }
+            Err(source) => {
+                let action = "read";
+                return Err(StoreError::Io {
+                    action,
+                    path,
+                    source,
+                }
+                .into());
+            }
+        }
     }
     let found = linear::evaluate(&heads, &finished.validations, finished.outcomes)?;
     Ok(Probed {

@@ -22,8 +22,8 @@ pub struct ImageBatch {
 /// What one head makes of a batch of validation images.
 #[derive(Clone, Debug)]
 pub struct HeadScores {
-    /// Sum of the cross entropies.
-    pub loss: f64,
+    /// Cross entropy of each image, NaN without a logit of its class.
+    pub losses: Vec<f64>,
     /// Its best classes for each image.
     pub ranked: Vec<Ranking>,
 }
@@ -91,6 +91,8 @@ impl<E: Engine> Objective<E> for LinearProbe<E> {
 
     fn validate(&self, engine: &E, batch: &ImageBatch) -> Result<Vec<HeadScores>> {
         let features = self.features(engine, batch)?;
+            let rows = logits.chunks(classes);
+            let loss = |(row, &label)| cross_entropy(row, label).unwrap_or(f64::NAN);
         let logits = self.heads.evaluate(engine, &features)?;
         let scores = |logits: &E::Tensor| {
             let mean = engine.cross_entropy(logits, Targets::Classes(&batch.labels))?;
@@ -103,8 +105,8 @@ impl<E: Engine> Objective<E> for LinearProbe<E> {
             let classes = engine.shape(logits)[1];
             let logits = engine.to_f32(logits)?;
             Ok(HeadScores {
-                loss: mean * batch.labels.len() as f64,
-                ranked: logits.chunks(classes).map(Ranking::of_scores).collect(),
+                losses: rows.clone().zip(&batch.labels).map(loss).collect(),
+                ranked: rows.map(Ranking::of_scores).collect(),
             })
         };
         logits.iter().map(scores).collect()

@@ -367,7 +367,7 @@ impl Monitor<Probe> for ProbeMonitor<'_> {
         }
         let own = self.outcomes.iter_mut().zip(&mut self.losses);
         for (((outcomes, loss), scores), head) in own.zip(scores).zip(self.heads) {
-            if !scores.loss.is_finite() {
+            if let Some(&value) = scores.losses.iter().find(|loss| !loss.is_finite()) {
                 return Err(TrainError::ValidationNotFinite {
                     epoch,
                     term: head.name.clone(),
@@ -382,7 +382,8 @@ impl Monitor<Probe> for ProbeMonitor<'_> {
                     .push(classes.first().copied().unwrap_or_default());
                 outcomes.top5.push(classes.contains(label));
             }
-            *loss += scores.loss;
+            // Image by image, so that the sum is the same however they are cut into batches.
+            scores.losses.iter().for_each(|own| *loss += own);
         }
         Ok(batch.labels.len())
     }
@@ -466,8 +467,8 @@ impl Monitor<Probe> for ProbeMonitor<'_> {
             losses: self.losses.clone(),
             epoch: self.epoch.clone(),
             encoded: self.encoded,
-            curves: self.curves.as_ref().map(Curves::save).transpose()?,
             under_way: self.under_way,
+            curves: self.curves.as_ref().map(Curves::save).transpose()?,
             seconds: self.seconds(),
         };
         let mut tensors = Vec::new();
@@ -526,13 +527,13 @@ impl Monitor<Probe> for ProbeMonitor<'_> {
         self.encoded = kept.encoded;
         self.under_way = kept.under_way;
         self.before = kept.seconds;
-        if saved.progress.epoch < self.recipe.epochs {
         // The curves of a run that has ended are as they are.
-            self.notice(&format!("going on with epoch {}", saved.progress.epoch + 1));
+        if saved.progress.epoch < self.recipe.epochs {
             if let Some(lengths) = &kept.curves {
                 let mut notice = |message: &str| self.terminal.notice(message);
                 self.curves = Some(Curves::resume(&self.folder, lengths, &mut notice)?);
             }
+            self.notice(&format!("going on with epoch {}", saved.progress.epoch + 1));
         }
         Ok(())
     }

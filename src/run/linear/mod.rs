@@ -139,7 +139,7 @@ pub(super) fn evaluate(
     })
 }
 
-/// How the heads are trained. Several learning rates scale one of 1.
+/// How the heads are trained. Several learning rates are peaks over one of 1.
 fn recipe(task: &LinearTask, heads: &[linear::Head], seed: u64) -> Recipe {
     let several = task.learning_rates.len() > 1;
     let only = heads.first().map_or(1.0, |head| head.learning_rate);
@@ -191,7 +191,7 @@ fn groups_text(groups: &[GroupSummary], recipe: &Recipe) -> Vec<String> {
             group.name,
             group.tensors,
             group.elements,
-            recipe.learning_rate * group.learning_rate_scale,
+            recipe.learning_rate * group.peak_scale * group.learning_rate_scale,
             recipe.weight_decay * group.weight_decay_scale,
         ));
     }

@@ -2,6 +2,17 @@
 
 use super::metric_error::{MetricError, Side};
 
+/// Cross entropy of an image, nats; none when its class has no logit.
+///
+/// logits: `[C]`
+pub fn cross_entropy(logits: &[f32], label: u32) -> Option<f64> {
+    let own = *logits.get(label as usize)?;
+    let largest = logits.iter().fold(own, |a, &b| a.max(b));
+    let exp = |&logit: &f32| (f64::from(logit) - f64::from(largest)).exp();
+    let sum: f64 = logits.iter().map(exp).sum();
+    Some(sum.ln() + f64::from(largest) - f64::from(own))
+}
+
 /// Hits and losses of images one by one; nothing of an image is kept.
 #[derive(Clone, Debug, Default)]
 pub struct LogitTally {
@@ -21,7 +32,8 @@ impl LogitTally {
     /// # Errors
     /// `Label` when the true class has no logit.
     pub fn add(&mut self, logits: &[f32], label: u32) -> Result<(), MetricError> {
-        let Some(&own) = logits.get(label as usize) else {
+        let class = logits.get(label as usize).zip(cross_entropy(logits, label));
+        let Some((&own, loss)) = class else {
             return Err(MetricError::Label {
                 side: Side::Test,
                 row: self.images as usize,
@@ -35,10 +47,6 @@ impl LogitTally {
         let rank = logits.iter().enumerate().filter(before).count();
         self.top1 += u64::from(rank < 1);
         self.top5 += u64::from(rank < 5);
-        let largest = logits.iter().fold(own, |a, &b| a.max(b));
-        let exp = |&logit: &f32| (f64::from(logit) - f64::from(largest)).exp();
-        let sum: f64 = logits.iter().map(exp).sum();
-        let loss = sum.ln() + f64::from(largest) - f64::from(own);
         // Welford, Technometrics 4, 1962.
         self.images += 1;
         let off = loss - self.mean_loss;

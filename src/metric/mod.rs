@@ -23,7 +23,7 @@ pub use attention::{
 pub use cka::{CkaMatrix, cka_matrix, linear_cka};
 pub use exact::{Neighbours, exact_neighbours};
 pub use hnsw::{HnswOptions, hnsw_neighbours, recall_at_k};
-pub use logits::LogitTally;
+pub use logits::{LogitTally, cross_entropy};
 pub use metric_error::{MetricError, Side};
 pub use rank_me::rank_me;
 pub use rows::{Dense, Rows, SomeRows};

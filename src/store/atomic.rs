@@ -85,15 +85,19 @@ pub fn delete(path: &Path) -> Result<(), StoreError> {
     std::fs::remove_file(path).map_err(StoreError::io("delete", path))
 }
 
-/// Deletes what killed processes left half-written in `folder` under names that begin with
-/// `prefix`; the caller holds the lock under which such files are written.
+/// Deletes what killed processes left half-written in `folder` under [`AtomicFile`]'s names that
+/// begin with `prefix`; the caller holds the lock under which such files are written.
 pub fn remove_leftovers(folder: &Path, prefix: &str) -> Result<(), StoreError> {
     let failed = StoreError::io("clean", folder);
     for entry in std::fs::read_dir(folder).map_err(&failed)? {
         let entry = entry.map_err(&failed)?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        if name.starts_with(prefix) && name.ends_with(".tmp") {
+        let process = name.strip_suffix(".tmp").and_then(|name| {
+            let (_, process) = name.rsplit_once('.')?;
+            process.parse::<u32>().ok()
+        });
+        if name.starts_with(prefix) && process.is_some() {
             delete(&entry.path())?;
         }
     }

@@ -105,9 +105,9 @@ impl TensorFile {
     }
 
     /// Writes tensors and metadata without copying them, and puts the file in its place.
-    pub fn write(
+    pub fn write<'a, 'e: 'a>(
         self,
-        tensors: &[NamedTensor<'_>],
+        tensors: impl IntoIterator<Item = &'a NamedTensor<'e>> + Clone,
         metadata: &BTreeMap<String, String>,
     ) -> Result<(), StoreError> {
         let slot = |tensor: &NamedTensor<'_>| Slot {
@@ -116,7 +116,7 @@ impl TensorFile {
             shape: tensor.shape.clone(),
             bytes: tensor.elements.bytes().len(),
         };
-        let slots: Vec<_> = tensors.iter().map(slot).collect();
+        let slots: Vec<_> = tensors.clone().into_iter().map(slot).collect();
         let mut file = self.begin(&slots, metadata)?;
         for tensor in tensors {
             file.append(tensor.elements.bytes())?;

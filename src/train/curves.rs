@@ -1,6 +1,8 @@
 //! The curves of a run as it goes: `metrics.jsonl`, and an event file that TensorBoard reads.
 
-use std::path::Path;
+use std::fs::File;
+use std::io::{BufRead, BufReader, ErrorKind};
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -11,15 +13,21 @@ use crate::store::{AppendFile, CurvePoint, METRICS, StoreError, delete};
 /// `backend/event_processing/io_wrapper.py`).
 const EVENTS: &str = "events.out.tfevents.";
 
-/// Curves that cannot be written or gone on with.
+/// What ours end with, where others have the machine's name: nobody needs to know it.
+const OURS: &str = ".mimbench";
+
+/// Curves that cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum CurvesError {
     /// The disk.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The files of a run are not those that its state was saved with.
-    #[error("the curves cannot go on: {0}")]
-    Resume(StoreError),
+    /// A file of somebody else's has the name of ours.
+    #[error("{} holds no curves of mimbench's", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
 }
 
 impl CurvesError {
@@ -27,8 +35,8 @@ impl CurvesError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Store(error) => error.hint(),
-            Self::Resume(_) => {
-                Some("bring the file back, or delete the run's folder to train anew".to_owned())
+            Self::Foreign { .. } => {
+                Some("choose another folder (--run DIR), or move the file away".to_owned())
             }
         }
     }
@@ -54,29 +62,13 @@ pub struct Curves {
 }
 
 impl Curves {
-    /// New curves in the folder of a run, in place of any that are there.
+    /// New curves in the folder of a run, in place of earlier ones.
     ///
     /// # Errors
-    /// What the system says.
+    /// `Foreign`, or what the system says; nothing is overwritten then.
     pub fn create(folder: &Path) -> Result<Self, CurvesError> {
-        let metrics = AppendFile::create(&folder.join(METRICS))?;
-        let failed = |source| StoreError::Io {
-            action: "clean",
-            path: folder.to_owned(),
-            source,
-        };
-        // TensorBoard joins all event files of a folder.
-        for entry in std::fs::read_dir(folder).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            if entry.file_name().to_string_lossy().starts_with(EVENTS) {
-                delete(&entry.path())?;
-            }
-        }
-        let now = jiff::Timestamp::now();
-        // Where others write the machine's name: nobody needs to know it.
-        let events_name = format!("{EVENTS}{:010}.mimbench", now.as_second());
-        let mut events = AppendFile::create(&folder.join(&events_name))?;
-        events.append(&file_version_record(seconds(now)))?;
+        let metrics = new_metrics(folder)?;
+        let (events_name, events) = new_events(folder)?;
         Ok(Self {
             metrics,
             events,
@@ -85,18 +77,37 @@ impl Curves {
     }
 
     /// The curves of a folder as they were when a state was saved: what a killed run wrote after it
-    /// is cut off, so that every step is in them once.
+    /// is cut off, so that every step is in them once. A file that is missing or shorter than it
+    /// was begins anew, with a word to `notice`: no result hangs on it.
     ///
     /// # Errors
-    /// `Resume` when a file is missing or shorter than it was.
-    pub fn resume(folder: &Path, lengths: &CurveLengths) -> Result<Self, CurvesError> {
-        let open = |name: &str, length| {
-            AppendFile::resume(&folder.join(name), length).map_err(CurvesError::Resume)
+    /// What the system says.
+    pub fn resume(
+        folder: &Path,
+        lengths: &CurveLengths,
+        notice: &mut dyn FnMut(&str),
+    ) -> Result<Self, CurvesError> {
+        let mut kept = |name: &str, length| match AppendFile::resume(&folder.join(name), length) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if is_lost(&error) => {
+                notice(&format!("{error}; these curves begin anew"));
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        };
+        let metrics = match kept(METRICS, lengths.metrics)? {
+            Some(metrics) => metrics,
+            // The state says that what is left is ours.
+            None => AppendFile::create(&folder.join(METRICS))?,
+        };
+        let (events_name, events) = match kept(&lengths.events_name, lengths.events)? {
+            Some(events) => (lengths.events_name.clone(), events),
+            None => new_events(folder)?,
         };
         Ok(Self {
-            metrics: open(METRICS, lengths.metrics)?,
-            events: open(&lengths.events_name, lengths.events)?,
-            events_name: lengths.events_name.clone(),
+            metrics,
+            events,
+            events_name,
         })
     }
 
@@ -127,6 +138,59 @@ impl Curves {
             events: self.events.sync()?,
         })
     }
+}
+
+/// Whether a file is no longer what it was, and not merely out of reach.
+fn is_lost(error: &StoreError) -> bool {
+    match error {
+        StoreError::Damaged { .. } => true,
+        StoreError::Io { source, .. } => source.kind() == ErrorKind::NotFound,
+    }
+}
+
+/// An empty `metrics.jsonl`, in place of one that is empty or begins with a point.
+fn new_metrics(folder: &Path) -> Result<AppendFile, CurvesError> {
+    let path = folder.join(METRICS);
+    let failed = |source| StoreError::Io {
+        action: "read",
+        path: path.clone(),
+        source,
+    };
+    let mut first = Vec::new();
+    match File::open(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        file => {
+            let mut lines = BufReader::new(file.map_err(failed)?);
+            lines.read_until(b'\n', &mut first).map_err(failed)?;
+        }
+    }
+    if !first.is_empty() && serde_json::from_slice::<CurvePoint>(&first).is_err() {
+        return Err(CurvesError::Foreign { path });
+    }
+    Ok(AppendFile::create(&path)?)
+}
+
+/// A new event file and its name, in place of earlier ones of ours: TensorBoard joins all of a
+/// folder.
+fn new_events(folder: &Path) -> Result<(String, AppendFile), CurvesError> {
+    let failed = |source| StoreError::Io {
+        action: "clean",
+        path: folder.to_owned(),
+        source,
+    };
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(EVENTS) && name.ends_with(OURS) {
+            delete(&entry.path())?;
+        }
+    }
+    let now = jiff::Timestamp::now();
+    let name = format!("{EVENTS}{:010}{OURS}", now.as_second());
+    let mut events = AppendFile::create(&folder.join(&name))?;
+    events.append(&file_version_record(seconds(now)))?;
+    Ok((name, events))
 }
 
 /// Seconds since 1970.

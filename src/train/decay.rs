@@ -80,6 +80,7 @@ pub fn layer_groups(
     }
     let group = |((layer, spared), members)| Group {
         name: format!("layer {layer}, {}", decay_name(spared)),
+        peak_scale: 1.0,
         learning_rate_scale: decay.powf((depth + 1) as f64 - layer as f64),
         weight_decay_scale: f64::from(u8::from(!spared)),
         members,
@@ -96,6 +97,7 @@ pub fn plain_groups(exclusion: DecayExclusion, parameters: &[(&str, &[usize])]) 
     let (without, with): (Vec<_>, Vec<_>) = (0..parameters.len()).partition(|&i| spared(i));
     let group = |(spared, members)| Group {
         name: decay_name(spared).to_owned(),
+        peak_scale: 1.0,
         learning_rate_scale: 1.0,
         weight_decay_scale: f64::from(u8::from(!spared)),
         members,

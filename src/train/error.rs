@@ -116,7 +116,7 @@ pub enum TrainError {
     /// The state cannot be written or read.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The curves cannot be written or gone on with.
+    /// The curves cannot be written.
     #[error(transparent)]
     Curves(#[from] CurvesError),
     /// The model cannot be built or trained.
@@ -175,7 +175,8 @@ impl TrainError {
                 Some("the dataset has more classes than the checkpoint's head".to_owned())
             }
             Self::Recipe { .. } => Some(
-                "--set changes the protocol: task.batch, task.local_batch, task.drop_last".to_owned(),
+                "--set changes the protocol: task.batch, task.local_batch, task.drop_last, task.clip_norm"
+                    .to_owned(),
             ),
             Self::Load(error) => error.hint(),
             Self::Store(StoreError::Damaged { .. }) => {

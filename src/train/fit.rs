@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Pick, Position, Recipe, Sampler, Saved, Share, StateFolder, Step, Terms, TrainError, Trainable,
-    World,
+    LearningRate, Pick, Position, Recipe, Sampler, Saved, Share, StateFolder, Step, Terms,
+    TrainError, Trainable, World,
 };
 use crate::store::NamedTensor;
 
@@ -67,6 +67,9 @@ pub trait Monitor<T: Trainable + ?Sized> {
     /// Something the user should know, in one line.
     fn notice(&mut self, message: &str);
 
+    /// The batches of the update under way are going to be seen again.
+    fn discarded(&mut self);
+
     /// Whether to save and stop after the batch in hand.
     fn cancelled(&self) -> bool;
 }
@@ -80,7 +83,7 @@ pub struct Update {
     pub epoch: f64,
     /// Samples of it.
     pub samples: usize,
-    /// Learning rate of a group of scale 1.
+    /// The largest learning rate of any group.
     pub learning_rate: f64,
     /// The terms of the loss: means over the update.
     pub terms: Terms,
@@ -142,7 +145,11 @@ pub fn fit<T: Trainable + ?Sized>(
 ) -> Result<(), TrainError> {
     recipe.check(source.samples())?;
     let sampler = recipe.sampler(source.samples());
+    let groups = trainable.groups().into_iter();
+    let scales = groups.map(|group| (group.peak_scale, group.learning_rate_scale));
     let mut run = Run {
+        names: trainable.terms(),
+        scales: scales.collect(),
         trainable,
         recipe,
         sampler,
@@ -151,6 +158,7 @@ pub fn fit<T: Trainable + ?Sized>(
         monitor,
         progress: Progress::epoch(0),
         terms: Vec::new(),
+        samples: None,
     };
     if run.resume()? {
         return Ok(());
@@ -177,8 +185,14 @@ struct Run<'a, T: Trainable + ?Sized> {
     world: &'a dyn World,
     monitor: &'a mut dyn Monitor<T>,
     progress: Progress,
+    /// What the terms of the loss are called.
+    names: Vec<String>,
+    /// Scales of every group's peak, and of its learning rate.
+    scales: Vec<(f64, f64)>,
     /// Sums of the terms of the update's local batches so far.
     terms: Terms,
+    /// Samples of the update under way over all processes, once they have been summed.
+    samples: Option<f64>,
 }
 
 impl<T: Trainable + ?Sized> Run<'_, T> {
@@ -207,7 +221,25 @@ impl<T: Trainable + ?Sized> Run<'_, T> {
         let steps = self.sampler.epoch(epoch, self.world);
         let left = steps.iter().skip(update).flat_map(|step| &step.local);
         let batches: Vec<_> = left.skip(local).cloned().collect();
-        source.train(&batches, &mut |batch| self.local_batch(&steps, &batch))
+        self.without_samples(&steps)?;
+        source.train(&batches, &mut |batch| {
+            self.local_batch(&steps, &batch)?;
+            self.without_samples(&steps)
+        })
+    }
+
+    /// The updates that come next and that other processes have all the samples of.
+    fn without_samples(&mut self, steps: &[Step]) -> Result<(), TrainError> {
+        let epoch = self.progress.epoch;
+        while let Stage::Train { update, .. } = self.progress.stage {
+            let here = self.progress.epoch == epoch;
+            if !here || steps.get(update).is_none_or(|step| !step.local.is_empty()) {
+                break;
+            }
+            self.update(steps)?;
+            self.pause(epoch * steps.len() + update + 1)?;
+        }
+        Ok(())
     }
 
     /// One local batch, and the update where it is its last.
@@ -221,12 +253,52 @@ impl<T: Trainable + ?Sized> Run<'_, T> {
         };
         self.monitor.sees(batch)?;
         let step = &steps[update];
-        let samples = self.world.sum(&[step.samples() as f64])[0];
         let share = Share {
-            samples,
+            samples: self.samples(step),
             first: local == 0,
         };
         let terms = self.trainable.accumulate(batch, share)?;
+        let lost = terms.iter().any(|value| !value.is_finite());
+        if local == 0 {
+            self.terms = self.names.iter().cloned().zip(terms).collect();
+        } else {
+            for ((_, sum), value) in self.terms.iter_mut().zip(terms) {
+                *sum += value;
+            }
+        }
+        self.progress.stage = Stage::Train {
+            update,
+            local: local + 1,
+        };
+        let last = local + 1 == step.local.len();
+        // From the sums of the terms every process learns that one of them is lost.
+        if last || lost {
+            self.update(steps)?;
+        }
+        let done = steps[..update].iter().map(Step::samples).sum::<usize>();
+        let of_step: usize = step.local[..=local].iter().map(Vec::len).sum();
+        let all = steps.iter().map(Step::samples).sum();
+        self.monitor.progress(epoch, done + of_step, all);
+        self.pause(epoch * steps.len() + update + usize::from(last))
+    }
+
+    /// Samples of an update over all processes, which are summed once.
+    fn samples(&mut self, step: &Step) -> f64 {
+        let sum = || self.world.sum(&[step.samples() as f64])[0];
+        *self.samples.get_or_insert_with(sum)
+    }
+
+    /// Moves the parameters, where all processes have numbers for losses.
+    fn update(&mut self, steps: &[Step]) -> Result<(), TrainError> {
+        let Progress {
+            epoch,
+            stage: Stage::Train { update, .. },
+        } = self.progress
+        else {
+            return Ok(());
+        };
+        let samples = self.samples(&steps[update]);
+        let terms = self.world_terms();
         let lost: Terms = (terms.iter())
             .filter(|(_, value)| !value.is_finite())
             .cloned()
@@ -240,37 +312,6 @@ impl<T: Trainable + ?Sized> Run<'_, T> {
                 saved,
             });
         }
-        if local == 0 {
-            self.terms = terms;
-        } else {
-            for ((_, sum), (_, value)) in self.terms.iter_mut().zip(terms) {
-                *sum += value;
-            }
-        }
-        self.progress.stage = Stage::Train {
-            update,
-            local: local + 1,
-        };
-        let last = local + 1 == step.local.len();
-        if last {
-            self.update(steps, samples)?;
-        }
-        let done = steps[..update].iter().map(Step::samples).sum::<usize>();
-        let of_step: usize = step.local[..=local].iter().map(Vec::len).sum();
-        let all = steps.iter().map(Step::samples).sum();
-        self.monitor.progress(epoch, done + of_step, all);
-        self.pause(epoch * steps.len() + update + usize::from(last))
-    }
-
-    /// Moves the parameters.
-    fn update(&mut self, steps: &[Step], samples: f64) -> Result<(), TrainError> {
-        let Progress {
-            epoch,
-            stage: Stage::Train { update, .. },
-        } = self.progress
-        else {
-            return Ok(());
-        };
         let recipe = self.recipe;
         let done = epoch * steps.len() + update;
         let position = Position {
@@ -278,8 +319,8 @@ impl<T: Trainable + ?Sized> Run<'_, T> {
             iterations_per_epoch: steps.len() as u64,
             epochs: recipe.epochs as u64,
         };
-        let learning_rate = recipe.schedule.at(recipe.learning_rate, position);
-        let gradient_norm = self.trainable.update(learning_rate, recipe.weight_decay)?;
+        let rate = LearningRate::new(recipe.schedule, recipe.learning_rate, position);
+        let gradient_norm = self.trainable.update(rate, recipe.weight_decay)?;
         if !gradient_norm.is_finite() {
             let saved = self.last_good(update);
             return Err(TrainError::GradientNotFinite {
@@ -288,15 +329,20 @@ impl<T: Trainable + ?Sized> Run<'_, T> {
                 saved,
             });
         }
+        let rates = self
+            .scales
+            .iter()
+            .map(|&(peak, scale)| rate.of(peak, scale));
         self.monitor.updated(&Update {
             update: done,
             epoch: epoch as f64 + (update + 1) as f64 / steps.len() as f64,
             samples: samples as usize,
-            learning_rate,
-            terms: self.world_terms(),
+            learning_rate: rates.reduce(f64::max).unwrap_or_else(|| rate.of(1.0, 1.0)),
+            terms,
             gradient_norm,
         })?;
         self.terms.clear();
+        self.samples = None;
         if update + 1 == steps.len() && !recipe.validates(epoch) {
             return self.end_epoch(epoch, false);
         }
@@ -319,9 +365,10 @@ impl<T: Trainable + ?Sized> Run<'_, T> {
 
     /// The terms of the update over all processes.
     fn world_terms(&self) -> Terms {
-        let values: Vec<_> = self.terms.iter().map(|(_, value)| *value).collect();
-        let names = self.terms.iter().map(|(name, _)| name.clone());
-        names.zip(self.world.sum(&values)).collect()
+        let own = |i| self.terms.get(i).map_or(0.0, |(_, value)| *value);
+        let own: Vec<_> = (0..self.names.len()).map(own).collect();
+        let names = self.names.iter().cloned();
+        names.zip(self.world.sum(&own)).collect()
     }
 
     /// One batch of the validation.
@@ -363,12 +410,17 @@ impl<T: Trainable + ?Sized> Run<'_, T> {
     /// Saves the state before an update that cannot be made.
     fn last_good(&mut self, update: usize) -> Option<PathBuf> {
         self.trainable.discard().ok()?;
+        self.monitor.discarded();
         self.terms.clear();
         self.progress.stage = Stage::Train { update, local: 0 };
         self.save().ok()
     }
 
+    /// Saves, where anything has come since the last state -> the state of this position.
     fn save(&mut self) -> Result<PathBuf, TrainError> {
+        if let Some(path) = self.states.holds(self.progress) {
+            return Ok(path);
+        }
         let mut tensors = self.trainable.save()?;
         let (monitor, own) = self.monitor.save()?;
         tensors.extend(own);

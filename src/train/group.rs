@@ -9,7 +9,9 @@ use super::optimizer_error::OptimizerError;
 pub struct Group {
     /// What a person reads: `layer 3, decay`.
     pub name: String,
-    /// Times the run's learning rate.
+    /// Times the peak of the run's learning rate, before its schedule.
+    pub peak_scale: f64,
+    /// Times the learning rate that the schedule gives.
     pub learning_rate_scale: f64,
     /// Times the run's weight decay: 0 or 1.
     pub weight_decay_scale: f64,

@@ -1,9 +1,9 @@
 //! The objective of linear probes: the sum of the heads' cross entropies over a frozen encoder.
 
-use super::{Objective, Share, Term};
+use super::{Objective, Share};
 use crate::decoders::ProbeHeads;
 use crate::engine::{Engine, Result, Targets};
-use crate::metric::Ranking;
+use crate::metric::{Ranking, cross_entropy};
 use crate::vit::Vit;
 
 /// Images and their classes.
@@ -22,8 +22,8 @@ pub struct ImageBatch {
 /// What one head makes of a batch of validation images.
 #[derive(Clone, Debug)]
 pub struct HeadScores {
-    /// Sum of the cross entropies.
-    pub loss: f64,
+    /// Cross entropy of each image, NaN without a logit of its class.
+    pub losses: Vec<f64>,
     /// Its best classes for each image.
     pub ranked: Vec<Ranking>,
 }
@@ -70,41 +70,32 @@ impl<E: Engine> Objective<E> for LinearProbe<E> {
     type Batch = ImageBatch;
     type Scores = Vec<HeadScores>;
 
-    fn loss(
-        &mut self,
-        engine: &E,
-        batch: &ImageBatch,
-        share: Share,
-    ) -> Result<Vec<Term<E::Tensor>>> {
+    fn terms(&self) -> Vec<String> {
+        self.names.clone()
+    }
+
+    fn loss(&mut self, engine: &E, batch: &ImageBatch, share: Share) -> Result<Vec<E::Tensor>> {
         let features = self.features(engine, batch)?;
         let logits = self.heads.train(engine, &features, share.first)?;
         let part = batch.labels.len() as f64 / share.samples;
-        let term = |(logits, name): (&E::Tensor, &String)| {
+        let term = |logits: &E::Tensor| {
             let mean = engine.cross_entropy(logits, Targets::Classes(&batch.labels))?;
-            Ok(Term {
-                name: name.clone(),
-                loss: engine.affine(&mean, part, 0.0)?,
-            })
+            engine.affine(&mean, part, 0.0)
         };
-        logits.iter().zip(&self.names).map(term).collect()
+        logits.iter().map(term).collect()
     }
 
     fn validate(&self, engine: &E, batch: &ImageBatch) -> Result<Vec<HeadScores>> {
         let features = self.features(engine, batch)?;
         let logits = self.heads.evaluate(engine, &features)?;
         let scores = |logits: &E::Tensor| {
-            let mean = engine.cross_entropy(logits, Targets::Classes(&batch.labels))?;
-            let [mean] = engine.to_f64(&mean)?[..] else {
-                return Ok(HeadScores {
-                    loss: f64::NAN,
-                    ranked: Vec::new(),
-                });
-            };
             let classes = engine.shape(logits)[1];
             let logits = engine.to_f32(logits)?;
+            let rows = logits.chunks(classes);
+            let loss = |(row, &label)| cross_entropy(row, label).unwrap_or(f64::NAN);
             Ok(HeadScores {
-                loss: mean * batch.labels.len() as f64,
-                ranked: logits.chunks(classes).map(Ranking::of_scores).collect(),
+                losses: rows.clone().zip(&batch.labels).map(loss).collect(),
+                ranked: rows.map(Ranking::of_scores).collect(),
             })
         };
         logits.iter().map(scores).collect()

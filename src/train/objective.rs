@@ -3,7 +3,7 @@
 use crate::engine::{self, Engine};
 use crate::store::{NamedTensor, Tensors};
 
-use super::TrainError;
+use super::{LearningRate, TrainError};
 
 /// The place of a local batch in its update.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -15,15 +15,6 @@ pub struct Share {
     pub first: bool,
 }
 
-/// One summand of the loss.
-#[derive(Clone, Debug)]
-pub struct Term<T> {
-    /// What it measures, as in curves and errors.
-    pub name: String,
-    /// The local batch's part of its mean over the update, a scalar.
-    pub loss: T,
-}
-
 /// A loss over batches, and what it reads beside parameters.
 pub trait Objective<E: Engine> {
     /// Samples that go through the network together, on the host.
@@ -31,13 +22,17 @@ pub trait Objective<E: Engine> {
     /// What a batch of validation samples gives, on the host.
     type Scores;
 
-    /// The terms of the loss; their sum is minimised.
+    /// What the terms of the loss measure, as in curves and errors.
+    fn terms(&self) -> Vec<String>;
+
+    /// The terms of the loss, whose sum is minimised: of each the local batch's part of its mean
+    /// over the update, a scalar.
     fn loss(
         &mut self,
         engine: &E,
         batch: &Self::Batch,
         share: Share,
-    ) -> engine::Result<Vec<Term<E::Tensor>>>;
+    ) -> engine::Result<Vec<E::Tensor>>;
 
     /// How good it is on a batch, without a graph.
     fn validate(&self, engine: &E, batch: &Self::Batch) -> engine::Result<Self::Scores>;
@@ -59,7 +54,9 @@ pub struct GroupSummary {
     pub tensors: usize,
     /// Their elements.
     pub elements: usize,
-    /// Learning rate over the recipe's.
+    /// Peak of its learning rate over the recipe's.
+    pub peak_scale: f64,
+    /// Learning rate over what the schedule makes of the peak.
     pub learning_rate_scale: f64,
     /// Weight decay over the recipe's.
     pub weight_decay_scale: f64,
@@ -75,13 +72,20 @@ pub trait Trainable {
     /// Its parameter groups.
     fn groups(&self) -> Vec<GroupSummary>;
 
+    /// Names of the terms of its loss.
+    fn terms(&self) -> Vec<String>;
+
     /// Adds the gradients of a local batch to those of the update, and gives the terms of its
-    /// loss: the parts that sum to the update's mean. Where one is no number, nothing is added.
-    fn accumulate(&mut self, batch: &Self::Batch, share: Share) -> Result<Terms, TrainError>;
+    /// loss in their order: the parts that sum to the update's mean. Where one is no number,
+    /// nothing is added.
+    fn accumulate(&mut self, batch: &Self::Batch, share: Share) -> Result<Vec<f64>, TrainError>;
 
     /// Applies the gathered gradients and forgets them -> their global norm before clipping; where
     /// that is no number, the parameters are as before.
-    fn update(&mut self, learning_rate: f64, weight_decay: f64) -> Result<f64, TrainError>;
+    ///
+    /// Every process is in every update, with gradients of zeros where it had no batch.
+    fn update(&mut self, learning_rate: LearningRate, weight_decay: f64)
+    -> Result<f64, TrainError>;
 
     /// Goes back to before the update under way.
     fn discard(&mut self) -> Result<(), TrainError>;

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::LearningRate;
 use super::group::{Group, check_members};
 use super::optimizer_error::OptimizerError;
 use crate::engine::{AdamW, Engine, EngineError, HostSlice, Moments, Update};
@@ -171,14 +172,14 @@ impl<E: Engine> Optimizer<E> {
         engine: &E,
         parameters: &[Parameter<E>],
         gradients: &[E::Tensor],
-        learning_rate: f64,
+        learning_rate: LearningRate,
         weight_decay: f64,
     ) -> Result<(), OptimizerError> {
         self.check_count("parameters", parameters.len())?;
         self.check_count("gradients", gradients.len())?;
         let step = self.steps + 1;
         for group in &self.groups {
-            let rate = learning_rate * group.learning_rate_scale;
+            let rate = learning_rate.of(group.peak_scale, group.learning_rate_scale);
             let decay = weight_decay * group.weight_decay_scale;
             let members = || {
                 let member = |&i: &usize| (i, &parameters[i].tensor, &gradients[i]);
@@ -423,6 +424,7 @@ mod tests {
     fn group(members: &[usize]) -> Group {
         Group {
             name: "decay".to_owned(),
+            peak_scale: 1.0,
             learning_rate_scale: 1.0,
             weight_decay_scale: 1.0,
             members: members.to_vec(),
@@ -445,7 +447,13 @@ mod tests {
             for kind in KINDS {
                 let step = |optimizer: &mut Optimizer<Candle>, trained: &[Parameter<Candle>], i| {
                     optimizer
-                        .step(&engine, trained, &gradients(&engine, i), 0.01, 0.05)
+                        .step(
+                            &engine,
+                            trained,
+                            &gradients(&engine, i),
+                            LearningRate::constant(0.01),
+                            0.05,
+                        )
                         .unwrap();
                 };
                 let (mut whole, trained) = (optimizer(&engine, kind), parameters(&engine));
@@ -512,7 +520,7 @@ mod tests {
             &engine,
             &parameters(&engine),
             &gradients(&engine, 0)[..1],
-            0.01,
+            LearningRate::constant(0.01),
             0.0,
         );
         assert!(short.is_err());

@@ -22,6 +22,41 @@ impl Position {
     }
 }
 
+/// What every group learns at in one update.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LearningRate {
+    schedule: Schedule,
+    peak: f64,
+    position: Position,
+}
+
+impl LearningRate {
+    /// That of a run of this schedule and peak where it stands.
+    pub fn new(schedule: Schedule, peak: f64, position: Position) -> Self {
+        Self {
+            schedule,
+            peak,
+            position,
+        }
+    }
+
+    /// A peak that no schedule moves.
+    pub fn constant(peak: f64) -> Self {
+        let position = Position {
+            iteration: 0,
+            iterations_per_epoch: 1,
+            epochs: 1,
+        };
+        Self::new(Schedule::Constant {}, peak, position)
+    }
+
+    /// That of parameters with these scales: `peak_scale` moves what the schedule begins with,
+    /// not the values where it starts and ends; `scale` is of whatever it gives.
+    pub fn of(self, peak_scale: f64, scale: f64) -> f64 {
+        self.schedule.at(self.peak * peak_scale, self.position) * scale
+    }
+}
+
 /// A value as a function of the position alone, so that a resumed run sees the same bits. It goes
 /// from the peak to an end; both are absolute.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

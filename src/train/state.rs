@@ -9,12 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Progress, Terms, TrainError};
 use crate::store::{
-    NamedTensor, StoreError, TensorFile, Tensors, delete, read_tensors_and_metadata,
-    remove_leftovers,
+    StoreError, TensorFile, Tensors, delete, read_tensors_and_metadata, remove_leftovers,
 };
-
-/// Generations that are kept: the last, and the one before in case the last is damaged.
-const KEPT: usize = 2;
 
 /// Version of the layout.
 const VERSION: u32 = 1;
@@ -58,6 +54,14 @@ pub struct StateFolder {
     identity: Identity,
     every: Duration,
     last: Instant,
+    good: Option<Good>,
+}
+
+/// The generation that was loaded or written last.
+#[derive(Clone, Copy, Debug)]
+struct Good {
+    number: u64,
+    progress: Progress,
 }
 
 impl StateFolder {
@@ -69,6 +73,7 @@ impl StateFolder {
             identity,
             every,
             last: Instant::now(),
+            good: None,
         }
     }
 
@@ -82,6 +87,13 @@ impl StateFolder {
         self.last.elapsed() >= self.every
     }
 
+    /// The file of the state that was loaded or written last, where it is that of this position:
+    /// training is a function of the position, so that another generation would say the same.
+    pub fn holds(&self, progress: Progress) -> Option<PathBuf> {
+        let good = self.good.filter(|good| good.progress == progress)?;
+        Some(self.path(good.number))
+    }
+
     /// The last state that is whole; damaged ones are passed over with a word to `notice`.
     ///
     /// # Errors
@@ -92,9 +104,13 @@ impl StateFolder {
         }
         remove_leftovers(&self.folder, "state-")?;
         let mut generations = self.generations()?;
-        while let Some((_, path)) = generations.pop() {
-            match self.read(&path) {
-                Ok(saved) => return Ok(Some(saved)),
+        while let Some(number) = generations.pop() {
+            match self.read(&self.path(number)) {
+                Ok(saved) => {
+                    let progress = saved.progress;
+                    self.good = Some(Good { number, progress });
+                    return Ok(Some(saved));
+                }
                 Err(TrainError::Store(error)) if !generations.is_empty() => {
                     notice(&format!("{error}; going back to the state before"));
                 }
@@ -104,15 +120,15 @@ impl StateFolder {
         Ok(None)
     }
 
-    /// Writes a new generation whole, then deletes those that are no longer needed -> its file.
+    /// Writes a new generation whole -> its file. What then stays beside it, in case it is damaged,
+    /// is the last that is known to be whole.
     ///
     /// # Errors
     /// It cannot be written; earlier generations are as before.
     pub fn save(&mut self, saved: &Saved) -> Result<PathBuf, TrainError> {
         let generations = self.generations()?;
-        let number = generations.last().map_or(0, |(number, _)| number + 1);
-        let path = self.folder.join(format!("state-{number:08}.safetensors"));
-        let tensors: Vec<_> = saved.tensors.values().cloned().collect();
+        let number = generations.last().map_or(0, |number| number + 1);
+        let path = self.path(number);
         let header = Header {
             version: VERSION,
             identity: self.identity.clone(),
@@ -125,27 +141,37 @@ impl StateFolder {
             path: path.clone(),
             source: io::Error::other(error),
         })?;
-        let seal = seal(&header, &tensors);
+        let seal = seal(&header, &saved.tensors);
         let metadata = BTreeMap::from([(HEADER.to_owned(), header), (SEAL.to_owned(), seal)]);
-        TensorFile::create(&path)?.write(&tensors, &metadata)?;
-        let old = (generations.len() + 1).saturating_sub(KEPT);
-        for (_, path) in generations.into_iter().take(old) {
-            delete(&path)?;
-        }
+        TensorFile::create(&path)?.write(saved.tensors.values(), &metadata)?;
+        let before = self.good.map(|good| good.number);
+        let before = before.or(generations.last().copied());
+        let progress = saved.progress;
+        self.good = Some(Good { number, progress });
         self.last = Instant::now();
+        for old in generations {
+            if Some(old) != before {
+                delete(&self.path(old))?;
+            }
+        }
         Ok(path)
     }
 
     /// Deletes all states.
-    pub fn clear(&self) -> Result<(), TrainError> {
-        for (_, path) in self.generations()? {
-            delete(&path)?;
+    pub fn clear(&mut self) -> Result<(), TrainError> {
+        self.good = None;
+        for number in self.generations()? {
+            delete(&self.path(number))?;
         }
         Ok(())
     }
 
-    /// Numbers and files of the generations, ascending.
-    fn generations(&self) -> Result<Vec<(u64, PathBuf)>, StoreError> {
+    fn path(&self, number: u64) -> PathBuf {
+        self.folder.join(file_name(number))
+    }
+
+    /// Numbers of the generations, ascending.
+    fn generations(&self) -> Result<Vec<u64>, StoreError> {
         let failed = |source| StoreError::Io {
             action: "list",
             path: self.folder.clone(),
@@ -157,12 +183,13 @@ impl StateFolder {
         };
         let mut generations = Vec::new();
         for entry in entries {
-            let path = entry.map_err(failed)?.path();
-            let name = path.file_name().and_then(|name| name.to_str());
+            let name = entry.map_err(failed)?.file_name();
+            let name = name.to_str();
             let number = name
                 .and_then(|name| name.strip_prefix("state-")?.strip_suffix(".safetensors"))
                 .and_then(|digits| digits.parse().ok());
-            generations.extend(number.map(|number: u64| (number, path)));
+            // What only looks like one is somebody else's.
+            generations.extend(number.filter(|&number| name == Some(&file_name(number))));
         }
         generations.sort();
         Ok(generations)
@@ -176,8 +203,7 @@ impl StateFolder {
         let (tensors, metadata) = read_tensors_and_metadata(path)?;
         let header = metadata.get(HEADER);
         let header = header.ok_or_else(|| damaged("it has no header".to_owned()))?;
-        let listed: Vec<_> = tensors.values().cloned().collect();
-        if metadata.get(SEAL) != Some(&seal(header, &listed)) {
+        if metadata.get(SEAL) != Some(&seal(header, &tensors)) {
             return Err(damaged("its contents are not those that were written".to_owned()).into());
         }
         let header: Header =
@@ -210,11 +236,16 @@ impl StateFolder {
     }
 }
 
+/// The file of a generation.
+fn file_name(number: u64) -> String {
+    format!("state-{number:08}.safetensors")
+}
+
 /// blake3 of the header and of every tensor, hexadecimal.
-fn seal(header: &str, tensors: &[NamedTensor<'_>]) -> String {
+fn seal(header: &str, tensors: &Tensors) -> String {
     let mut hasher = blake3::Hasher::new();
     hasher.update(header.as_bytes());
-    for tensor in tensors {
+    for tensor in tensors.values() {
         hasher.update(&tensor.hash());
     }
     hasher.finalize().to_hex().to_string()

@@ -3,8 +3,8 @@
 use super::clip::{clip, global_norm};
 use super::exact::{elements, stored};
 use super::{
-    AllReduce, Ema, GroupSummary, Objective, Optimizer, Parameter, Share, Solo, Terms, TrainError,
-    Trainable,
+    AllReduce, Ema, GroupSummary, LearningRate, Objective, Optimizer, Parameter, Share, Solo,
+    TrainError, Trainable,
 };
 use crate::engine::{Engine, HostSlice};
 use crate::nn::ModelError;
@@ -107,6 +107,20 @@ impl<E: Engine, O: Objective<E>> Trainer<E, O> {
         Ok(self.engine.to_f64(&self.engine.cat(&lines, 0)?)?)
     }
 
+    /// The gradients of no sample.
+    fn zeros(&self) -> Result<Vec<E::Tensor>, TrainError> {
+        let zeros = |own: &Parameter<E>| {
+            let shape = self.engine.shape(&own.tensor);
+            let zeros = vec![0f32; shape.iter().product()];
+            self.engine.tensor(&zeros[..], &shape)
+        };
+        Ok(self
+            .parameters
+            .iter()
+            .map(zeros)
+            .collect::<Result<_, _>>()?)
+    }
+
     /// Buffers, exact.
     fn buffers(&self) -> Result<Vec<NamedTensor<'static>>, TrainError> {
         let buffers = self.objective.buffers().into_iter();
@@ -166,22 +180,24 @@ impl<E: Engine, O: Objective<E>> Trainable for Trainer<E, O> {
             name: group.name.clone(),
             tensors: group.members.len(),
             elements: group.members.iter().map(elements).sum(),
+            peak_scale: group.peak_scale,
             learning_rate_scale: group.learning_rate_scale,
             weight_decay_scale: group.weight_decay_scale,
         });
         summary.collect()
     }
 
-    fn accumulate(&mut self, batch: &Self::Batch, share: Share) -> Result<Terms, TrainError> {
+    fn terms(&self) -> Vec<String> {
+        self.objective.terms()
+    }
+
+    fn accumulate(&mut self, batch: &Self::Batch, share: Share) -> Result<Vec<f64>, TrainError> {
         if self.gathered.is_none() {
             self.before = self.buffers()?;
         }
-        let terms = self.objective.loss(&self.engine, batch, share)?;
-        let losses: Vec<_> = terms.iter().map(|term| term.loss.clone()).collect();
-        let values = self.values(&losses)?;
-        let names = terms.into_iter().map(|term| term.name);
-        let terms: Terms = names.zip(values).collect();
-        if terms.iter().any(|(_, value)| !value.is_finite()) {
+        let losses = self.objective.loss(&self.engine, batch, share)?;
+        let terms = self.values(&losses)?;
+        if terms.iter().any(|value| !value.is_finite()) {
             return Ok(terms);
         }
         let gradients = self.gradients(&losses)?;
@@ -197,9 +213,19 @@ impl<E: Engine, O: Objective<E>> Trainable for Trainer<E, O> {
         Ok(terms)
     }
 
-    fn update(&mut self, learning_rate: f64, weight_decay: f64) -> Result<f64, TrainError> {
+    fn update(
+        &mut self,
+        learning_rate: LearningRate,
+        weight_decay: f64,
+    ) -> Result<f64, TrainError> {
         let engine = &self.engine;
-        let gathered = self.gathered.take().unwrap_or_default();
+        let gathered = match self.gathered.take() {
+            Some(gathered) => gathered,
+            None => {
+                self.before.clear();
+                self.zeros()?
+            }
+        };
         let mut gradients = self.settings.world.all_reduce(engine, gathered)?;
         let norm = match self.settings.clip_norm {
             Some(longest) => clip(engine, &mut gradients, longest)?,

@@ -11,7 +11,8 @@ pub trait World {
     /// Number of processes.
     fn size(&self) -> usize;
 
-    /// Sums of the counts over all processes, the same on each.
+    /// Sums of the counts over all processes, the same on each. Every process calls it as often as
+    /// the others, with lists of one length: for the samples of an update, then for its terms.
     fn sum(&self, counts: &[f64]) -> Vec<f64>;
 }
 

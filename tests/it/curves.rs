@@ -218,7 +218,7 @@ fn a_resumed_run_has_every_step_once() {
     }
     assert_eq!(read_curves(&metrics).unwrap().len(), 51);
     let lengths: CurveLengths = serde_json::from_str(&json).unwrap();
-    let mut curves = Curves::resume(folder.path(), &lengths).unwrap();
+    let mut curves = Curves::resume(folder.path(), &lengths, &mut never).unwrap();
     write(&mut curves, 30..60);
     let points = read_curves(&metrics).unwrap();
     let steps = points.iter().filter(|point| point.kind == CurveKind::Train);
@@ -226,20 +226,58 @@ fn a_resumed_run_has_every_step_once() {
     assert_eq!(points.len(), 63);
     assert_eq!(scalars(&event_file(folder.path())), expected(&points));
 
-    // Files that are not those of the state are never gone on with.
+    // What is lost begins anew, and what is not goes on.
+    let mut said = Vec::new();
+    let mut goes_on = |steps| {
+        let mut notice = |line: &str| said.push(line.to_owned());
+        let mut curves = Curves::resume(folder.path(), &lengths, &mut notice).unwrap();
+        write(&mut curves, steps);
+    };
     std::fs::write(&metrics, "{").unwrap();
-    let error = Curves::resume(folder.path(), &lengths).unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .contains("metrics.jsonl is damaged: 1 bytes"),
-        "{error}"
+    goes_on(30..40);
+    assert!(read_curves(&metrics).unwrap()[0] == point(30));
+    assert_eq!(
+        scalars(&event_file(folder.path()))[..10],
+        expected(&points)[..10]
     );
-    assert!(error.hint().unwrap().contains("train anew"));
     std::fs::remove_file(&metrics).unwrap();
-    let error = Curves::resume(folder.path(), &lengths).unwrap_err();
+    std::fs::remove_file(event_file(folder.path())).unwrap();
+    goes_on(30..31);
+    assert_eq!(read_curves(&metrics).unwrap(), [point(30)]);
+    assert_eq!(scalars(&event_file(folder.path())), expected(&[point(30)]));
+    assert_eq!(said.len(), 3, "{said:?}");
+    assert!(
+        said[0].contains("metrics.jsonl is damaged: 1 bytes"),
+        "{said:?}"
+    );
+    assert!(said.iter().all(|line| line.ends_with("begin anew")));
+}
+
+fn never(message: &str) {
+    panic!("{message}");
+}
+
+#[test]
+fn files_of_others_are_neither_overwritten_nor_deleted() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    let foreign = [
+        ("metrics.jsonl", "{\"loss\": 1}\n{\"loss\": 2}\n"),
+        ("events.out.tfevents.1700000000.machine.7.0", "theirs"),
+    ];
+    for (name, text) in foreign {
+        std::fs::write(file(name), text).unwrap();
+    }
+    let error = Curves::create(folder.path()).unwrap_err();
     assert!(error.to_string().contains("metrics.jsonl"), "{error}");
-    assert!(!metrics.exists());
+    assert!(error.hint().unwrap().contains("--run DIR"));
+    for (name, text) in foreign {
+        assert_eq!(std::fs::read_to_string(file(name)).unwrap(), text);
+    }
+    std::fs::remove_file(file("metrics.jsonl")).unwrap();
+    drop(Curves::create(folder.path()).unwrap());
+    let (name, text) = foreign[1];
+    assert_eq!(std::fs::read_to_string(file(name)).unwrap(), text);
 }
 
 #[test]
@@ -281,7 +319,7 @@ fn tensorboard_reads_the_event_file() {
     write(&mut curves, 0..30);
     let lengths = curves.save().unwrap();
     write(&mut curves, 30..40);
-    let mut curves = Curves::resume(folder.path(), &lengths).unwrap();
+    let mut curves = Curves::resume(folder.path(), &lengths, &mut never).unwrap();
     write(&mut curves, 30..100);
     let mut script = Command::new(python);
     script.arg(fixture("it/read_scalars.py")).arg(folder.path());

@@ -2,12 +2,13 @@
 //! that was stopped anywhere makes the same updates.
 
 use std::path::Path;
+use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 
 use mimbench::store::{Elements, NamedTensor, Tensors};
 use mimbench::train::{
-    EpochLength, GroupSummary, Monitor, Pick, Recipe, Saved, Schedule, Share, Solo, Source,
-    StateFolder, Take, Terms, TrainError, Trainable, Update, fit,
+    EpochLength, GroupSummary, LearningRate, Monitor, Pick, Progress, Recipe, Saved, Schedule,
+    Share, Solo, Source, StateFolder, Take, TrainError, Trainable, Update, World, fit,
 };
 
 /// Samples to train on, and to validate on.
@@ -22,6 +23,9 @@ struct Scale {
     /// Calls of `accumulate` and `update` before the one that gives no number.
     finite: Option<usize>,
     finite_updates: Option<usize>,
+    groups: Vec<GroupSummary>,
+    /// With whom it trains, where it is not alone.
+    world: Option<Meeting>,
 }
 
 /// Whether a count that runs down has come to its end.
@@ -51,24 +55,30 @@ impl Trainable for Scale {
     type Scores = f64;
 
     fn groups(&self) -> Vec<GroupSummary> {
-        Vec::new()
+        self.groups.clone()
     }
 
-    fn accumulate(&mut self, batch: &Vec<Pick>, share: Share) -> Result<Terms, TrainError> {
+    fn terms(&self) -> Vec<String> {
+        ["square", "cube"].map(str::to_owned).into()
+    }
+
+    fn accumulate(&mut self, batch: &Vec<Pick>, share: Share) -> Result<Vec<f64>, TrainError> {
         assert_eq!(share.first, self.gathered.is_none());
         if ends(&mut self.finite) {
-            let terms = [("square", 1.0), ("cube", f64::NAN)];
-            return Ok(terms.map(|(name, value)| (name.to_owned(), value)).into());
+            return Ok(vec![1.0, f64::NAN]);
         }
         let x = |pick: &Pick| (pick.index + 1) as f64 / (pick.pass + 3) as f64;
         let mean = batch.iter().map(x).sum::<f64>() / share.samples;
         self.gathered = Some(self.gathered.unwrap_or(0.0) + mean * (1.0 + self.weight));
-        let terms = [("square", mean * mean), ("cube", mean * self.weight)];
-        Ok(terms.map(|(name, value)| (name.to_owned(), value)).into())
+        Ok(vec![mean * mean, mean * self.weight])
     }
 
-    fn update(&mut self, learning_rate: f64, weight_decay: f64) -> Result<f64, TrainError> {
-        let gathered = self.gathered.take().unwrap();
+    fn update(&mut self, rate: LearningRate, weight_decay: f64) -> Result<f64, TrainError> {
+        let learning_rate = rate.of(1.0, 1.0);
+        let gathered = match &self.world {
+            None => self.gathered.take().unwrap(),
+            Some(world) => world.sum(&[self.gathered.take().unwrap_or(0.0)])[0],
+        };
         if ends(&mut self.finite_updates) {
             return Ok(f64::INFINITY);
         }
@@ -95,6 +105,48 @@ impl Trainable for Scale {
         self.weight = value(tensors, "weight").unwrap();
         self.gathered = value(tensors, "gathered");
         Ok(())
+    }
+}
+
+/// Several threads as processes; a list that is not as long as the others' is an error.
+#[derive(Clone)]
+struct Meeting {
+    rank: usize,
+    lists: Arc<Mutex<Vec<Vec<f64>>>>,
+    barrier: Arc<Barrier>,
+}
+
+impl Meeting {
+    fn of(size: usize) -> Vec<Self> {
+        let lists = Arc::new(Mutex::new(vec![Vec::new(); size]));
+        let barrier = Arc::new(Barrier::new(size));
+        let own = |rank| Self {
+            rank,
+            lists: Arc::clone(&lists),
+            barrier: Arc::clone(&barrier),
+        };
+        (0..size).map(own).collect()
+    }
+}
+
+impl World for Meeting {
+    fn rank(&self) -> usize {
+        self.rank
+    }
+
+    fn size(&self) -> usize {
+        self.lists.lock().unwrap().len()
+    }
+
+    fn sum(&self, counts: &[f64]) -> Vec<f64> {
+        self.lists.lock().unwrap()[self.rank] = counts.to_vec();
+        self.barrier.wait();
+        let lists = self.lists.lock().unwrap().clone();
+        // Nobody's next list comes before everybody has read this one.
+        self.barrier.wait();
+        assert!(lists.iter().all(|list| list.len() == counts.len()));
+        let sum = |i: usize| lists.iter().map(|list| list[i]).sum();
+        (0..counts.len()).map(sum).collect()
     }
 }
 
@@ -136,6 +188,8 @@ struct Witness {
     batches: Option<usize>,
     /// Batches before the one at which the process dies.
     killed: Option<usize>,
+    /// Updates that were given up.
+    discarded: usize,
 }
 
 /// What a kill looks like from inside.
@@ -195,6 +249,10 @@ impl Monitor<Scale> for Witness {
         assert_eq!(value(&saved.tensors, "own"), Some(1.0));
         self.said = serde_json::from_value(saved.monitor.clone()).unwrap();
         Ok(())
+    }
+
+    fn discarded(&mut self) {
+        self.discarded += 1;
     }
 
     fn notice(&mut self, message: &str) {
@@ -501,4 +559,198 @@ fn what_is_no_number_ends_the_run_before_its_update() {
         assert_eq!(updates(&witness.said), updates(&expected.0));
         assert_eq!(scale.weight.to_bits(), expected.1.to_bits());
     }
+}
+
+/// Names of the states.
+fn states(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let name = |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().file_name();
+    let mut names: Vec<_> = entries
+        .map(|entry| name(entry).into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn what_has_not_advanced_is_not_saved_again() {
+    let recipe = recipe(EpochLength::Samples, Some(1));
+    let folder = tempfile::tempdir().unwrap();
+    let mut after = Vec::new();
+    // The same update is lost each time, counted from where the state is.
+    for lost in [6, 0, 0, 0] {
+        let (mut scale, mut witness) = <(Scale, Witness)>::default();
+        scale.finite = Some(lost);
+        let error = process(folder.path(), &recipe, &mut scale, &mut witness, NEVER).unwrap_err();
+        let TrainError::NotFinite {
+            saved: Some(saved), ..
+        } = error
+        else {
+            panic!("{error}");
+        };
+        assert!(saved.exists());
+        assert_eq!(witness.discarded, 1);
+        after.push((states(folder.path()), saved));
+    }
+    assert_eq!(after[0].0, ["state-00000000.safetensors"]);
+    assert!(after.iter().all(|found| *found == after[0]), "{after:?}");
+}
+
+#[test]
+fn the_last_state_that_is_whole_outlives_damaged_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || StateFolder::new(folder.path(), Vec::new(), NEVER);
+    let at = |epoch| Saved {
+        progress: Progress::epoch(epoch),
+        terms: Vec::new(),
+        monitor: serde_json::Value::Null,
+        tensors: Tensors::new(),
+    };
+    let file = |number: u64| format!("state-{number:08}.safetensors");
+    let mut first = open();
+    for epoch in 0..3 {
+        first.save(&at(epoch)).unwrap();
+    }
+    assert_eq!(states(folder.path()), [file(1), file(2)]);
+    std::fs::write(folder.path().join(file(2)), "damaged").unwrap();
+    // Files that only look like ours.
+    let theirs = ["state-1.safetensors", "state-of-the-art.tmp"];
+    for name in theirs {
+        std::fs::write(folder.path().join(name), "theirs").unwrap();
+    }
+    let mut second = open();
+    let mut said = 0;
+    let found = second.load(&mut |_| said += 1).unwrap().unwrap();
+    assert_eq!((found.progress, said), (Progress::epoch(1), 1));
+    second.save(&at(2)).unwrap();
+    let whole = [&file(1), &file(3), theirs[0], theirs[1]];
+    assert_eq!(states(folder.path()), whole);
+    std::fs::write(folder.path().join(file(3)), "damaged").unwrap();
+    let found = open().load(&mut |_| ()).unwrap().unwrap();
+    assert_eq!(found.progress, Progress::epoch(1));
+    open().clear().unwrap();
+    assert_eq!(states(folder.path()), theirs);
+}
+
+/// How every process of a world of this size ends: its error or weight, and the updates it saw.
+fn together(
+    size: usize,
+    recipe: &Recipe,
+    lost: Option<usize>,
+) -> Vec<(Result<f64, String>, Vec<String>)> {
+    let one = |world: Meeting| {
+        let mut scale = Scale {
+            world: Some(world.clone()),
+            finite: lost.filter(|_| world.rank == 1),
+            ..Scale::default()
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let mut states = StateFolder::new(folder.path(), Vec::new(), NEVER);
+        let mut source = Places {
+            validated_at_once: 1,
+        };
+        let mut witness = Witness::default();
+        let ended = fit(
+            &mut scale,
+            &mut source,
+            recipe,
+            &mut states,
+            &world,
+            &mut witness,
+        );
+        let ended = ended.map_err(|error| error.to_string());
+        let updates = witness.said.into_iter();
+        let updates = updates.filter(|said| said.starts_with("Update"));
+        (ended.map(|()| scale.weight), updates.collect())
+    };
+    std::thread::scope(|scope| {
+        let processes = Meeting::of(size).into_iter();
+        let processes: Vec<_> = processes
+            .map(|world| scope.spawn(move || one(world)))
+            .collect();
+        let ends = processes.into_iter().map(|process| process.join().unwrap());
+        ends.collect()
+    })
+}
+
+#[test]
+fn several_processes_compute_what_one_would() {
+    // With 7 samples in batches of 6 the second update is the first process's alone, and of
+    // 4 processes one never has a sample.
+    for (size, batch) in [(2, 4), (2, 6), (3, 4), (4, 6)] {
+        let recipe = Recipe {
+            batch,
+            ..recipe(EpochLength::Samples, Some(1))
+        };
+        let (said, weight) = whole(&recipe);
+        let ends = together(size, &recipe, None);
+        for (end, updates) in &ends {
+            let found = end.as_ref().unwrap();
+            assert!((found - weight).abs() < 1e-12, "{found} for {weight}");
+            assert_eq!(updates, &ends[0].1);
+        }
+        let updates = said.iter().filter(|said| said.starts_with("Update"));
+        assert_eq!(ends[0].1.len(), updates.count());
+    }
+}
+
+#[test]
+fn what_one_process_loses_ends_them_all() {
+    let recipe = recipe(EpochLength::Samples, Some(1));
+    for (end, updates) in together(3, &recipe, Some(1)) {
+        let error = end.unwrap_err();
+        assert!(error.contains("cube is NaN"), "{error}");
+        assert!(error.contains("update 1"), "{error}");
+        assert_eq!(updates.len(), 1);
+    }
+}
+
+#[test]
+fn every_group_has_its_own_peak() {
+    let position = |epoch| mimbench::train::Position {
+        iteration: epoch,
+        iterations_per_epoch: 1,
+        epochs: 4,
+    };
+    let schedule = Schedule::BeitCosine {
+        warmup_epochs: 0,
+        warmup_steps: Some(2),
+        start: 0.25,
+        end: 0.125,
+    };
+    for epoch in 0..4 {
+        let run = LearningRate::new(schedule, 1.0, position(epoch));
+        for peak in [0.5, 4.0] {
+            // What a run at this rate alone would learn at; a layer's scale is of that.
+            let alone = LearningRate::new(schedule, peak, position(epoch)).of(1.0, 1.0);
+            assert_eq!(run.of(peak, 1.0), alone);
+            assert_eq!(run.of(peak, 0.5), alone * 0.5);
+        }
+        if epoch == 0 {
+            assert_eq!(run.of(4.0, 1.0), 0.25);
+        }
+    }
+    let group = |peak_scale| GroupSummary {
+        name: String::new(),
+        tensors: 1,
+        elements: 1,
+        peak_scale,
+        learning_rate_scale: 1.0,
+        weight_decay_scale: 1.0,
+    };
+    let mut scale = Scale {
+        groups: [1.0, 3.0, 2.0].map(group).into(),
+        ..Scale::default()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let mut witness = Witness::default();
+    let recipe = recipe(EpochLength::Samples, None);
+    process(folder.path(), &recipe, &mut scale, &mut witness, NEVER).unwrap();
+    let mut said = witness.said.iter();
+    let first = said.find(|said| said.starts_with("Update")).unwrap();
+    let largest = recipe.schedule.at(0.1 * 3.0, position(0));
+    assert!(
+        first.contains(&format!("learning_rate: {largest:?}")),
+        "{first}"
+    );
 }

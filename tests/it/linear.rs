@@ -215,6 +215,29 @@ fn blocks_rates_and_seeds_are_tables_that_fit_a_terminal() {
 }
 
 #[test]
+fn a_head_learns_at_its_rate_as_it_would_alone() {
+    let bench = bench();
+    // The schedule ends above 0, whatever the peak.
+    let first_loss = |rates| {
+        let set = [
+            "--set",
+            rates,
+            "--set",
+            "task.learning_rate_rule=absolute",
+            "--set",
+            "task.schedule.end=0.05",
+            "--json",
+        ];
+        let record = linear(&bench, &["one.safetensors"], &set)
+            .records()
+            .remove(0);
+        measures(&record, "loss")[0].1["value"].as_f64().unwrap()
+    };
+    let alone = first_loss("task.learning_rates=[0.4]");
+    assert_eq!(first_loss("task.learning_rates=[0.4,0.1]"), alone);
+}
+
+#[test]
 fn stored_features_give_a_probe_of_every_block_and_of_few_images() {
     let bench = bench();
     let run = cached(&bench, &["one.safetensors"], &["--set", "task.layers=all"]).ok();
@@ -287,6 +310,9 @@ fn what_cannot_be_probed_is_refused() {
     let block = "task.inputs=[{blocks=9, token=\"cls\", norm=\"raw\"}]";
     refused("one.safetensors", &["--set", block], &["block 9"]);
     refused("one.safetensors", &["--preset", "mae"], &["warm"]);
+    // One norm over all heads would couple them.
+    let clipped = ["--set", "task.clip_norm=1.0", "--results", "clipped"];
+    refused("one.safetensors", &clipped, &["task.clip_norm", "one head"]);
     for (more, said) in [
         (["--shots", "0"], "\"0\""),
         (["--shots", "few"], "\"few\""),

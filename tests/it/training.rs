@@ -8,8 +8,8 @@ use mimbench::engine::{Engine, HostTensor, Precision, Targets};
 use mimbench::features::Token;
 use mimbench::nn::{BatchNorm, BatchNormConfig, Linear, Loader, Weights};
 use mimbench::train::{
-    DecayExclusion, Group, LayerDecayRule, Optimizer, OptimizerKind, Parameter, Position, Schedule,
-    clip, layer_groups, plain_groups,
+    DecayExclusion, Group, LayerDecayRule, LearningRate, Optimizer, OptimizerKind, Parameter,
+    Position, Schedule, clip, layer_groups, plain_groups,
 };
 use mimbench::vit::{Classifier, HeadConfig, Vit, VitConfig};
 use safetensors::{Dtype, SafeTensors};
@@ -253,7 +253,13 @@ fn adamw<E: Engine>(e: &E) {
         let gradients = trained.gradients(e, &e.cross_entropy(&logits, targets).unwrap());
         let rate = schedule.at(2e-3, position(step));
         optimizer
-            .step(e, &trained.parameters, &gradients, rate, 0.05)
+            .step(
+                e,
+                &trained.parameters,
+                &gradients,
+                LearningRate::constant(rate),
+                0.05,
+            )
             .unwrap();
     }
     trained.compare(e, &golden, "adamw");
@@ -307,7 +313,13 @@ fn lars<E: Engine>(e: &E) {
         let gradients = trained.gradients(e, &loss.unwrap());
         let rate = schedule.at(6.4, position(step));
         optimizer
-            .step(e, &trained.parameters, &gradients, rate, 0.01)
+            .step(
+                e,
+                &trained.parameters,
+                &gradients,
+                LearningRate::constant(rate),
+                0.01,
+            )
             .unwrap();
     }
     trained.compare(e, &golden, "lars");
@@ -345,7 +357,13 @@ fn sgd<E: Engine>(e: &E) {
             let mut gradients = trained.gradients(e, &loss.unwrap());
             let norm = clip(e, &mut gradients, 2.0).unwrap();
             optimizer
-                .step(e, &trained.parameters, &gradients, 0.1, 1e-4)
+                .step(
+                    e,
+                    &trained.parameters,
+                    &gradients,
+                    LearningRate::constant(0.1),
+                    1e-4,
+                )
                 .unwrap();
             norm
         })
@@ -451,7 +469,13 @@ fn accumulation<E: Engine>(e: &E) {
                 });
             }
             optimizer
-                .step(e, &trained.parameters, &sums.unwrap(), 0.1, 0.05)
+                .step(
+                    e,
+                    &trained.parameters,
+                    &sums.unwrap(),
+                    LearningRate::constant(0.1),
+                    0.05,
+                )
                 .unwrap();
         }
         let value = |parameter: &Parameter<E>| e.to_f64(&parameter.tensor).unwrap();

@@ -348,16 +348,8 @@ fn a_validation_goes_on_in_batches_of_another_size() {
     bench.stopped("results", &settings("1"), validating);
     let rest = bench.train("results", &settings("5"));
     let end = bench.end("results", rest);
-    let values = |end: &End| -> Vec<f64> {
-        let measures = end.measures.as_array().unwrap().iter();
-        measures
-            .map(|measure| measure["value"].as_f64().unwrap())
-            .collect()
-    };
-    // A batch's mean loss is in f32.
-    for (found, expected) in values(&end).iter().zip(values(&whole)) {
-        assert!((found - expected).abs() < 1e-6, "{found} for {expected}");
-    }
+    // Losses are summed image by image.
+    assert_eq!(end.measures, whole.measures);
     assert_eq!(end.encoded, whole.encoded);
 }
 
@@ -393,6 +385,52 @@ fn a_finished_stage_is_not_repeated() {
     let rest = bench.train("results", &settings);
     assert!(!rest.stderr.contains("up to date"), "{rest:?}");
     assert_eq!(bench.end("results", rest), end);
+}
+
+#[test]
+fn lost_curves_keep_no_run_from_its_end() {
+    let bench = Bench::new();
+    let settings = [&ADAMW[..], &["--epochs", "6"]].concat();
+    let whole = bench.uninterrupted(&settings);
+    bench.stopped("results", &settings, in_epoch(1));
+    let metrics = bench.states("results")[0].with_file_name("metrics.jsonl");
+    bench.alter(&metrics, |bytes| bytes.truncate(5));
+    let rest = bench.train("results", &settings);
+    for said in ["metrics.jsonl is damaged", "begin anew", "going on with"] {
+        assert!(rest.stderr.contains(said), "{said}: {rest:?}");
+    }
+    let end = bench.end("results", rest);
+    assert_eq!((&end.measures, &end.bits), (&whole.measures, &whole.bits));
+    assert!(whole.metrics.ends_with(&end.metrics));
+    // A run that has ended is reported without them.
+    fs::remove_dir_all(bench.path("results/records")).unwrap();
+    fs::remove_file(&metrics).unwrap();
+    let again = bench.train("results", &settings).ok();
+    assert!(!again.stderr.contains("\nepoch "), "{again:?}");
+    assert_eq!(again.records()[0]["measures"], whole.measures);
+    assert!(!metrics.exists());
+}
+
+#[test]
+fn a_folder_with_curves_of_others_is_refused() {
+    let bench = Bench::new();
+    let theirs = "{\"loss\": 1.0}\n";
+    bench.write("run/metrics.jsonl", theirs);
+    bench.write("run/events.out.tfevents.17.machine", "theirs");
+    let settings = [&ADAMW[..], &["--epochs", "2", "--run", "run", "--quiet"]].concat();
+    let refused = bench.train("results", &settings);
+    refused.refused(&["metrics.jsonl", "--run DIR"]);
+    let file = |name| fs::read_to_string(bench.path(name)).unwrap();
+    assert_eq!(file("run/metrics.jsonl"), theirs);
+    assert_eq!(file("run/events.out.tfevents.17.machine"), "theirs");
+    assert_eq!(bench.states("run").len(), 0);
+    fs::remove_file(bench.path("run/metrics.jsonl")).unwrap();
+    bench.train("results", &settings).ok();
+    assert_eq!(file("run/events.out.tfevents.17.machine"), "theirs");
+    // A finished run in a folder of its own whose curves are gone.
+    fs::remove_dir_all(bench.path("results")).unwrap();
+    fs::remove_file(bench.path("run/metrics.jsonl")).unwrap();
+    bench.train("results", &settings).ok();
 }
 
 #[test]
@@ -590,9 +628,14 @@ fn a_run_that_diverges_names_the_step_and_keeps_its_state() {
         let diverged = bench.train("results", &settings);
         diverged.refused(&["is no number", "epoch"]);
         let state = bench.last_state("results").bits();
-        let again = bench.train("results", &settings);
-        assert_eq!(again.stderr.lines().next(), diverged.stderr.lines().next());
-        assert_eq!(bench.last_state("results").bits(), state);
+        let encoded = |state: &State| state.header["monitor"]["encoded"].clone();
+        let before = encoded(&bench.last_state("results"));
+        for _ in 0..2 {
+            let again = bench.train("results", &settings);
+            assert_eq!(again.stderr.lines().next(), diverged.stderr.lines().next());
+            assert_eq!(bench.last_state("results").bits(), state);
+            assert_eq!(encoded(&bench.last_state("results")), before);
+        }
         fs::remove_dir_all(bench.path("results")).unwrap();
     }
 }

@@ -4,6 +4,7 @@ mod images;
 mod monitor;
 mod probe;
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use super::Terminal;
@@ -107,12 +108,21 @@ pub(super) fn evaluate(
     if run.states.folder.is_some() {
         // Where the record's readers look for them.
         let path = folder.join(METRICS);
-        let bytes = std::fs::read(&path).map_err(|source| StoreError::Io {
-            action: "read",
-            path,
-            source,
-        })?;
-        write_atomic(&curves, &bytes)?;
+        match std::fs::read(&path) {
+            Ok(bytes) => write_atomic(&curves, &bytes)?,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                terminal.notice(&format!("{} is gone: no curves are drawn", path.display()));
+            }
+            Err(source) => {
+                let action = "read";
+                return Err(StoreError::Io {
+                    action,
+                    path,
+                    source,
+                }
+                .into());
+            }
+        }
     }
     let found = linear::evaluate(&heads, &finished.validations, finished.outcomes)?;
     Ok(Probed {
@@ -129,7 +139,7 @@ pub(super) fn evaluate(
     })
 }
 
-/// How the heads are trained. Several learning rates scale one of 1.
+/// How the heads are trained. Several learning rates are peaks over one of 1.
 fn recipe(task: &LinearTask, heads: &[linear::Head], seed: u64) -> Recipe {
     let several = task.learning_rates.len() > 1;
     let only = heads.first().map_or(1.0, |head| head.learning_rate);
@@ -181,7 +191,7 @@ fn groups_text(groups: &[GroupSummary], recipe: &Recipe) -> Vec<String> {
             group.name,
             group.tensors,
             group.elements,
-            recipe.learning_rate * group.learning_rate_scale,
+            recipe.learning_rate * group.peak_scale * group.learning_rate_scale,
             recipe.weight_decay * group.weight_decay_scale,
         ));
     }

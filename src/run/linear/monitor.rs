@@ -37,8 +37,10 @@ pub(super) struct ProbeMonitor<'a> {
     losses: Vec<f64>,
     epoch: EpochMeans,
     encoded: usize,
+    /// Those of the update under way.
+    under_way: usize,
     folder: PathBuf,
-    /// From the first point on.
+    /// From the first batch on.
     curves: Option<Curves>,
     /// Updates between two points of the curves.
     every: usize,
@@ -67,6 +69,7 @@ struct Kept {
     losses: Vec<f64>,
     epoch: EpochMeans,
     encoded: usize,
+    under_way: usize,
     curves: Option<CurveLengths>,
     seconds: f64,
 }
@@ -116,10 +119,17 @@ impl Ledger {
         Ok(())
     }
 
-    /// Reads the images that have been met again, and refuses what is not as it was.
-    fn meets_again(&self) -> Result<(), TrainError> {
+    /// Images that have been met, or have not.
+    fn count(&self, met: bool) -> usize {
+        self.seen.iter().filter(|&&seen| (seen != 0) == met).count()
+    }
+
+    /// Reads the images that have been met again, with a call for each, and refuses what is not
+    /// as it was.
+    fn meets_again(&self, read: &dyn Fn()) -> Result<(), TrainError> {
         for (index, seen) in self.seen.iter().enumerate() {
             if *seen != 0 {
+                read();
                 let bytes = self.split.read(index).map_err(LoadError::from)?;
                 if content_hash(&bytes) != self.contents[index] {
                     return Err(self.changed(index));
@@ -168,10 +178,12 @@ impl Ledger {
         Ok(())
     }
 
-    /// Reads the images that no epoch has met: those that made no whole batch.
-    fn looked(mut self) -> Result<Looked, Error> {
+    /// Reads the images that no epoch has met, with a call for each: those that made no whole
+    /// batch.
+    fn looked(mut self, read: &dyn Fn()) -> Result<Looked, Error> {
         for (index, seen) in self.seen.iter().enumerate() {
             if *seen == 0 {
+                read();
                 self.contents[index] = content_hash(&self.split.read(index)?);
             }
         }
@@ -239,6 +251,7 @@ impl<'a> ProbeMonitor<'a> {
             losses: vec![0.0; heads.len()],
             epoch: EpochMeans::default(),
             encoded: 0,
+            under_way: 0,
             before: 0.0,
             start: Instant::now(),
         }
@@ -248,13 +261,13 @@ impl<'a> ProbeMonitor<'a> {
         self.before + self.start.elapsed().as_secs_f64()
     }
 
-    /// Adds a point to the curves, which begin with the first.
-    fn point(&mut self, point: &CurvePoint) -> Result<(), TrainError> {
+    /// The curves, new ones where there are none yet.
+    fn curves(&mut self) -> Result<&mut Curves, TrainError> {
         let curves = match self.curves.take() {
             Some(curves) => curves,
             None => Curves::create(&self.folder)?,
         };
-        Ok(self.curves.insert(curves).write(point)?)
+        Ok(self.curves.insert(curves))
     }
 
     /// Ends the display.
@@ -265,10 +278,17 @@ impl<'a> ProbeMonitor<'a> {
     /// What there is to report once training has come to its end.
     pub(super) fn finish(self) -> Result<Finished, Error> {
         let seconds = self.seconds();
+        let images = self.train.count(false) + self.val.count(false);
+        let bar = self
+            .terminal
+            .bar("reading what no epoch has met", images, "images");
+        let read = || bar.inc(1);
+        let looked = vec![self.train.looked(&read)?, self.val.looked(&read)?];
+        bar.finish_and_clear();
         Ok(Finished {
             validations: self.validations,
             outcomes: self.outcomes,
-            looked: vec![self.train.looked()?, self.val.looked()?],
+            looked,
             encoded: self.encoded,
             seconds,
         })
@@ -278,7 +298,14 @@ impl<'a> ProbeMonitor<'a> {
 impl Monitor<Probe> for ProbeMonitor<'_> {
     fn sees(&mut self, batch: &ImageBatch) -> Result<(), TrainError> {
         self.encoded += batch.labels.len();
-        self.train.meets(batch)
+        self.under_way += batch.labels.len();
+        self.train.meets(batch)?;
+        // A folder that they cannot be in is known before anything is computed.
+        self.curves().map(drop)
+    }
+
+    fn discarded(&mut self) {
+        self.encoded -= std::mem::take(&mut self.under_way);
     }
 
     fn progress(&mut self, epoch: usize, samples: usize, of: usize) {
@@ -287,6 +314,7 @@ impl Monitor<Probe> for ProbeMonitor<'_> {
     }
 
     fn updated(&mut self, update: &Update) -> Result<(), TrainError> {
+        self.under_way = 0;
         let means = &mut self.epoch;
         means.updates = update.update + 1;
         means.seen += update.samples;
@@ -320,7 +348,7 @@ impl Monitor<Probe> for ProbeMonitor<'_> {
             ),
         };
         match update.update.is_multiple_of(self.every) {
-            true => self.point(&point),
+            true => Ok(self.curves()?.write(&point)?),
             false => Ok(()),
         }
     }
@@ -339,11 +367,11 @@ impl Monitor<Probe> for ProbeMonitor<'_> {
         }
         let own = self.outcomes.iter_mut().zip(&mut self.losses);
         for (((outcomes, loss), scores), head) in own.zip(scores).zip(self.heads) {
-            if !scores.loss.is_finite() {
+            if let Some(&value) = scores.losses.iter().find(|loss| !loss.is_finite()) {
                 return Err(TrainError::ValidationNotFinite {
                     epoch,
                     term: head.name.clone(),
-                    value: scores.loss,
+                    value,
                 });
             }
             let ranked = scores.ranked.iter().zip(&batch.labels);
@@ -354,7 +382,8 @@ impl Monitor<Probe> for ProbeMonitor<'_> {
                     .push(classes.first().copied().unwrap_or_default());
                 outcomes.top5.push(classes.contains(label));
             }
-            *loss += scores.loss;
+            // Image by image, so that the sum is the same however they are cut into batches.
+            scores.losses.iter().for_each(|own| *loss += own);
         }
         Ok(batch.labels.len())
     }
@@ -419,7 +448,7 @@ impl Monitor<Probe> for ProbeMonitor<'_> {
                 images: images as u64,
                 heads,
             });
-            self.point(&CurvePoint {
+            self.curves()?.write(&CurvePoint {
                 kind: CurveKind::Val,
                 step: means.updates as u64,
                 epoch: (epoch + 1) as f64,
@@ -438,6 +467,7 @@ impl Monitor<Probe> for ProbeMonitor<'_> {
             losses: self.losses.clone(),
             epoch: self.epoch.clone(),
             encoded: self.encoded,
+            under_way: self.under_way,
             curves: self.curves.as_ref().map(Curves::save).transpose()?,
             seconds: self.seconds(),
         };
@@ -475,8 +505,11 @@ impl Monitor<Probe> for ProbeMonitor<'_> {
         self.val.restore(&saved.tensors)?;
         if kept.stamps != self.stamps {
             self.notice("the images' files were written to or moved since; reading them again");
-            self.train.meets_again()?;
-            self.val.meets_again()?;
+            let images = self.train.count(true) + self.val.count(true);
+            let bar = self.terminal.bar("reading again", images, "images");
+            self.train.meets_again(&|| bar.inc(1))?;
+            self.val.meets_again(&|| bar.inc(1))?;
+            bar.finish_and_clear();
         }
         for (i, outcomes) in self.outcomes.iter_mut().enumerate() {
             let name = format!("outcomes.{i}.top1");
@@ -492,11 +525,14 @@ impl Monitor<Probe> for ProbeMonitor<'_> {
         self.losses = kept.losses;
         self.epoch = kept.epoch;
         self.encoded = kept.encoded;
-        if let Some(lengths) = &kept.curves {
-            self.curves = Some(Curves::resume(&self.folder, lengths)?);
-        }
+        self.under_way = kept.under_way;
         self.before = kept.seconds;
+        // The curves of a run that has ended are as they are.
         if saved.progress.epoch < self.recipe.epochs {
+            if let Some(lengths) = &kept.curves {
+                let mut notice = |message: &str| self.terminal.notice(message);
+                self.curves = Some(Curves::resume(&self.folder, lengths, &mut notice)?);
+            }
             self.notice(&format!("going on with epoch {}", saved.progress.epoch + 1));
         }
         Ok(())

@@ -53,6 +53,16 @@ impl Job for BuildProbe<'_> {
     fn run<E: Engine + 'static>(self, engine: E) -> Self::Output {
         let Self(checkpoint, settings) = self;
         let ProbeSettings { task, heads, .. } = settings;
+        if task.clip_norm.is_some() && heads.len() > 1 {
+            // The norm is that of all heads: each would learn by what the others do.
+            return Err(TrainError::Recipe {
+                message: format!(
+                    "task.clip_norm is for one head, which {} would not be",
+                    heads.len()
+                ),
+            }
+            .into());
+        }
         let vit = frozen(checkpoint, &engine)?;
         let mut inputs = Vec::new();
         for input in settings.inputs {
@@ -132,7 +142,9 @@ fn rate_groups<E: Engine>(heads: &[Head], parameters: &[Parameter<E>]) -> Vec<Gr
             1 => "heads".to_owned(),
             _ => format!("heads of learning rate {rate}"),
         },
-        learning_rate_scale: if rates.len() > 1 { rate } else { 1.0 },
+        // Each has its own peak: a schedule's start and end are the same for all.
+        peak_scale: if rates.len() > 1 { rate } else { 1.0 },
+        learning_rate_scale: 1.0,
         weight_decay_scale: 1.0,
         members: (heads.iter().enumerate())
             .filter(|(_, head)| head.learning_rate == rate)

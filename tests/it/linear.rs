@@ -105,7 +105,7 @@ fn every_preset_runs() {
         for (feature, measure) in top1 {
             let rate = measure["learning_rate"].as_f64().unwrap();
             assert!(rate > 0.0);
-            let named = format!(" lr {}", rate as f32);
+            let named = format!(" lr {rate}");
             assert_eq!(feature.ends_with(&named), heads == 52, "{feature}");
         }
     }

@@ -242,6 +242,13 @@ fn stored_features_give_a_probe_of_every_block_and_of_few_images() {
             assert_ne!(record["protocol"]["modified"], serde_json::json!([]));
         }
     }
+    // Of one image a class, what is held out has a class that no fit saw.
+    let one_each = |more: &[&str]| {
+        let more = [&["--shots", "1", "--quiet"], more].concat();
+        cached(&bench, &["one.safetensors"], &more)
+    };
+    one_each(&[]).refused(&["no strength can be chosen", "task.strengths=[1.0]"]);
+    one_each(&["--set", "task.strengths=[1.0]"]).ok();
     // The same choice again, and whatever the seed.
     let of = |seed| {
         let more = ["--shots", "2", "--json", "--seed", seed];

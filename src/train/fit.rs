@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Pick, Position, Recipe, Sampler, Saved, Share, StateFolder, Step, Terms, TrainError, Trainable,
-    World,
+    Position, Recipe, Sampler, Saved, Share, StateFolder, Step, Terms, TrainError, Trainable, World,
 };
+use crate::data::Pick;
 use crate::store::NamedTensor;
 
 /// Where samples come from.

@@ -4,10 +4,11 @@
 use std::path::Path;
 use std::time::Duration;
 
+use mimbench::data::Pick;
 use mimbench::store::{Elements, NamedTensor, Tensors};
 use mimbench::train::{
-    EpochLength, GroupSummary, Monitor, Pick, Recipe, Saved, Schedule, Share, Solo, Source,
-    StateFolder, Take, Terms, TrainError, Trainable, Update, fit,
+    EpochLength, GroupSummary, Monitor, Recipe, Saved, Schedule, Share, Solo, Source, StateFolder,
+    Take, Terms, TrainError, Trainable, Update, fit,
 };
 
 /// Samples to train on, and to validate on.

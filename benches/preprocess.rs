@@ -118,7 +118,7 @@ fn preprocess(criterion: &mut Criterion) {
             index += 1;
             let key = SampleKey {
                 seed: 0,
-                epoch: 0,
+                pass: 0,
                 index,
             };
             augmenter.apply(black_box(&file), key, &mut out)

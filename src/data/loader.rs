@@ -12,6 +12,15 @@ use super::{DatasetError, FileStamp, ImageError, Preparation, Split, content_has
 /// Most images that wait decoded, besides one a thread: of 224 x 224 pixels they are 300 MB.
 const MAX_WAITING: usize = 512;
 
+/// One image in a pass over a split; both decide its augmentation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pick {
+    /// Place in the split.
+    pub index: usize,
+    /// Passes over the split before this one; an evaluation has one.
+    pub pass: usize,
+}
+
 /// One image on its way into a batch.
 #[derive(Debug)]
 pub struct Loaded {
@@ -63,7 +72,7 @@ impl LoadError {
     }
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct State {
     claimed: usize,
     taken: usize,
@@ -72,6 +81,7 @@ struct State {
 }
 
 /// A queue of images being decoded: at most `window` beyond the last one taken.
+#[derive(Debug)]
 struct Queue {
     state: Mutex<State>,
     changed: Condvar,
@@ -135,29 +145,57 @@ impl Drop for StopOnDrop<'_> {
     }
 }
 
-/// The places of `ranges` in batches of `batch`, none across the end of a range.
-pub fn ranged_batches(ranges: &[Range<usize>], batch: usize) -> Vec<Vec<usize>> {
+/// The places of `ranges` in batches of `batch`, none across the end of a range, in their first
+/// pass.
+pub fn ranged_batches(ranges: &[Range<usize>], batch: usize) -> Vec<Vec<Pick>> {
     let batch = batch.max(1);
     let cut = |range: &Range<usize>| {
         let end = range.end;
         let firsts = range.clone().step_by(batch);
-        firsts.map(move |first| (first..end.min(first + batch)).collect())
+        let pick = |index| Pick { index, pass: 0 };
+        firsts.map(move |first| (first..end.min(first + batch)).map(pick).collect())
     };
     ranges.iter().flat_map(cut).collect()
 }
 
+/// The images of one batch in order, each as soon as it is decoded.
+#[derive(Debug)]
+pub struct Images<'a> {
+    queue: &'a Queue,
+    next: usize,
+    end: usize,
+}
+
+impl Iterator for Images<'_> {
+    type Item = Result<Loaded, LoadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        (self.next < self.end).then(|| {
+            self.next += 1;
+            self.queue.take(self.next - 1)
+        })
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = self.end - self.next;
+        (left, Some(left))
+    }
+}
+
+impl ExactSizeIterator for Images<'_> {}
+
 /// Decodes images on `workers` threads and hands them to `consume` in order, batch by batch; an
 /// error of `consume` ends the loading.
 ///
-/// batches: places in the split, which may come in any order and more than once
+/// batches: images, which may come in any order and more than once
 pub fn load_batches<E: From<LoadError>>(
     split: &Split,
     preparation: &Preparation,
-    batches: &[Vec<usize>],
+    batches: &[Vec<Pick>],
     workers: usize,
-    consume: &mut dyn FnMut(Vec<Loaded>) -> Result<(), E>,
+    consume: &mut dyn FnMut(&mut Images<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
-    let order: Vec<usize> = batches.iter().flatten().copied().collect();
+    let order: Vec<Pick> = batches.iter().flatten().copied().collect();
     let largest = batches.iter().map(Vec::len).max().unwrap_or(0);
     let workers = workers.max(1);
     let queue = Queue {
@@ -173,15 +211,15 @@ pub fn load_batches<E: From<LoadError>>(
         for mut preparer in preparers {
             let worker = move || {
                 while let Some(position) = queue.claim(order.len()) {
-                    let index = order[position];
+                    let pick = order[position];
                     let image = catch_unwind(AssertUnwindSafe(|| {
-                        load(split, preparation, index, &mut preparer)
+                        load(split, preparation, pick, &mut preparer)
                     }));
                     queue.put(
                         position,
                         image.unwrap_or_else(|_| {
                             Err(LoadError::Panicked {
-                                path: split.samples[index].path.clone(),
+                                path: split.samples[pick.index].path.clone(),
                             })
                         }),
                     );
@@ -191,14 +229,20 @@ pub fn load_batches<E: From<LoadError>>(
                 .spawn_scoped(scope, worker)
                 .map_err(|error| E::from(LoadError::Thread(error)))?;
         }
-        let mut position = 0;
+        let mut first = 0;
         for batch in batches {
-            let mut images = Vec::with_capacity(batch.len());
-            for _ in batch {
-                images.push(queue.take(position)?);
-                position += 1;
+            let end = first + batch.len();
+            let mut images = Images {
+                queue,
+                next: first,
+                end,
+            };
+            consume(&mut images)?;
+            // What was not looked at may still be in the way of what is next.
+            for unseen in images {
+                unseen?;
             }
-            consume(images)?;
+            first = end;
         }
         Ok(())
     })
@@ -207,13 +251,14 @@ pub fn load_batches<E: From<LoadError>>(
 fn load(
     split: &Split,
     preparation: &Preparation,
-    index: usize,
+    pick: Pick,
     preparer: &mut Preparer,
 ) -> Result<Loaded, LoadError> {
+    let index = pick.index;
     let stamp = split.stamp(index)?;
     let bytes = split.read(index)?;
     let mut pixels = vec![0.0; preparation.input().values()];
-    let outcome = preparer.apply(&bytes, index, &mut pixels);
+    let outcome = preparer.apply(&bytes, pick, &mut pixels);
     Ok(Loaded {
         index,
         stamp,

@@ -24,7 +24,7 @@ pub use dataset_error::{DatasetError, LabelProblem, ShardProblem};
 pub use decode::{Colour, Limits, Pixels, decode};
 pub use image_error::{ImageError, ImageFormat};
 pub use input::{InputSpec, Preprocessor, Resize};
-pub use loader::{LoadError, Loaded, load_batches, ranged_batches};
+pub use loader::{Images, LoadError, Loaded, Pick, load_batches, ranged_batches};
 pub use manifest::{FileStamp, content_hash, fingerprint};
 pub use preparation::Preparation;
 pub use resize::{Interpolation, Resizer, Window};

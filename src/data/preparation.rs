@@ -1,14 +1,14 @@
 //! The ways from the bytes of an image file to a model's input.
 
 use super::augment::{AugmentSpec, Augmenter, SampleKey};
-use super::{ImageError, InputSpec, Limits, LoadError, Preprocessor};
+use super::{ImageError, InputSpec, Limits, LoadError, Pick, Preprocessor};
 
 /// How a pass makes inputs of images.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Preparation {
     /// As evaluation does: the same tensor every time.
     Evaluation(InputSpec),
-    /// As training does: another tensor every epoch.
+    /// As training does: another tensor every pass.
     Training {
         /// What the model takes.
         input: InputSpec,
@@ -16,8 +16,6 @@ pub enum Preparation {
         augment: AugmentSpec,
         /// The run's seed.
         seed: u64,
-        /// The epoch, counted from 0.
-        epoch: u64,
     },
 }
 
@@ -40,11 +38,9 @@ impl Preparation {
                 input,
                 augment,
                 seed,
-                epoch,
             } => Preparer::Training {
                 augmenter: Augmenter::new(augment.clone(), input.clone(), limits)?,
                 seed: *seed,
-                epoch: *epoch,
             },
         })
     }
@@ -54,32 +50,24 @@ impl Preparation {
 #[derive(Debug)]
 pub(super) enum Preparer {
     Evaluation(Preprocessor),
-    Training {
-        augmenter: Augmenter,
-        seed: u64,
-        epoch: u64,
-    },
+    Training { augmenter: Augmenter, seed: u64 },
 }
 
 impl Preparer {
-    /// Writes the tensor of the image at place `index` of its split, `[C, H, W]`.
+    /// Writes the tensor of an image, `[C, H, W]`.
     pub(super) fn apply(
         &mut self,
         bytes: &[u8],
-        index: usize,
+        pick: Pick,
         out: &mut [f32],
     ) -> Result<(), ImageError> {
         match self {
             Self::Evaluation(preprocessor) => preprocessor.apply(bytes, out),
-            Self::Training {
-                augmenter,
-                seed,
-                epoch,
-            } => {
+            Self::Training { augmenter, seed } => {
                 let key = SampleKey {
                     seed: *seed,
-                    epoch: *epoch,
-                    index: index as u64,
+                    pass: pick.pass as u64,
+                    index: pick.index as u64,
                 };
                 augmenter.apply(bytes, key, out)
             }

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::{Encoder, EncoderError, FeatureMatrix, Observer, Tap};
 use crate::data::{
-    DatasetError, FileStamp, ImageError, InputSpec, LoadError, Loaded, Preparation, Split,
+    DatasetError, FileStamp, ImageError, Images, InputSpec, LoadError, Preparation, Split,
     content_hash, load_batches, ranged_batches,
 };
 use crate::engine::HostTensor;
@@ -227,7 +227,7 @@ pub fn pass(
 fn encode(
     encoder: &dyn Encoder,
     split: &Split,
-    images: Vec<Loaded>,
+    images: &mut Images<'_>,
     options: &PassOptions,
     taps: &[Tap],
     asks: &mut [Ask<'_>],
@@ -236,6 +236,7 @@ fn encode(
     let mut encoded = Vec::with_capacity(images.len());
     let mut kept = Vec::with_capacity(images.len());
     for image in images {
+        let image = image?;
         let reason = match image.pixels {
             Ok(image_pixels) => {
                 pixels.extend_from_slice(&image_pixels);

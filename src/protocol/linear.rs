@@ -68,8 +68,7 @@ pub fn heads(inputs: &[ProbeInput], learning_rates: &[f64]) -> Vec<Head> {
     let several = learning_rates.len() > 1;
     let head = |(input, of): (usize, &ProbeInput), learning_rate: f64| Head {
         name: match several {
-            // Without the digits that a multiplication in f64 leaves.
-            true => format!("{of} lr {}", learning_rate as f32),
+            true => format!("{of} lr {learning_rate}"),
             false => of.to_string(),
         },
         input,
@@ -257,5 +256,16 @@ mod tests {
         assert_eq!(found.notes, Vec::<String>::new());
         let rates = super::heads(&[input(3)], &[0.1, 0.01]);
         assert_eq!(rates[1].name, "block 3 concat raw lr 0.01");
+    }
+
+    #[test]
+    fn rates_that_are_nearly_equal_have_names_of_their_own() {
+        let near = [0.1, 0.100000001];
+        assert_eq!(near[0] as f32, near[1] as f32);
+        let names = heads(&[input(3)], &near).into_iter().map(|head| head.name);
+        assert!(names.eq([
+            "block 3 concat raw lr 0.1",
+            "block 3 concat raw lr 0.100000001"
+        ]));
     }
 }

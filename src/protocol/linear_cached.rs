@@ -21,6 +21,9 @@ pub enum LinearCachedError {
     /// No interval can be given.
     #[error(transparent)]
     Interval(#[from] IntervalError),
+    /// Every held-out image is the last of its class.
+    #[error("no strength can be chosen: no class has a train image held out and another to fit")]
+    NothingHeldOut,
 }
 
 impl LinearCachedError {
@@ -30,6 +33,10 @@ impl LinearCachedError {
             Self::Logistic(error) => error.hint(),
             Self::Metric(error) => error.hint(),
             Self::Interval(error) => error.hint(),
+            Self::NothingHeldOut => Some(
+                "name one, as in --set 'task.strengths=[1.0]', or take more train images"
+                    .to_owned(),
+            ),
         }
     }
 }
@@ -83,11 +90,15 @@ pub fn evaluate(
             ..Measured::of(Measure::from_hits(name, hits.count, accuracy.n)?)
         });
     }
-    let mut notes = vec![format!(
-        "{feature}: C = {strength}, chosen on held-out train images"
-    )];
+    let mut notes = vec![match result.held_out {
+        [] => format!("{feature}: C = {strength}, the only one of task.strengths"),
+        [(_, first), rest @ ..] if rest.iter().all(|(_, share)| share == first) => format!(
+            "{feature}: C = {strength}, the strongest penalty of task.strengths: all are right on as many held-out train images"
+        ),
+        [..] => format!("{feature}: C = {strength}, chosen on held-out train images"),
+    }];
     let ends = [result.held_out.first(), result.held_out.last()];
-    if result.held_out.len() > 1 && ends.iter().flatten().any(|(end, _)| *end == strength) {
+    if ends.iter().flatten().any(|(end, _)| *end == strength) {
         notes.push(format!(
             "{feature}: C = {strength} is at the end of task.strengths; another may be better"
         ));
@@ -109,4 +120,37 @@ pub fn evaluate(
         },
         notes,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metric::Ranking;
+
+    fn notes(held_out: &[(f64, f64)], strength: f64) -> Vec<String> {
+        let ranked = vec![Ranking::of_scores(&[0.1, 0.9])];
+        let predictions = Predictions::of_scores(2, ranked);
+        let result = CachedResult {
+            feature: "cls",
+            layer: None,
+            predictions: &predictions,
+            strength,
+            held_out,
+            converged: true,
+        };
+        evaluate(&result, &[1]).unwrap().notes
+    }
+
+    #[test]
+    fn how_the_strength_came_about_is_said() {
+        assert_eq!(
+            notes(&[], 1.0),
+            ["cls: C = 1, the only one of task.strengths"]
+        );
+        let chosen = notes(&[(0.1, 0.5), (1.0, 0.75), (10.0, 0.5)], 1.0);
+        assert_eq!(chosen, ["cls: C = 1, chosen on held-out train images"]);
+        let equal = notes(&[(0.1, 0.5), (1.0, 0.5)], 0.1);
+        assert!(equal[0].contains("the strongest penalty"), "{equal:?}");
+        assert!(equal[1].contains("at the end"), "{equal:?}");
+    }
 }

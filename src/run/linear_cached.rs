@@ -1,5 +1,6 @@
 //! Cached linear probes: a strength chosen on held-out train features, then a fit to all of them.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use super::Terminal;
@@ -28,16 +29,12 @@ pub(super) fn evaluate(
         return Ok(all);
     };
     let [train_labels, val_labels] = [train.labels(), val.labels()];
-    // Places among the images that have features.
     let (_, held_out) = train.split.hold_out(task.hold_out, task.shots_seed);
-    let kept = train.kept.iter().enumerate();
-    let (held_out, rest): (Vec<_>, Vec<_>) =
-        kept.partition(|(_, image)| held_out.binary_search(&(**image as usize)).is_ok());
-    let places = |rows: Vec<(usize, &u32)>| rows.into_iter().map(|(row, _)| row).collect();
-    let fold = Fold {
-        rest: places(rest),
-        held_out: places(held_out),
-    };
+    let held_out = |row: usize| held_out.binary_search(&(train.kept[row] as usize)).is_ok();
+    let fold = Fold::new(&train_labels, held_out);
+    if task.strengths.len() > 1 && fold.held_out.is_empty() {
+        return Err(LinearCachedError::NothingHeldOut.into());
+    }
     terminal.begin(cell.subject.name());
     let matrices = train.matrices.iter().zip(&val.matrices);
     for (tap, (&train, &val)) in cell.taps().zip(matrices) {
@@ -78,10 +75,24 @@ pub(super) fn evaluate(
     Ok(all)
 }
 
-/// Rows to fit strengths on, and rows to choose among them.
+/// Rows to fit strengths on, and rows to choose among them: what is held out of classes that the
+/// others have, since of any other class no fit says anything.
+#[derive(Debug, PartialEq)]
 struct Fold {
     rest: Vec<usize>,
     held_out: Vec<usize>,
+}
+
+impl Fold {
+    fn new(labels: &[u32], held_out: impl Fn(usize) -> bool) -> Self {
+        let (mut out, rest): (Vec<_>, Vec<_>) = (0..labels.len()).partition(|&row| held_out(row));
+        let known: BTreeSet<_> = rest.iter().map(|&row| labels[row]).collect();
+        out.retain(|&row| known.contains(&labels[row]));
+        Self {
+            rest,
+            held_out: out,
+        }
+    }
 }
 
 /// The fits of one feature, on any engine.
@@ -160,5 +171,21 @@ impl Job for Fit<'_> {
             held_out,
             converged: fitted.converged(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_class_that_is_held_out_whole_chooses_nothing() {
+        let fold = |labels: &[u32], out: &[usize]| Fold::new(labels, |row| out.contains(&row));
+        let expected = Fold {
+            rest: vec![0, 2, 4],
+            held_out: vec![1],
+        };
+        assert_eq!(fold(&[0, 0, 1, 2, 1], &[1, 3]), expected);
+        assert_eq!(fold(&[0, 1, 2], &[1]).held_out, [0; 0]);
     }
 }

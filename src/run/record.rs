@@ -180,10 +180,7 @@ fn compute(run: &RunOptions, evaluated: &Evaluated<'_>) -> ComputeRecord {
         batch: run.pass.batch,
         stored: run.rows.name().to_owned(),
         decoder: DECODERS.to_owned(),
-        mimbench: match option_env!("MIMBENCH_COMMIT") {
-            Some(commit) => format!("{} ({commit})", env!("CARGO_PKG_VERSION")),
-            None => env!("CARGO_PKG_VERSION").to_owned(),
-        },
+        mimbench: program(),
         numerics: NUMERICS_VERSION,
         created: jiff::Timestamp::now()
             .strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -192,6 +189,14 @@ fn compute(run: &RunOptions, evaluated: &Evaluated<'_>) -> ComputeRecord {
         encoded,
         images_per_second: (encoded > 0).then(|| encoded as f64 / seconds),
         peak_memory: peak_memory(),
+    }
+}
+
+/// Version of mimbench, and the commit it was built from where known.
+pub(super) fn program() -> String {
+    match option_env!("MIMBENCH_COMMIT") {
+        Some(commit) => format!("{} ({commit})", env!("CARGO_PKG_VERSION")),
+        None => env!("CARGO_PKG_VERSION").to_owned(),
     }
 }
 

@@ -1,20 +1,23 @@
 //! `mimbench verify`: whether published numbers of checkpoints, evaluated as they are, are found
 //! again.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use super::cells::Failure;
+use super::machine::device;
+use super::record::program;
 use super::{Terminal, dispatch};
 use crate::checkpoint::card::Card;
 use crate::checkpoint::{
     Anchor, AnchorKind, AnchorMeasure, Checkpoint, CheckpointError, LoadOptions,
 };
-use crate::data::InputSpec;
-use crate::engine::Compute;
+use crate::data::{DECODERS, InputSpec};
+use crate::engine::{Compute, NUMERICS_VERSION};
 use crate::error::Error;
 use crate::features::{Ask, ExtractError, Outputs, PassOptions, Sink, Tap, pass};
 use crate::metric::{LogitTally, MetricError};
@@ -35,14 +38,64 @@ pub struct VerifyOptions {
 }
 
 /// What became of the anchors.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Verified {
+    /// By what numbers were computed.
+    pub by: ComputedBy,
     /// Those that were checked.
     pub checks: Vec<Check>,
     /// Those that were not.
     pub skipped: Vec<Unchecked>,
     /// What could not be evaluated.
     pub failures: Vec<Failure>,
+}
+
+/// What a number may depend on besides checkpoint, images and input.
+#[derive(Clone, Debug, Serialize)]
+pub struct ComputedBy {
+    /// Engine, with its version.
+    pub engine: String,
+    /// Element type of the forward pass.
+    pub precision: &'static str,
+    /// Device, with its name where the system tells.
+    pub device: String,
+    /// Image decoders and their versions.
+    pub decoder: &'static str,
+    /// Version of mimbench, and the commit it was built from where known.
+    pub mimbench: String,
+    /// Version of everything that can change a feature's bits.
+    pub numerics: u32,
+}
+
+impl ComputedBy {
+    fn new(compute: Compute) -> Self {
+        Self {
+            engine: compute.engine.versions(),
+            precision: compute.precision.name(),
+            device: device(compute),
+            decoder: DECODERS,
+            mimbench: program(),
+            numerics: NUMERICS_VERSION,
+        }
+    }
+}
+
+/// In one line.
+impl fmt::Display for ComputedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            engine,
+            precision,
+            device,
+            decoder,
+            mimbench,
+            numerics,
+        } = self;
+        write!(
+            f,
+            "mimbench {mimbench}, numerics {numerics}: {engine}, {precision} on {device}; {decoder}"
+        )
+    }
 }
 
 /// An anchor and what was measured.
@@ -130,8 +183,7 @@ pub fn folder(
                 work.verified.skipped.push(lost(reason.join("; ")));
                 return Ok(());
             }
-            let mut datasets: Vec<_> = card.anchors.iter().map(|x| &x.dataset).collect();
-            datasets.dedup();
+            let datasets: BTreeSet<_> = card.anchors.iter().map(|x| &x.dataset).collect();
             let mut absent = Vec::new();
             for dataset in datasets {
                 if let Err(error) = options.data.root(dataset) {
@@ -189,7 +241,12 @@ impl<'a> Work<'a> {
         Self {
             options,
             sets: BTreeMap::new(),
-            verified: Verified::default(),
+            verified: Verified {
+                by: ComputedBy::new(options.compute),
+                checks: Vec::new(),
+                skipped: Vec::new(),
+                failures: Vec::new(),
+            },
         }
     }
 
@@ -411,6 +468,7 @@ pub fn all_agree(verified: &Verified) -> Result<bool, Error> {
 pub fn json(verified: &Verified) -> serde_json::Value {
     let failure = |Failure { cell, error }: &Failure| serde_json::json!({ "file": cell, "error": error.to_string() });
     serde_json::json!({
+        "compute": verified.by,
         "checks": verified.checks,
         "skipped": verified.skipped,
         "failures": verified.failures.iter().map(failure).collect::<Vec<_>>(),
@@ -421,7 +479,7 @@ pub fn json(verified: &Verified) -> serde_json::Value {
 pub fn tables(verified: &Verified) -> Vec<Table> {
     let mut tables = Vec::new();
     if !verified.checks.is_empty() {
-        tables.push(checked(&verified.checks));
+        tables.push(checked(verified));
     }
     if !verified.skipped.is_empty() {
         let row = |skipped: &Unchecked| {
@@ -438,7 +496,7 @@ pub fn tables(verified: &Verified) -> Vec<Table> {
     tables
 }
 
-fn checked(checks: &[Check]) -> Table {
+fn checked(Verified { by, checks, .. }: &Verified) -> Table {
     let number = |value, interval, decimals, source| Cell::Value {
         value,
         interval,
@@ -477,6 +535,7 @@ fn checked(checks: &[Check]) -> Table {
             footnotes.push(note);
         }
     }
+    footnotes.push(by.to_string());
     Table {
         title: "Checkpoints evaluated as they are".to_owned(),
         columns: vec![

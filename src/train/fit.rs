@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    LearningRate, Pick, Position, Recipe, Sampler, Saved, Share, StateFolder, Step, Terms,
-    TrainError, Trainable, World,
+    LearningRate, Position, Recipe, Sampler, Saved, Share, StateFolder, Step, Terms, TrainError,
+    Trainable, World,
 };
+use crate::data::Pick;
 use crate::store::NamedTensor;
 
 /// Where samples come from.

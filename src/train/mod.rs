@@ -36,7 +36,7 @@ pub use objective::{GroupSummary, Objective, Share, Terms, Trainable};
 pub use optimizer::{Optimizer, OptimizerKind, Parameter};
 pub use optimizer_error::OptimizerError;
 pub use recipe::Recipe;
-pub use sampler::{EpochLength, Pick, Sampler, Step};
+pub use sampler::{EpochLength, Sampler, Step};
 pub use schedule::{LearningRate, Position, Schedule};
 pub use state::{Identity, Saved, StateFolder};
 pub use trainer::{Trainer, TrainerSettings};

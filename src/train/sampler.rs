@@ -5,6 +5,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use super::World;
+use crate::data::Pick;
 
 /// How samples are dealt out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,15 +32,6 @@ pub enum EpochLength {
     /// This many updates, out of an endless stream of passes over the samples
     /// (facebookresearch/dinov2 `eval/linear.py`).
     Updates(usize),
-}
-
-/// One sample in a pass; both decide its augmentation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pick {
-    /// Place in the split.
-    pub index: usize,
-    /// Passes over the samples before this one.
-    pub pass: usize,
 }
 
 /// What one process does for one update: its local batches, in order.

@@ -7,8 +7,8 @@ use mimbench::data::augment::{
     Adjustment, AugmentSpec, Augmenter, Crop, CropSpec, Draw, Jitter, SampleKey,
 };
 use mimbench::data::{
-    Colour, ImageError, InputSpec, Interpolation, Limits, LoadError, Loaded, Preparation, Resize,
-    Split, load_batches, ranged_batches,
+    Colour, ImageError, Images, InputSpec, Interpolation, Limits, LoadError, Loaded, Pick,
+    Preparation, Resize, Split, load_batches, ranged_batches,
 };
 use safetensors::SafeTensors;
 use serde::Deserialize;
@@ -244,24 +244,28 @@ fn augment() -> AugmentSpec {
     }
 }
 
-fn training(seed: u64, epoch: u64) -> Preparation {
+fn training(seed: u64) -> Preparation {
     Preparation::Training {
         input: input(),
         augment: augment(),
         seed,
-        epoch,
     }
+}
+
+/// These places, all in one pass.
+fn picks<const N: usize>(pass: usize, places: [usize; N]) -> Vec<Pick> {
+    places.map(|index| Pick { index, pass }).to_vec()
 }
 
 fn load(
     split: &Split,
     preparation: &Preparation,
-    batches: &[Vec<usize>],
+    batches: &[Vec<Pick>],
     workers: usize,
 ) -> Vec<Vec<Loaded>> {
     let mut loaded = Vec::new();
     load_batches(split, preparation, batches, workers, &mut |images| {
-        loaded.push(images);
+        loaded.push(images.collect::<Result<_, _>>()?);
         Ok::<_, LoadError>(())
     })
     .unwrap();
@@ -279,14 +283,15 @@ fn tensors(loaded: Vec<Vec<Loaded>>) -> BTreeMap<usize, Vec<f32>> {
 #[test]
 fn an_image_is_augmented_alike_in_every_batch_and_on_every_thread() {
     let (_root, split) = split();
-    let preparation = training(3, 5);
-    let alone = load(&split, &preparation, &[vec![0, 1, 2, 3, 4, 5]], 1);
+    let preparation = training(3);
+    let all = |pass| [picks(pass, [0, 1, 2, 3, 4, 5])];
+    let alone = load(&split, &preparation, &all(5), 1);
     let alone = tensors(alone);
     let mut augmenter = Augmenter::new(augment(), input(), Limits::default()).unwrap();
     for (&index, tensor) in &alone {
         let key = SampleKey {
             seed: 3,
-            epoch: 5,
+            pass: 5,
             index: index as u64,
         };
         let mut out = vec![0.0; tensor.len()];
@@ -296,23 +301,46 @@ fn an_image_is_augmented_alike_in_every_batch_and_on_every_thread() {
         assert!(out == *tensor);
     }
     for workers in [1, 2, 7] {
-        let batches = [vec![4, 1], vec![5], vec![], vec![3, 0, 2]];
+        let batches = [picks(5, [4, 1]), picks(5, [5]), vec![], picks(5, [3, 0, 2])];
         let loaded = load(&split, &preparation, &batches, workers);
-        let places = |images: &Vec<Loaded>| images.iter().map(|i| i.index).collect::<Vec<_>>();
-        assert!(loaded.iter().map(places).eq(batches));
+        let picks = |images: &Vec<Loaded>| {
+            let pick = |image: &Loaded| Pick {
+                index: image.index,
+                pass: 5,
+            };
+            images.iter().map(pick).collect::<Vec<_>>()
+        };
+        assert!(loaded.iter().map(picks).eq(batches));
         assert!(tensors(loaded) == alone);
     }
-    for other in [training(4, 5), training(3, 6)] {
-        let other = tensors(load(&split, &other, &[vec![0, 1, 2, 3, 4, 5]], 2));
+    for (seed, pass) in [(4, 5), (3, 6)] {
+        let other = tensors(load(&split, &training(seed), &all(pass), 2));
         assert!(other.iter().all(|(index, tensor)| alone[index] != *tensor));
     }
+}
+
+#[test]
+fn an_image_that_comes_again_in_a_batch_is_augmented_as_its_pass_is() {
+    let (_root, split) = split();
+    let pixels = |batch: Vec<Pick>| -> Vec<Vec<f32>> {
+        let loaded = load(&split, &training(3), &[batch], 2);
+        let images = loaded.into_iter().flatten();
+        images.map(|image| image.pixels.unwrap()).collect()
+    };
+    let [first, second] = [0, 1].map(|pass| pixels(picks(pass, [2, 4])));
+    assert_ne!(first, second);
+    let both = pixels([picks(0, [2, 4]), picks(1, [2, 4])].concat());
+    assert!(both == [first, second].concat());
 }
 
 #[test]
 fn the_evaluation_crop_without_changes_is_the_evaluation() {
     let (_root, split) = split();
     let batches = ranged_batches(&[0..4, 4..6], 3);
-    assert_eq!(batches, [vec![0, 1, 2], vec![3], vec![4, 5]]);
+    assert_eq!(
+        batches,
+        [picks(0, [0, 1, 2]), picks(0, [3]), picks(0, [4, 5])]
+    );
     for (resize, height) in [
         (Resize::Exact, 24),
         (Resize::Shorter(40), 24),
@@ -331,7 +359,6 @@ fn the_evaluation_crop_without_changes_is_the_evaluation() {
                 ..AugmentSpec::default()
             },
             seed: 0,
-            epoch: 0,
         };
         let trained = tensors(load(&split, &training, &batches, 2));
         let evaluated = load(&split, &Preparation::Evaluation(input), &batches, 2);
@@ -345,8 +372,8 @@ fn a_consumer_may_stop_and_a_wrong_specification_or_place_is_an_error() {
     let mut seen = 0;
     let stopped = load_batches(
         &split,
-        &training(0, 0),
-        &[vec![0, 1], vec![2, 3], vec![4, 5]],
+        &training(0),
+        &[picks(0, [0, 1]), picks(0, [2, 3]), picks(0, [4, 5])],
         2,
         &mut |_| {
             seen += 1;
@@ -359,7 +386,8 @@ fn a_consumer_may_stop_and_a_wrong_specification_or_place_is_an_error() {
         (2, true)
     );
 
-    let mut never = |_| -> Result<(), LoadError> { panic!("nothing was to be loaded") };
+    let mut never =
+        |_: &mut Images<'_>| -> Result<(), LoadError> { panic!("nothing was to be loaded") };
     let wrong = Preparation::Training {
         input: input(),
         augment: AugmentSpec {
@@ -367,11 +395,27 @@ fn a_consumer_may_stop_and_a_wrong_specification_or_place_is_an_error() {
             ..augment()
         },
         seed: 0,
-        epoch: 0,
     };
-    let refused = load_batches(&split, &wrong, &[vec![0]], 2, &mut never).unwrap_err();
+    let refused = load_batches(&split, &wrong, &[picks(0, [0])], 2, &mut never).unwrap_err();
     assert_eq!(refused.to_string(), "augment.flip is 2, not from 0 to 1");
     assert_eq!(refused.hint().unwrap(), "a probability, as in flip = 0.5");
-    let refused = load_batches(&split, &training(0, 0), &[vec![6]], 2, &mut never);
-    assert!(matches!(refused, Err(LoadError::Dataset(_))));
+    // Images come as they are decoded, not when their batch is whole; a place that there is not is
+    // an error whether it is looked at or not.
+    for looks_at in [2, 3] {
+        let mut seen = Vec::new();
+        let refused = load_batches(
+            &split,
+            &training(0),
+            &[picks(0, [3, 1, 6])],
+            2,
+            &mut |images: &mut Images<'_>| {
+                for image in images.take(looks_at) {
+                    seen.push(image?.index);
+                }
+                Ok(())
+            },
+        );
+        assert!(matches!(refused, Err(LoadError::Dataset(_))));
+        assert_eq!(seen, [3, 1]);
+    }
 }

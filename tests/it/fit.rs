@@ -5,10 +5,11 @@ use std::path::Path;
 use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 
+use mimbench::data::Pick;
 use mimbench::store::{Elements, NamedTensor, Tensors};
 use mimbench::train::{
-    EpochLength, GroupSummary, LearningRate, Monitor, Pick, Progress, Recipe, Saved, Schedule,
-    Share, Solo, Source, StateFolder, Take, TrainError, Trainable, Update, World, fit,
+    EpochLength, GroupSummary, LearningRate, Monitor, Progress, Recipe, Saved, Schedule, Share,
+    Solo, Source, StateFolder, Take, Terms, TrainError, Trainable, Update, World, fit,
 };
 
 /// Samples to train on, and to validate on.

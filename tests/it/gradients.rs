@@ -16,7 +16,7 @@ const BATCH: usize = 3;
 
 /// The golden's architecture.
 fn config() -> VitConfig {
-    VitConfig::plain(8, [4, 4], (48, 3, 3))
+    VitConfig::plain(8, [4, 4], (24, 3, 3))
 }
 
 /// The golden file.

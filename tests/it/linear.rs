@@ -105,7 +105,7 @@ fn every_preset_runs() {
         for (feature, measure) in top1 {
             let rate = measure["learning_rate"].as_f64().unwrap();
             assert!(rate > 0.0);
-            let named = format!(" lr {}", rate as f32);
+            let named = format!(" lr {rate}");
             assert_eq!(feature.ends_with(&named), heads == 52, "{feature}");
         }
     }
@@ -265,6 +265,13 @@ fn stored_features_give_a_probe_of_every_block_and_of_few_images() {
             assert_ne!(record["protocol"]["modified"], serde_json::json!([]));
         }
     }
+    // Of one image a class, what is held out has a class that no fit saw.
+    let one_each = |more: &[&str]| {
+        let more = [&["--shots", "1", "--quiet"], more].concat();
+        cached(&bench, &["one.safetensors"], &more)
+    };
+    one_each(&[]).refused(&["no strength can be chosen", "task.strengths=[1.0]"]);
+    one_each(&["--set", "task.strengths=[1.0]"]).ok();
     // The same choice again, and whatever the seed.
     let of = |seed| {
         let more = ["--shots", "2", "--json", "--seed", seed];
@@ -402,7 +409,10 @@ fn the_heads_that_records_chose_are_compared_on_the_same_images() {
 fn a_plan_knows_what_probes_cost_and_the_report_shows_them() {
     let bench = bench();
     bench.write("beit.toml", "kind = \"linear\"\nname = \"linear/small\"\nversion = 1\n[task]\nbatch = 4\nlocal_batch = 4\nepochs = 3\n");
-    bench.write("cached.toml", "kind = \"linear_cached\"\nname = \"blocks\"\nversion = 1\n[task]\nlayers = \"all\"\n");
+    bench.write(
+        "cached.toml",
+        "kind = \"linear_cached\"\nname = \"blocks\"\nversion = 1\n[task]\nlayers = \"all\"\n",
+    );
     let all = |more: &[&str]| {
         let args = [
             "all",

@@ -4,7 +4,7 @@ use super::{AugmentError, AugmentSpec, Draw, SampleKey};
 use crate::data::normalise::Normaliser;
 use crate::data::{Colour, ImageError, InputSpec, Limits, Pixels, Resizer, Window, decode};
 
-/// Turns image files into tensors that differ from epoch to epoch; keeps its buffers between calls,
+/// Turns image files into tensors that differ from pass to pass; keeps its buffers between calls,
 /// so hold one per thread.
 #[derive(Debug)]
 pub struct Augmenter {

@@ -133,7 +133,7 @@ mod tests {
     fn stream(index: u64) -> Stream {
         Stream::new(SampleKey {
             seed: 5,
-            epoch: 0,
+            pass: 0,
             index,
         })
     }

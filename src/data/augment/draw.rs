@@ -1,4 +1,4 @@
-//! What happens to one image in one epoch.
+//! What happens to one image in one pass.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -12,8 +12,8 @@ use super::{AugmentSpec, CropSpec, Jitter};
 pub struct SampleKey {
     /// The run's seed.
     pub seed: u64,
-    /// The epoch, counted from 0.
-    pub epoch: u64,
+    /// Passes over the split before this one.
+    pub pass: u64,
     /// The image's place in its split.
     pub index: u64,
 }
@@ -29,7 +29,7 @@ pub struct Draw {
     pub adjustments: Vec<Adjustment>,
 }
 
-/// The random numbers of one image in one epoch.
+/// The random numbers of one image in one pass.
 ///
 /// Written here because rand may change what its own ranges draw from a seed.
 pub(super) struct Stream(ChaCha8Rng);
@@ -37,7 +37,7 @@ pub(super) struct Stream(ChaCha8Rng);
 impl Stream {
     pub(super) fn new(key: SampleKey) -> Self {
         let mut seed = *b"........................augment1";
-        let words = [key.seed, key.epoch, key.index];
+        let words = [key.seed, key.pass, key.index];
         for (bytes, word) in seed.as_chunks_mut().0.iter_mut().zip(words) {
             *bytes = word.to_le_bytes();
         }
@@ -119,8 +119,8 @@ mod tests {
         hue: 0.1,
     };
 
-    fn draw(spec: &AugmentSpec, seed: u64, epoch: u64, index: u64) -> Draw {
-        Draw::new(spec, SampleKey { seed, epoch, index }, 500, 375)
+    fn draw(spec: &AugmentSpec, seed: u64, pass: u64, index: u64) -> Draw {
+        Draw::new(spec, SampleKey { seed, pass, index }, 500, 375)
     }
 
     fn jittered() -> AugmentSpec {
@@ -135,8 +135,8 @@ mod tests {
         let spec = jittered();
         let first = draw(&spec, 1, 2, 3);
         assert_eq!(first, draw(&spec, 1, 2, 3));
-        for (seed, epoch, index) in [(0, 2, 3), (1, 0, 3), (1, 2, 0), (2, 1, 3), (3, 2, 1)] {
-            assert_ne!(first, draw(&spec, seed, epoch, index));
+        for (seed, pass, index) in [(0, 2, 3), (1, 0, 3), (1, 2, 0), (2, 1, 3), (3, 2, 1)] {
+            assert_ne!(first, draw(&spec, seed, pass, index));
         }
     }
 

@@ -1,9 +1,9 @@
 //! What happens to images in training: random resized crops, mirroring and colour jitter, as
 //! torchvision on Pillow images, bit for bit once the parameters are drawn.
 //!
-//! [`AugmentSpec`] says what may happen, a [`Draw`] what does happen to one image in one epoch, and
+//! [`AugmentSpec`] says what may happen, a [`Draw`] what does happen to one image in one pass, and
 //! [`Augmenter`] carries it out. Draws are distributed like torchvision's, but are not its numbers:
-//! they are functions of seed, epoch and sample, whatever order and thread an image is met in.
+//! they are functions of seed, pass and sample, whatever order and thread an image is met in.
 
 mod augmenter;
 mod colour;

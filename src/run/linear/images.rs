@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use crate::data::augment::AugmentSpec;
-use crate::data::{InputSpec, Loaded, Preparation, Split, load_batches, ranged_batches};
+use crate::data::{Images, InputSpec, Pick, Preparation, Split, load_batches, ranged_batches};
 use crate::features::PassOptions;
-use crate::train::{ImageBatch, Pick, Source, Take, TrainError};
+use crate::train::{ImageBatch, Source, Take, TrainError};
 
 /// Train images, augmented, and validation images, as they are evaluated.
 pub(super) struct ProbeImages {
@@ -30,26 +30,18 @@ impl Source for ProbeImages {
         batches: &[Vec<Pick>],
         take: &mut Take<'_, ImageBatch>,
     ) -> Result<(), TrainError> {
-        // A batch that begins in one pass over the images is augmented as that pass is.
-        let pass = |batch: &Vec<Pick>| batch.first().map_or(0, |pick| pick.pass);
-        for run in batches.chunk_by(|a, b| pass(a) == pass(b)) {
-            let preparation = Preparation::Training {
-                input: self.input.clone(),
-                augment: self.augment.clone(),
-                seed: self.seed,
-                epoch: run.first().map_or(0, pass) as u64,
-            };
-            let places = |batch: &Vec<Pick>| batch.iter().map(|pick| pick.index).collect();
-            let batches: Vec<Vec<usize>> = run.iter().map(places).collect();
-            load_batches(
-                &self.train,
-                &preparation,
-                &batches,
-                self.pass.workers,
-                &mut |images| take(self.batch(&self.train, images)?),
-            )?;
-        }
-        Ok(())
+        let preparation = Preparation::Training {
+            input: self.input.clone(),
+            augment: self.augment.clone(),
+            seed: self.seed,
+        };
+        load_batches(
+            &self.train,
+            &preparation,
+            batches,
+            self.pass.workers,
+            &mut |images| take(self.batch(&self.train, images)?),
+        )
     }
 
     fn validate(
@@ -69,7 +61,7 @@ impl Source for ProbeImages {
 }
 
 impl ProbeImages {
-    fn batch(&self, split: &Split, images: Vec<Loaded>) -> Result<ImageBatch, TrainError> {
+    fn batch(&self, split: &Split, images: &mut Images<'_>) -> Result<ImageBatch, TrainError> {
         let values = self.input.channels * self.input.height * self.input.width;
         let mut batch = ImageBatch {
             pixels: Vec::with_capacity(images.len() * values),
@@ -78,6 +70,7 @@ impl ProbeImages {
             contents: Vec::with_capacity(images.len()),
         };
         for image in images {
+            let image = image?;
             let sample = &split.samples[image.index];
             if sample.label as usize >= self.classes {
                 return Err(TrainError::Label {

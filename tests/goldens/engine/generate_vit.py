@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from timm.models.vision_transformer import VisionTransformer
 
 torch.manual_seed(0)
-model = VisionTransformer(img_size=32, patch_size=8, embed_dim=48, depth=3, num_heads=3, mlp_ratio=4, num_classes=10)
+model = VisionTransformer(img_size=32, patch_size=8, embed_dim=24, depth=3, num_heads=3, mlp_ratio=4, num_classes=10)
 with torch.no_grad():
     for name, parameter in model.named_parameters():
         noise = torch.randn(parameter.shape)

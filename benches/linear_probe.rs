@@ -13,8 +13,8 @@ use mimbench::engine::{Engine, HostTensor, Precision};
 use mimbench::features::Token;
 use mimbench::nn::{Loader, Weights};
 use mimbench::train::{
-    Group, ImageBatch, LinearProbe, Optimizer, OptimizerKind, Parameter, Share, Trainable, Trainer,
-    TrainerSettings,
+    Group, ImageBatch, LearningRate, LinearProbe, Optimizer, OptimizerKind, Parameter, Share,
+    Trainable, Trainer, TrainerSettings,
 };
 use mimbench::vit::{Architecture, Vit, random_weights};
 
@@ -67,6 +67,7 @@ fn main() {
         .collect();
     let group = Group {
         name: "heads".to_owned(),
+        peak_scale: 1.0,
         learning_rate_scale: 1.0,
         weight_decay_scale: 1.0,
         members: (0..parameters.len()).collect(),
@@ -118,7 +119,9 @@ fn main() {
                 first: true,
             };
             trainer.accumulate(&batch, share).expect("a step");
-            trainer.update(1e-3, 1e-4).expect("an update")
+            trainer
+                .update(LearningRate::constant(1e-3), 1e-4)
+                .expect("an update")
         });
     });
     group.finish();

@@ -318,7 +318,8 @@ fn what_cannot_be_probed_is_refused() {
     refused("one.safetensors", &["--set", block], &["block 9"]);
     refused("one.safetensors", &["--preset", "mae"], &["warm"]);
     // One norm over all heads would couple them.
-    let clipped = ["--set", "task.clip_norm=1.0", "--results", "clipped"];
+    let clipped = "--quiet --results clipped --set task.clip_norm=1.0";
+    let clipped: Vec<_> = clipped.split(' ').collect();
     refused("one.safetensors", &clipped, &["task.clip_norm", "one head"]);
     for (more, said) in [
         (["--shots", "0"], "\"0\""),

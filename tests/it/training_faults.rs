@@ -421,7 +421,7 @@ fn a_folder_with_curves_of_others_is_refused() {
     bench.write("run/events.out.tfevents.17.machine", "theirs");
     let settings = [&ADAMW[..], &["--epochs", "2", "--run", "run", "--quiet"]].concat();
     let refused = bench.train("results", &settings);
-    refused.refused(&["metrics.jsonl", "--run DIR"]);
+    refused.refused(&["run/metrics.jsonl holds no curves"]);
     let file = |name| fs::read_to_string(bench.path(name)).unwrap();
     assert_eq!(file("run/metrics.jsonl"), theirs);
     assert_eq!(file("run/events.out.tfevents.17.machine"), "theirs");

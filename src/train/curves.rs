@@ -1,11 +1,11 @@
 //! The curves of a run as it goes: `metrics.jsonl`, and an event file that TensorBoard reads.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::events::{file_version_record, scalars_record};
-use crate::store::{AppendFile, CurvePoint, METRICS, StoreError, delete};
+use crate::store::{AppendFile, CurvePoint, METRICS, StoreError, delete, write_atomic};
 
 /// What event files' names begin with: TensorBoard looks for `tfevents` (tensorboard,
 /// `backend/event_processing/io_wrapper.py`).
@@ -60,17 +60,9 @@ impl Curves {
     /// What the system says.
     pub fn create(folder: &Path) -> Result<Self, CurvesError> {
         let metrics = AppendFile::create(&folder.join(METRICS))?;
-        let failed = |source| StoreError::Io {
-            action: "clean",
-            path: folder.to_owned(),
-            source,
-        };
         // TensorBoard joins all event files of a folder.
-        for entry in std::fs::read_dir(folder).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            if entry.file_name().to_string_lossy().starts_with(EVENTS) {
-                delete(&entry.path())?;
-            }
+        for path in events(folder)? {
+            delete(&path)?;
         }
         let now = jiff::Timestamp::now();
         // Where others write the machine's name: nobody needs to know it.
@@ -100,6 +92,28 @@ impl Curves {
         })
     }
 
+    /// Puts the curves of another folder in place of those in `folder`; a copy, so that a state
+    /// beside them goes on from them as long as it is there.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn replace(folder: &Path, with: &Path) -> Result<(), StoreError> {
+        for path in events(folder)? {
+            delete(&path)?;
+        }
+        let mut files = events(with)?;
+        files.push(with.join(METRICS));
+        for path in files {
+            let bytes = std::fs::read(&path).map_err(|source| StoreError::Io {
+                action: "read",
+                path: path.clone(),
+                source,
+            })?;
+            write_atomic(&folder.join(path.file_name().unwrap_or_default()), &bytes)?;
+        }
+        Ok(())
+    }
+
     /// Adds a point: a line, and in the event file a scalar `<kind>/<name>` a value.
     ///
     /// # Errors
@@ -127,6 +141,23 @@ impl Curves {
             events: self.events.sync()?,
         })
     }
+}
+
+/// Event files of a run's folder.
+fn events(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let failed = |source| StoreError::Io {
+        action: "list",
+        path: folder.to_owned(),
+        source,
+    };
+    let mut events = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        if entry.file_name().to_string_lossy().starts_with(EVENTS) {
+            events.push(entry.path());
+        }
+    }
+    Ok(events)
 }
 
 /// Seconds since 1970.

@@ -136,10 +136,31 @@ impl StateFolder {
         Ok(path)
     }
 
+    /// Whether there is a state, whosever and in whatever condition.
+    pub fn holds_state(&self) -> Result<bool, StoreError> {
+        Ok(!self.generations()?.is_empty())
+    }
+
     /// Deletes all states.
-    pub fn clear(&self) -> Result<(), TrainError> {
+    pub fn clear(&self) -> Result<(), StoreError> {
         for (_, path) in self.generations()? {
             delete(&path)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the states of another folder on the same disk in place of its own. Cut short, it
+    /// leaves the last of them where it was.
+    pub fn replace(&self, with: &Self) -> Result<(), StoreError> {
+        remove_leftovers(&self.folder, "state-")?;
+        self.clear()?;
+        for (_, path) in with.generations()? {
+            let to = self.folder.join(path.file_name().unwrap_or_default());
+            std::fs::rename(&path, &to).map_err(|source| StoreError::Io {
+                action: "write",
+                path: to,
+                source,
+            })?;
         }
         Ok(())
     }

@@ -142,6 +142,7 @@ struct Witness {
 fn killed() -> TrainError {
     TrainError::Recipe {
         message: "killed".to_owned(),
+        hint: "",
     }
 }
 
@@ -222,6 +223,7 @@ fn recipe(epoch: EpochLength, validate_every: Option<usize>) -> Recipe {
         weight_decay: 0.05,
         validate_every,
         seed: 3,
+        batch_norm: false,
     }
 }
 

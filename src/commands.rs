@@ -65,7 +65,17 @@ pub fn linear(args: LinearArgs) -> Outcome {
     let epochs = args.epochs.map(|n| format!("task.epochs={n}"));
     let shots = args.shots.map(|shots| format!("task.shots=\"{shots}\""));
     let set = args.set.into_iter().chain(epochs).chain(shots).collect();
-    let protocol = linear_protocol(args.protocol.as_deref(), args.preset, set)?;
+    let preset = linear_preset(args.preset);
+    let protocol = linear_protocol(args.protocol.as_deref(), preset, set)?;
+    if let Some(Seeds(seeds)) = &args.seeds
+        && protocol.kind() == Kind::LinearCached
+        && seeds.len() > 1
+    {
+        return Err(Error::Usage {
+            message: format!("{}: every seed gives the same fit", protocol.name),
+            hint: "--set task.shots_seed=N holds other images out, and draws others where --shots takes a part".to_owned(),
+        });
+    }
     let load = load_options(args.load);
     let data = data_request(args.data, args.val_labels, args.limit);
     let states = StateOptions {
@@ -81,6 +91,9 @@ pub fn linear(args: LinearArgs) -> Outcome {
                 ..run_options(compute, &args.compute, &args.store)
             };
             let subjects = subjects(&args.ckpt, &load, terminal)?;
+            if args.protocol.is_none() {
+                name_fitting_presets(preset, &subjects, terminal);
+            }
             let root = data.root(&protocol.data.dataset)?;
             let set = EvaluationSet::open(&root, &data, options.seed)?;
             let seeds = match args.seeds {
@@ -96,22 +109,11 @@ pub fn linear(args: LinearArgs) -> Outcome {
 /// A linear probe in a file, or a built-in one, under `--set`.
 fn linear_protocol(
     path: Option<&Path>,
-    preset: Preset,
+    preset: LinearPreset,
     set: Vec<String>,
 ) -> Result<Protocol, Error> {
     let settings: Vec<_> = set.into_iter().map(Setting).collect();
     let Some(path) = path else {
-        let preset = match preset {
-            Preset::Beit => LinearPreset::Beit,
-            Preset::Mae => LinearPreset::Mae,
-            Preset::Dinov2 => LinearPreset::Dinov2,
-            Preset::Dino => LinearPreset::Dino,
-            Preset::Ibot => LinearPreset::Ibot,
-            Preset::Simmim => LinearPreset::Simmim,
-            Preset::MaskAlign => LinearPreset::MaskAlign,
-            Preset::MedicPaper => LinearPreset::MedicPaper,
-            Preset::Cached => LinearPreset::Cached,
-        };
         return Ok(Protocol::preset(preset, &settings)?);
     };
     let protocol = Protocol::read(path, None, &settings)?;
@@ -121,6 +123,41 @@ fn linear_protocol(
             message: format!("{} is a protocol of {other}", path.display()),
             hint: format!("mimbench {} carries it out", other.command()),
         }),
+    }
+}
+
+fn linear_preset(preset: Preset) -> LinearPreset {
+    match preset {
+        Preset::Beit => LinearPreset::Beit,
+        Preset::Mae => LinearPreset::Mae,
+        Preset::Dinov2 => LinearPreset::Dinov2,
+        Preset::Dino => LinearPreset::Dino,
+        Preset::DinoBase => LinearPreset::DinoBase,
+        Preset::Ibot => LinearPreset::Ibot,
+        Preset::IbotBase => LinearPreset::IbotBase,
+        Preset::Simmim => LinearPreset::Simmim,
+        Preset::MaskAlign => LinearPreset::MaskAlign,
+        Preset::MedicPaper => LinearPreset::MedicPaper,
+        Preset::Cached => LinearPreset::Cached,
+    }
+}
+
+/// Says which preset the same repository has for the width of a checkpoint.
+fn name_fitting_presets(preset: LinearPreset, subjects: &[Subject], terminal: &mut Terminal) {
+    for subject in subjects {
+        let Subject::Checkpoint(checkpoint) = subject else {
+            continue;
+        };
+        let width = checkpoint.config.width;
+        let fitting = preset.for_width(width);
+        if fitting != preset {
+            terminal.notice(&format!(
+                "{}: --preset {} is for encoders of another size; of width {width}, its repository probes as --preset {} does",
+                subject.name(),
+                preset.name(),
+                fitting.name(),
+            ));
+        }
     }
 }
 

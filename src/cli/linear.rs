@@ -36,7 +36,7 @@ pub struct LinearArgs {
     /// Use at most N images of each split, stratified by class; marks the row
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: Option<u32>,
-    /// Seeds, as in 0..4 (both ends included) or 1,5,7; a run each, then mean and deviation
+    /// Seeds, as in 0..4 (both ends included) or 1,5,7; a run each, then mean and deviation; not for cached, whose fits are alike for every seed
     #[arg(long, value_name = "SEEDS", value_parser = seeds, conflicts_with = "seed")]
     pub seeds: Option<Seeds>,
     /// Folder of the run: its states, from which the same command goes on, and its curves [default: runs/<key> in the results folder]
@@ -67,8 +67,12 @@ pub enum Preset {
     Dinov2,
     /// DINO, for ViT-S
     Dino,
+    /// DINO, for ViT-B
+    DinoBase,
     /// iBOT, for ViT-S
     Ibot,
+    /// iBOT, for ViT-B and ViT-L
+    IbotBase,
     /// SimMIM: the mean patch of the eighth block
     Simmim,
     /// MaskAlign: MAE's at a base learning rate of 0.025

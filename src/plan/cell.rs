@@ -14,6 +14,7 @@ use crate::protocol::{attention, knn, linear_cached};
 use crate::spec::{
     AttentionTask, FeatureChoice, HeadBlocks, Layers, LinearTask, NormChoice, Protocol, Shots, Task,
 };
+use crate::store::RowType;
 use crate::train::TRAINING_VERSION;
 use crate::vit::{VitConfig, tap_shape};
 
@@ -112,8 +113,21 @@ impl Cell {
             }
             Task::Linear(task) => {
                 heads = probe_inputs(&subject, task)?;
+                if run.pass.skip_bad_images {
+                    return Err(Error::Usage {
+                        message: format!(
+                            "{}: training leaves no image out, and --on-bad-image skip asks for that",
+                            protocol.name
+                        ),
+                        hint: "mend bad images or remove them from the folder (mimbench data check names them); linear-cached can leave them out".to_owned(),
+                    });
+                }
                 let shots = Some((task.shots, task.shots_seed));
-                (train_and_val(&set, shots)?, Vec::new(), TRAINING_VERSION)
+                let parts = train_and_val(&set, shots)?;
+                if let Some((_, train)) = parts.first() {
+                    task.recipe(seed).check(train.split.samples.len())?;
+                }
+                (parts, Vec::new(), TRAINING_VERSION)
             }
             Task::Attention(task) => {
                 let images = set.val.chosen(task, seed);
@@ -154,7 +168,7 @@ impl Cell {
             (
                 run.compute.backend(),
                 run.compute.precision,
-                run.rows,
+                rows(&protocol.task, run),
                 NUMERICS_VERSION,
                 evaluation,
             ),
@@ -188,10 +202,23 @@ impl Cell {
         request.map_or(&self.set.val, |request| &request.images)
     }
 
+    /// Element type of the features that it stores.
+    pub fn rows(&self, run: &RunOptions) -> RowType {
+        rows(&self.protocol.task, run)
+    }
+
     /// What is read, the same over all images.
     pub fn taps(&self) -> impl Iterator<Item = Tap> {
         let first = self.requests.first().map(|request| &request.stored[..]);
         first.unwrap_or_default().iter().map(|stored| stored.tap)
+    }
+}
+
+/// Training stores no features: it knows them as they are computed.
+fn rows(task: &Task, run: &RunOptions) -> RowType {
+    match task {
+        Task::Linear(_) => RowType::F32,
+        Task::Knn(_) | Task::LinearCached(_) | Task::Attention(_) => run.rows,
     }
 }
 

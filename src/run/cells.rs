@@ -1,8 +1,8 @@
 //! Carrying out the cells of a plan: cells that look at one network through one input share their
 //! passes over the images.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -94,12 +94,12 @@ pub(super) fn run_groups(
 ) -> Finished {
     let mut records: Vec<(usize, Record)> = Vec::new();
     let mut finished = Finished::default();
-    let mut stamps = Stamps::default();
+    let mut begun = Begun::default();
     for group in groups {
         let mut left = vec![group];
         while let Some(group) = left.pop() {
             let cells: Vec<_> = group.iter().map(|&place| &plan.cells[place]).collect();
-            match run_group(plan, &cells, &mut stamps, terminal) {
+            match run_group(plan, &cells, &mut begun, terminal) {
                 Ok(found) => records.extend(group.iter().copied().zip(found)),
                 Err(error) if group.len() > 1 && !interrupts(&error) => {
                     // One at a time, so that only what fails is without a record.
@@ -126,15 +126,33 @@ pub(super) fn run_groups(
     finished
 }
 
-/// Places of the cells that share their inputs, in the order of the first of each.
+/// What a command knows since it began.
+#[derive(Default)]
+struct Begun {
+    stamps: Stamps,
+    /// Keys of the cells whose records it has written: to be evaluated again is to be so once.
+    kept: BTreeSet<String>,
+}
+
+/// Places of the cells that share their passes, in the order of the first of each. Training makes
+/// its inputs anew: who trains shares nothing, and waits for nobody.
 pub(super) fn groups(plan: &Plan) -> Vec<Vec<usize>> {
+    let trains = |cell: &Cell| matches!(cell.protocol.task, Task::Linear(_));
+    grouped(plan, |a, b| !trains(a) && !trains(b) && shares_input(a, b))
+}
+
+/// Whether two cells look at one network through one input.
+fn shares_input(a: &Cell, b: &Cell) -> bool {
+    a.subject_key == b.subject_key && std::ptr::eq(&*a.set, &*b.set)
+}
+
+/// Places of cells that are alike, in the order of the first of each.
+fn grouped(plan: &Plan, alike: impl Fn(&Cell, &Cell) -> bool) -> Vec<Vec<usize>> {
     let mut groups: Vec<Vec<usize>> = Vec::new();
     for (place, cell) in plan.cells.iter().enumerate() {
         let alike = |group: &&mut Vec<usize>| {
             let first = group.first().map(|&first| &plan.cells[first]);
-            first.is_some_and(|first| {
-                first.subject_key == cell.subject_key && std::ptr::eq(&*first.set, &*cell.set)
-            })
+            first.is_some_and(|first| alike(first, cell))
         };
         match groups.iter_mut().find(alike) {
             Some(group) => group.push(place),
@@ -193,7 +211,7 @@ pub fn announce(plan: &Plan, terminal: &mut Terminal) {
             cell.set.classes.len(),
         ));
     }
-    for group in groups(plan) {
+    for group in grouped(plan, shares_input) {
         let cells = group.iter().map(|&place| &plan.cells[place]);
         for cell in cells.clone() {
             announce_input(cell, terminal);
@@ -287,7 +305,7 @@ fn stamps(cell: &Cell) -> Result<String, Error> {
 fn run_group(
     plan: &Plan,
     cells: &[&Cell],
-    stamps: &mut Stamps,
+    begun: &mut Begun,
     terminal: &mut Terminal,
 ) -> Result<Vec<Record>, Error> {
     let results = &plan.run.results;
@@ -310,8 +328,12 @@ fn run_group(
     let mut records: Vec<Option<Record>> = Vec::new();
     let mut missing: Vec<(&Cell, String)> = Vec::new();
     for &cell in cells {
-        let stamps = stamps.of(cell)?;
-        match up_to_date(&plan.run, cell, &stamps) {
+        let stamps = begun.stamps.of(cell)?;
+        let known = match begun.kept.contains(&cell.key) {
+            true => valid(&plan.run, cell, &stamps),
+            false => up_to_date(&plan.run, cell, &stamps),
+        };
+        match known {
             Some(known) => {
                 terminal.notice(&format!(
                     "{}: the record of {} is up to date; no forward pass",
@@ -369,6 +391,8 @@ fn run_group(
                 wall: Duration::from_secs_f64(probed.seconds),
             };
             found.push(keep(plan, cell, evaluated, probed.outcome)?);
+            probed.folder.settle()?;
+            begun.kept.insert(cell.key.clone());
             continue;
         }
         let features: Vec<_> = (cell.requests.iter())
@@ -393,6 +417,7 @@ fn run_group(
             wall: start.elapsed() + Duration::from_secs_f64(seconds),
         };
         found.push(keep(plan, cell, evaluated, outcome)?);
+        begun.kept.insert(cell.key.clone());
     }
     let records = cells.iter().zip(records).map(|(cell, known)| {
         let new = || found.iter().find(|record| record.cell.key == cell.key);
@@ -429,14 +454,23 @@ fn keep(
     Ok(record.write(results)?)
 }
 
-/// The cell's record, if nothing it depends on has changed since.
+/// The cell's record, if nothing it depends on has changed since and no other is asked for or
+/// begun.
 pub(super) fn up_to_date(run: &RunOptions, cell: &Cell, stamps: &str) -> Option<Record> {
+    match run.recompute || linear::recomputes(run, cell) {
+        true => None,
+        false => valid(run, cell, stamps),
+    }
+}
+
+/// The cell's record, if nothing it depends on has changed since.
+fn valid(run: &RunOptions, cell: &Cell, stamps: &str) -> Option<Record> {
     let results = &run.results;
     let record = Record::load(&Record::path(results, &cell.key)).ok();
     record.filter(|record| {
         // Images skipped on request must not appear in a row that was asked to have none.
         let complete = record.skipped() == 0 || run.pass.skip_bad_images;
-        !run.recompute && complete && record.data.stamps == stamps && record.is_whole(results)
+        complete && record.data.stamps == stamps && record.is_whole(results)
     })
 }
 

@@ -95,7 +95,7 @@ pub(super) fn new(
             stamps: evaluated.stamps.to_owned(),
         },
         input: json(&cell.input),
-        compute: compute(run, evaluated),
+        compute: compute(run, cell, evaluated),
         selection,
         measures,
         notes,
@@ -168,7 +168,7 @@ fn protocol(protocol: &Protocol) -> ProtocolRecord {
     }
 }
 
-fn compute(run: &RunOptions, evaluated: &Evaluated<'_>) -> ComputeRecord {
+fn compute(run: &RunOptions, cell: &Cell, evaluated: &Evaluated<'_>) -> ComputeRecord {
     let Evaluated {
         encoded, seconds, ..
     } = *evaluated;
@@ -178,7 +178,7 @@ fn compute(run: &RunOptions, evaluated: &Evaluated<'_>) -> ComputeRecord {
         device: device(run.compute),
         threads: run.threads,
         batch: run.pass.batch,
-        stored: run.rows.name().to_owned(),
+        stored: cell.rows(run).name().to_owned(),
         decoder: DECODERS.to_owned(),
         mimbench: program(),
         numerics: NUMERICS_VERSION,

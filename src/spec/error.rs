@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+use super::Kind;
+use super::linear::WARMUP_EPOCHS;
+
 /// A protocol file or a setting cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SpecError {
@@ -20,6 +23,8 @@ pub enum SpecError {
         path: PathBuf,
         /// What is wrong, with its line.
         reason: String,
+        /// Its kind, where that is known.
+        kind: Option<Kind>,
     },
     /// The file is a protocol of another command.
     #[error("{} is a protocol of kind \"{found}\"; this command needs \"{expected}\"", path.display())]
@@ -78,6 +83,8 @@ pub enum SpecError {
         field: &'static str,
         /// What is wrong with it.
         reason: String,
+        /// Kind of the protocol.
+        kind: Kind,
     },
 }
 
@@ -88,10 +95,22 @@ impl SpecError {
             Self::Read { .. } => {
                 "--protocol takes a TOML file such as protocols/knn.toml".to_owned()
             }
-            Self::Parse { .. } | Self::Value { .. } => {
-                "protocols/knn.toml and protocols/attention.toml show every key with its meaning"
-                    .to_owned()
+            Self::Value {
+                field: WARMUP_EPOCHS,
+                ..
+            } => format!(
+                "--set {WARMUP_EPOCHS}=N with fewer epochs than the run, 0 for none; protocols/linear-mae.toml has such a schedule"
+            ),
+            Self::Parse {
+                kind: Some(kind), ..
             }
+            | Self::Value { kind, .. } => {
+                format!("{} shows every key with its meaning", kind.file())
+            }
+            Self::Parse { kind: None, .. } => format!(
+                "{} show every key with its meaning",
+                Kind::ALL.map(Kind::file).join(", ")
+            ),
             Self::Kind { found, .. } => format!("run it with: mimbench {found}"),
             Self::Pattern { .. } => {
                 "as in --protocols protocols/knn.toml or --protocols 'protocols/*.toml'".to_owned()
@@ -102,7 +121,10 @@ impl SpecError {
             }
             Self::Twice { .. } => "name each protocol once".to_owned(),
             Self::Chain { .. } => "one level of extends is enough for everyone".to_owned(),
-            Self::Set { .. } => "as in --set task.k=[20] or --set task.vote=majority".to_owned(),
+            Self::Set { .. } => format!(
+                "as in --set task.k=[20] of kNN or --set task.batch=256 of a probe; {} show every key",
+                Kind::ALL.map(Kind::file).join(", ")
+            ),
         })
     }
 }

@@ -43,6 +43,16 @@ impl Kind {
         }
     }
 
+    /// The protocol file that explains every key.
+    pub fn file(self) -> &'static str {
+        match self {
+            Self::Knn => "protocols/knn.toml",
+            Self::Linear => "protocols/linear-beit.toml",
+            Self::LinearCached => "protocols/linear-cached.toml",
+            Self::Attention => "protocols/attention.toml",
+        }
+    }
+
     /// Text of the protocol that is used when no file is given.
     pub fn builtin(self) -> &'static str {
         match self {

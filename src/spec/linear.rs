@@ -10,10 +10,13 @@ use crate::data::augment::AugmentSpec;
 use crate::decoders::ProbeInput;
 use crate::features::Token;
 use crate::nn::Initial;
-use crate::train::{EpochLength, OptimizerKind, Schedule};
+use crate::train::{EpochLength, OptimizerKind, Recipe, Schedule};
 
 /// Batch size that learning rates are given for where they are scaled (Goyal et al. 2017).
 const REFERENCE_BATCH: f64 = 256.0;
+
+/// Key path of the warm-up of schedules that count it in epochs.
+pub(super) const WARMUP_EPOCHS: &str = "task.schedule.warmup_epochs";
 
 /// The evaluation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -177,6 +180,26 @@ impl LinearTask {
         }
     }
 
+    /// How heads are trained by this seed. Several learning rates scale one of 1.
+    pub fn recipe(&self, seed: u64) -> Recipe {
+        let learning_rate = match self.scaled_learning_rates()[..] {
+            [only] => only,
+            _ => 1.0,
+        };
+        Recipe {
+            epochs: self.epochs,
+            epoch: self.epoch_length(),
+            batch: self.batch,
+            local_batch: self.local_batch,
+            learning_rate,
+            schedule: self.schedule,
+            weight_decay: self.weight_decay,
+            validate_every: Some(self.validate_every),
+            seed,
+            batch_norm: self.head.batch_norm,
+        }
+    }
+
     /// What heads read of an encoder of `depth` blocks, which its card evaluates by `card`'s token
     /// and normalisation; each once.
     pub fn probe_inputs(&self, depth: usize, card: (Token, bool)) -> Vec<ProbeInput> {
@@ -276,6 +299,17 @@ impl LinearTask {
             checked.map_err(|reason| WrongValue { field, reason })
         };
         check("task.optimizer", self.optimizer.check())?;
+        let warmup = match self.schedule {
+            Schedule::MaeCosine { warmup_epochs, .. } => warmup_epochs,
+            Schedule::BeitCosine { warmup_epochs, .. } => warmup_epochs as f64,
+            _ => 0.0,
+        };
+        if warmup >= self.epochs as f64 {
+            return wrong(
+                WARMUP_EPOCHS,
+                format!("= {warmup} leaves nothing of task.epochs = {}", self.epochs),
+            );
+        }
         check("task.schedule", self.schedule.check(self.epochs as u64))?;
         check(
             "task.augment",

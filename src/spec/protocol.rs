@@ -163,6 +163,7 @@ impl Protocol {
             protocol: protocol.name.clone(),
             field,
             reason,
+            kind,
         })?;
         Ok(protocol)
     }
@@ -177,6 +178,7 @@ fn kind(path: &Path, text: &str, expected: Option<Kind>) -> Result<Kind, SpecErr
     let wrong = |reason: String| SpecError::Parse {
         path: path.to_owned(),
         reason,
+        kind: expected,
     };
     let table: Table = toml::from_str(text).map_err(|error| wrong(line_of(&error, text)))?;
     let names = || Kind::ALL.map(|kind| format!("\"{kind}\"")).join(" or ");
@@ -208,6 +210,7 @@ fn resolve<T: Default + DeserializeOwned + Serialize>(
     let wrong = |path: &Path, reason: String| SpecError::Parse {
         path: path.to_owned(),
         reason,
+        kind: Some(kind),
     };
     let parse = |path: &Path, text: &str| -> Result<Table, SpecError> {
         let invalid = |error: toml::de::Error| wrong(path, line_of(&error, text));

@@ -85,6 +85,11 @@ pub fn delete(path: &Path) -> Result<(), StoreError> {
     std::fs::remove_file(path).map_err(StoreError::io("delete", path))
 }
 
+/// Deletes a folder with everything in it.
+pub fn delete_folder(path: &Path) -> Result<(), StoreError> {
+    std::fs::remove_dir_all(path).map_err(StoreError::io("delete", path))
+}
+
 /// Deletes what killed processes left half-written in `folder` under [`AtomicFile`]'s names that
 /// begin with `prefix`; the caller holds the lock under which such files are written.
 pub fn remove_leftovers(folder: &Path, prefix: &str) -> Result<(), StoreError> {

@@ -10,7 +10,7 @@ mod part;
 mod tensors;
 
 pub use append::AppendFile;
-pub use atomic::{AtomicFile, delete, remove_leftovers, write_atomic};
+pub use atomic::{AtomicFile, delete, delete_folder, remove_leftovers, write_atomic};
 pub use curves::{
     CurveKind, CurvePoint, LEARNING_RATE, METRICS, curves_path, read_curves, run_folder,
 };

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::events::{file_version_record, scalars_record};
-use crate::store::{AppendFile, CurvePoint, METRICS, StoreError, delete};
+use crate::store::{AppendFile, CurvePoint, METRICS, StoreError, delete, write_atomic};
 
 /// What event files' names begin with: TensorBoard looks for `tfevents` (tensorboard,
 /// `backend/event_processing/io_wrapper.py`).
@@ -111,6 +111,32 @@ impl Curves {
         })
     }
 
+    /// Puts the curves of another folder in place of those in `folder`; a copy, so that a state
+    /// beside them goes on from them as long as it is there.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn replace(folder: &Path, with: &Path) -> Result<(), StoreError> {
+        for path in events(folder)? {
+            delete(&path)?;
+        }
+        let mut files = events(with)?;
+        files.push(with.join(METRICS));
+        for path in files {
+            let bytes = match std::fs::read(&path) {
+                // No result hangs on curves that somebody deleted.
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                bytes => bytes.map_err(|source| StoreError::Io {
+                    action: "read",
+                    path: path.clone(),
+                    source,
+                })?,
+            };
+            write_atomic(&folder.join(path.file_name().unwrap_or_default()), &bytes)?;
+        }
+        Ok(())
+    }
+
     /// Adds a point: a line, and in the event file a scalar `<kind>/<name>` a value.
     ///
     /// # Errors
@@ -173,24 +199,33 @@ fn new_metrics(folder: &Path) -> Result<AppendFile, CurvesError> {
 /// A new event file and its name, in place of earlier ones of ours: TensorBoard joins all of a
 /// folder.
 fn new_events(folder: &Path) -> Result<(String, AppendFile), CurvesError> {
-    let failed = |source| StoreError::Io {
-        action: "clean",
-        path: folder.to_owned(),
-        source,
-    };
-    for entry in std::fs::read_dir(folder).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with(EVENTS) && name.ends_with(OURS) {
-            delete(&entry.path())?;
-        }
+    for path in events(folder)? {
+        delete(&path)?;
     }
     let now = jiff::Timestamp::now();
     let name = format!("{EVENTS}{:010}{OURS}", now.as_second());
     let mut events = AppendFile::create(&folder.join(&name))?;
     events.append(&file_version_record(seconds(now)))?;
     Ok((name, events))
+}
+
+/// Event files of ours in a run's folder.
+fn events(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let failed = |source| StoreError::Io {
+        action: "list",
+        path: folder.to_owned(),
+        source,
+    };
+    let mut events = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(EVENTS) && name.ends_with(OURS) {
+            events.push(entry.path());
+        }
+    }
+    Ok(events)
 }
 
 /// Seconds since 1970.

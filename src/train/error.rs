@@ -109,6 +109,8 @@ pub enum TrainError {
     Recipe {
         /// What is wrong with it.
         message: String,
+        /// What to change.
+        hint: &'static str,
     },
     /// Images cannot be loaded.
     #[error(transparent)]
@@ -154,7 +156,7 @@ impl TrainError {
             }
             Self::ValidationNotFinite { .. } => Some(diverged(&None)),
             Self::Interrupted { state, .. } => Some(format!(
-                "the same command, without --recompute, goes on from {}",
+                "the same command goes on from {}",
                 state.display()
             )),
             Self::OtherRun { .. } => Some(
@@ -174,10 +176,7 @@ impl TrainError {
             Self::Label { .. } => {
                 Some("the dataset has more classes than the checkpoint's head".to_owned())
             }
-            Self::Recipe { .. } => Some(
-                "--set changes the protocol: task.batch, task.local_batch, task.drop_last, task.clip_norm"
-                    .to_owned(),
-            ),
+            Self::Recipe { hint, .. } => Some((*hint).to_owned()),
             Self::Load(error) => error.hint(),
             Self::Store(StoreError::Damaged { .. }) => {
                 Some("no state of the run can be read: --recompute begins again".to_owned())

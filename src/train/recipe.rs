@@ -23,6 +23,8 @@ pub struct Recipe {
     pub validate_every: Option<usize>,
     /// Seed of order and augmentation.
     pub seed: u64,
+    /// Whether a BatchNorm takes its statistics from every local batch.
+    pub batch_norm: bool,
 }
 
 impl Recipe {
@@ -49,29 +51,96 @@ impl Recipe {
     }
 
     /// Refuses numbers that mean nothing for `samples` samples.
-    pub(super) fn check(&self, samples: usize) -> Result<(), TrainError> {
-        let refuse = |message: String| Err(TrainError::Recipe { message });
+    ///
+    /// # Errors
+    /// [`TrainError::Recipe`], whose hint names the setting.
+    pub fn check(&self, samples: usize) -> Result<(), TrainError> {
+        let refuse = |message: String, hint| Err(TrainError::Recipe { message, hint });
         let Self {
             batch, local_batch, ..
         } = *self;
         if samples == 0 {
-            return refuse("there is no image to train on".to_owned());
+            let hint = "task.shots and --limit say how many of the train images are taken";
+            return refuse("there is no image to train on".to_owned(), hint);
         }
         if batch == 0 || local_batch == 0 || self.validate_every == Some(0) {
             return refuse(
                 "batch, local batch and epochs between validations count from 1".to_owned(),
+                "they are task.batch, task.local_batch and task.validate_every",
             );
         }
         if local_batch > batch || !batch.is_multiple_of(local_batch) {
-            return refuse(format!(
-                "a batch of {batch} is no multiple of local batches of {local_batch}"
-            ));
+            return refuse(
+                format!("a batch of {batch} is no multiple of local batches of {local_batch}"),
+                "--set task.local_batch=N takes a divisor of task.batch",
+            );
         }
         if self.epoch == EpochLength::WholeBatches && samples < batch {
-            return refuse(format!(
-                "an epoch of whole batches of {batch} has none: there are {samples} images to train on"
-            ));
+            return refuse(
+                format!(
+                    "an epoch of whole batches of {batch} has none: there are {samples} images to train on"
+                ),
+                "--set task.batch=N with task.local_batch takes fewer images, --set task.drop_last=false what makes no whole batch",
+            );
+        }
+        if self.batch_norm && local_batch == 1 {
+            return refuse(
+                "a BatchNorm finds no variance in local batches of one image".to_owned(),
+                "--set task.local_batch=N takes more, or task.head.batch_norm=false does without",
+            );
+        }
+        if self.batch_norm && self.epoch == EpochLength::Samples && samples % local_batch == 1 {
+            return refuse(
+                format!(
+                    "a BatchNorm finds no variance in one image, and {samples} images leave one over from local batches of {local_batch}"
+                ),
+                "--set task.drop_last=true leaves it out, another task.local_batch leaves another rest",
+            );
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_norm_needs_two_images_of_every_local_batch() {
+        let recipe = Recipe {
+            epochs: 1,
+            epoch: EpochLength::Samples,
+            batch: 6,
+            local_batch: 3,
+            learning_rate: 0.1,
+            schedule: Schedule::Constant {},
+            weight_decay: 0.0,
+            validate_every: None,
+            seed: 0,
+            batch_norm: true,
+        };
+        let refused = |recipe: &Recipe, samples| recipe.check(samples).err();
+        // A whole local batch before the last, or none.
+        for samples in [10, 13, 1] {
+            let error = refused(&recipe, samples).unwrap();
+            let hint = error.hint().unwrap();
+            assert!(hint.contains("--set task.drop_last=true"), "{hint}");
+        }
+        for samples in [2, 11, 12] {
+            assert!(refused(&recipe, samples).is_none(), "{samples}");
+        }
+        let with = |epoch, batch_norm, local_batch| Recipe {
+            epoch,
+            batch_norm,
+            local_batch,
+            ..recipe.clone()
+        };
+        let samples = EpochLength::Samples;
+        assert!(refused(&with(samples, false, 3), 13).is_none());
+        assert!(refused(&with(samples, false, 1), 13).is_none());
+        for epoch in [EpochLength::WholeBatches, EpochLength::Updates(2)] {
+            assert!(refused(&with(epoch, true, 3), 13).is_none());
+            assert!(refused(&with(epoch, true, 1), 13).is_some());
+        }
     }
 }

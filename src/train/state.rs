@@ -157,11 +157,32 @@ impl StateFolder {
         Ok(path)
     }
 
+    /// Whether there is a state, whosever and in whatever condition.
+    pub fn holds_state(&self) -> Result<bool, StoreError> {
+        Ok(!self.generations()?.is_empty())
+    }
+
     /// Deletes all states.
-    pub fn clear(&mut self) -> Result<(), TrainError> {
+    pub fn clear(&mut self) -> Result<(), StoreError> {
         self.good = None;
         for number in self.generations()? {
             delete(&self.path(number))?;
+        }
+        Ok(())
+    }
+
+    /// Takes the states of another folder on the same disk in place of its own. Cut short, it
+    /// leaves the last of them where it was.
+    pub fn replace(&mut self, with: &Self) -> Result<(), StoreError> {
+        remove_leftovers(&self.folder, "state-")?;
+        self.clear()?;
+        for number in with.generations()? {
+            let to = self.path(number);
+            std::fs::rename(with.path(number), &to).map_err(|source| StoreError::Io {
+                action: "write",
+                path: to,
+                source,
+            })?;
         }
         Ok(())
     }

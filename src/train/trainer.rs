@@ -85,6 +85,7 @@ impl<E: Engine, O: Objective<E>> Trainer<E, O> {
         let Some(first) = losses.next() else {
             return Err(TrainError::Recipe {
                 message: "the loss has no terms".to_owned(),
+                hint: "an objective gives at least one",
             });
         };
         let sum = losses.try_fold(first.clone(), |sum, loss| self.engine.add(&sum, loss))?;

@@ -5,6 +5,7 @@ use serde_json::Value;
 use crate::support::{Bench, Run, tiny};
 
 const KNN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/protocols/knn.toml");
+const CACHED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/protocols/linear-cached.toml");
 const ATTENTION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/protocols/attention.toml");
 
 fn all(bench: &Bench, ckpts: &[&str], protocols: &[&str], more: &[&str]) -> Run {
@@ -223,6 +224,28 @@ fn a_cell_that_fails_leaves_the_others_their_records() {
         cells,
         [("broken", "first"), ("tiny", "first"), ("tiny", "knn")]
     );
+}
+
+#[test]
+fn what_was_evaluated_beside_a_cell_that_fails_is_not_evaluated_again() {
+    let bench = bench();
+    for split in ["train", "val"] {
+        let class = bench.path(&format!("single/{split}/ant"));
+        std::fs::create_dir_all(class.parent().unwrap()).unwrap();
+        std::fs::rename(bench.path(&format!("data/{split}/ant")), class).unwrap();
+    }
+    // Among neighbours of one class there is no doubt; a regression needs two.
+    let run = all(
+        &bench,
+        &["tiny.safetensors"],
+        &[KNN, CACHED],
+        &["--data", "single", "--json", "--recompute"],
+    );
+    assert_eq!(run.code, Some(2), "{}", run.stderr);
+    let again = "tiny (knn): the record of ";
+    assert_eq!(run.stderr.matches(again).count(), 1, "{}", run.stderr);
+    let records: Vec<Value> = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(records.len(), 1);
 }
 
 #[test]

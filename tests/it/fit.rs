@@ -9,7 +9,7 @@ use mimbench::data::Pick;
 use mimbench::store::{Elements, NamedTensor, Tensors};
 use mimbench::train::{
     EpochLength, GroupSummary, LearningRate, Monitor, Progress, Recipe, Saved, Schedule, Share,
-    Solo, Source, StateFolder, Take, Terms, TrainError, Trainable, Update, World, fit,
+    Solo, Source, StateFolder, Take, TrainError, Trainable, Update, World, fit,
 };
 
 /// Samples to train on, and to validate on.
@@ -197,6 +197,7 @@ struct Witness {
 fn killed() -> TrainError {
     TrainError::Recipe {
         message: "killed".to_owned(),
+        hint: "",
     }
 }
 
@@ -281,6 +282,7 @@ fn recipe(epoch: EpochLength, validate_every: Option<usize>) -> Recipe {
         weight_decay: 0.05,
         validate_every,
         seed: 3,
+        batch_norm: false,
     }
 }
 

@@ -71,6 +71,7 @@ fn every_preset_runs() {
         ("mae", 1, "task.schedule.warmup_epochs=1.0"),
         ("dinov2", 52, "task.updates_per_epoch=3"),
         ("dino", 1, ""),
+        ("dino-base", 1, ""),
         ("ibot", 1, ""),
         ("simmim", 1, ""),
         ("maskalign", 1, "task.schedule.warmup_epochs=1.0"),
@@ -79,7 +80,11 @@ fn every_preset_runs() {
         let set: &[&str] = if set.is_empty() { &[] } else { &["--set", set] };
         let more = [&["--preset", preset, "--json"], set].concat();
         let run = linear(&bench, &["deep.safetensors"], &more).ok();
-        let announced = run.stderr.lines().find(|line| line.starts_with("deep: "));
+        // ViT-B's recipe over a narrow network.
+        let fitting = "--preset dino does";
+        assert_eq!(run.stderr.contains(fitting), preset == "dino-base");
+        let of = |line: &&str| line.starts_with("deep: ") && line.contains(" inputs");
+        let announced = run.stderr.lines().find(of);
         let announced = announced.unwrap_or_else(|| panic!("{}", run.stderr));
         assert!(announced.contains(" of 3 x 8 x 8 inputs"), "{announced}");
         assert!(announced.contains("block"), "{announced}");
@@ -316,17 +321,58 @@ fn what_cannot_be_probed_is_refused() {
     refused("patches.safetensors", &[], &["class token"]);
     let block = "task.inputs=[{blocks=9, token=\"cls\", norm=\"raw\"}]";
     refused("one.safetensors", &["--set", block], &["block 9"]);
-    refused("one.safetensors", &["--preset", "mae"], &["warm"]);
     // One norm over all heads would couple them.
     let clipped = "--quiet --results clipped --set task.clip_norm=1.0";
     let clipped: Vec<_> = clipped.split(' ').collect();
     refused("one.safetensors", &clipped, &["task.clip_norm", "one head"]);
+    let hinted = |run: Run, said: &str, hint: &str| {
+        run.refused(&[said]);
+        let found = run.stderr.split("hint: ").nth(1).unwrap();
+        assert!(found.contains(hint), "{}", run.stderr);
+    };
+    let one = |more: &[&str]| linear(&bench, &["one.safetensors"], more);
+    hinted(
+        one(&["--preset", "mae"]),
+        "leaves nothing of task.epochs = 2",
+        "--set task.schedule.warmup_epochs=",
+    );
+    let mae = [
+        "--preset",
+        "mae",
+        "--set",
+        "task.schedule.warmup_epochs=1",
+        "--set",
+        "task.drop_last=false",
+        "--set",
+        "task.batch=11",
+        "--set",
+        "task.local_batch=11",
+    ];
+    hinted(
+        one(&mae),
+        "12 images leave one over",
+        "--set task.drop_last=true",
+    );
+    hinted(
+        one(&["--on-bad-image", "skip"]),
+        "--on-bad-image",
+        "linear-cached",
+    );
+    hinted(
+        cached(&bench, &["one.safetensors"], &["--seeds", "0..2"]),
+        "every seed gives the same fit",
+        "task.shots_seed",
+    );
     for (more, said) in [
         (["--shots", "0"], "\"0\""),
         (["--shots", "few"], "\"few\""),
         (["--seeds", "4..0"], "4..0"),
         (["--preset", "beitt"], "beitt"),
         (["--set", "task.batch=3"], "task.local_batch"),
+        (
+            ["--set", "task.batch=3"],
+            "protocols/linear-beit.toml shows",
+        ),
         (["--set", "task.learning_rates=[]"], "task.learning_rates"),
     ] {
         let run = linear(&bench, &["one.safetensors"], &more);
@@ -334,6 +380,30 @@ fn what_cannot_be_probed_is_refused() {
         assert!(run.stderr.contains(said), "{more:?}: {}", run.stderr);
     }
     assert_eq!(bench.files("results").len(), 0);
+}
+
+#[test]
+fn how_features_would_be_stored_is_nothing_to_a_trained_probe() {
+    let bench = bench();
+    linear(&bench, &["one.safetensors"], &[]).ok();
+    let half = ["--store-type", "f16", "--json"];
+    let again = linear(&bench, &["one.safetensors"], &half).ok();
+    assert!(again.stderr.contains("is up to date"), "{}", again.stderr);
+    assert_eq!(again.records()[0]["compute"]["stored"], "f32");
+    let cached = cached(&bench, &["one.safetensors"], &half).records();
+    assert_eq!(cached[0]["compute"]["stored"], "f16");
+}
+
+#[test]
+fn one_network_under_two_names_is_trained_once() {
+    let bench = bench();
+    let same = std::fs::read(bench.path("one.safetensors")).unwrap();
+    bench.write("same.safetensors", same);
+    let both = ["one.safetensors", "same.safetensors"];
+    for more in [&[][..], &["--recompute"]] {
+        let run = linear(&bench, &both, more).ok();
+        assert_eq!(run.stderr.matches("epoch 1 of 2").count(), 1, "{run:?}");
+    }
 }
 
 fn compare(bench: &Bench, more: &[&str]) -> Run {

@@ -379,14 +379,94 @@ fn a_finished_stage_is_not_repeated() {
     let anew = bench.train("results", &anew);
     assert!(anew.stderr.contains("epoch 1 of 2"), "{anew:?}");
     assert_eq!(bench.end("results", anew), end);
-    // What --recompute began goes on without it.
+}
+
+#[test]
+fn what_is_recomputed_goes_on_beside_the_record_before() {
+    let bench = Bench::new();
+    let settings = [&ADAMW[..], &["--epochs", "12"]].concat();
     let anew = [&settings[..], &["--recompute"]].concat();
-    let began = |state: &State| state.header["progress"]["epoch"] == 0;
-    let killed = bench.signalled(("results", "results"), &anew, began, &["KILL"]);
+    let whole = bench.train("results", &settings);
+    let whole = bench.end("results", whole);
+    let folder = bench.states("results")[0].with_file_name("recompute");
+    let folder = folder.to_str().unwrap();
+    let before = bench.files("results");
+    let stands = || {
+        let now = bench.files("results");
+        let kept = |(name, hash): (&String, &String)| {
+            name.ends_with("lock") || now.get(name) == Some(hash)
+        };
+        before.iter().all(kept)
+    };
+    let killed = bench.signalled(("results", folder), &anew, in_epoch(1), &["KILL"]);
     assert_eq!(killed.code, None);
+    assert!(stands());
+    // With --recompute again, as a job that is put back into its queue, and without.
+    let stopped = bench.signalled(("results", folder), &anew, in_epoch(3), &["TERM"]);
+    assert!(
+        stopped.stderr.contains("going on with epoch"),
+        "{stopped:?}"
+    );
+    assert!(stopped.stderr.contains("hint: the same command goes on"));
+    assert!(stands());
     let rest = bench.train("results", &settings);
-    assert!(!rest.stderr.contains("up to date"), "{rest:?}");
-    assert_eq!(bench.end("results", rest), end);
+    assert!(rest.stderr.contains("going on with epoch"), "{rest:?}");
+    assert_eq!(bench.end("results", rest), whole);
+    assert!(!Path::new(folder).exists() && !stands());
+    let again = bench.train("results", &settings).ok();
+    assert!(again.stderr.contains("is up to date"), "{again:?}");
+
+    // States that cannot be gone on from do not keep it from beginning again.
+    let killed = bench.signalled(("results", folder), &anew, in_epoch(1), &["KILL"]);
+    assert_eq!(killed.code, None);
+    for state in bench.states(folder) {
+        bench.alter(&state, |bytes| bytes.truncate(100));
+    }
+    let lost = [&settings[..], &["--quiet"]].concat();
+    let lost = bench.train("results", &lost);
+    lost.refused(&["is damaged"]);
+    assert!(lost.stderr.contains("--recompute begins again"));
+    let begun = bench.train("results", &anew);
+    assert!(begun.stderr.contains("; beginning again"), "{begun:?}");
+    assert_eq!(bench.end("results", begun), whole);
+}
+
+#[test]
+fn an_interrupted_probe_leaves_the_cells_beside_it_their_rows() {
+    let bench = Bench::new();
+    let probe = "kind = \"linear\"\nname = \"linear/long\"\nversion = 1\n[task]\nbatch = 8\nlocal_batch = 4\nepochs = 100000\n";
+    bench.write("a-long.toml", probe);
+    bench.write("knn.toml", "kind = \"knn\"\nname = \"knn\"\nversion = 1\n");
+    let args = [
+        "all",
+        "--protocols",
+        "a-long.toml",
+        "knn.toml",
+        "--ckpt",
+        "tiny.safetensors",
+        "--data",
+        "data",
+        "--threads",
+        "1",
+        "--json",
+    ];
+    let mut command = bench.command(&args);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    let since = Instant::now();
+    let runs = || bench.files("results/runs").into_keys();
+    while !runs().any(|name| name.ends_with("metrics.jsonl")) {
+        assert!(since.elapsed() < Duration::from_secs(120));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    signal(&child, "TERM");
+    let run = Run::from(child.wait_with_output().unwrap());
+    assert_eq!(run.code, Some(130), "{run:?}");
+    let error = run.stderr.split("error: ").nth(1).unwrap();
+    assert!(error.starts_with("tiny (linear/long): "), "{error}");
+    let records: Vec<Value> = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(records.len(), 1);
+    assert_eq!(records[0]["protocol"]["name"], "knn");
 }
 
 #[test]

@@ -3,25 +3,29 @@
 mod images;
 mod monitor;
 mod probe;
+mod run_folder;
 
-use std::io::ErrorKind;
 use std::sync::Arc;
 
 use super::Terminal;
 use super::cells::Outcome;
 use super::record::Looked;
+use crate::checkpoint::Checkpoint;
 use crate::engine::NUMERICS_VERSION;
 use crate::error::Error;
 use crate::features::{EncoderError, Observer, Tap};
 use crate::plan::{Cell, Part, RunOptions, Subject};
 use crate::protocol::linear;
-use crate::report::Record;
 use crate::spec::LinearTask;
-use crate::store::{Lock, METRICS, StoreError, curves_path, delete, write_atomic};
-use crate::train::{GroupSummary, Identity, Recipe, Solo, StateFolder, TRAINING_VERSION, fit};
+use crate::store::StoreError;
+use crate::train::{
+    GroupSummary, Identity, Recipe, Solo, StateFolder, TRAINING_VERSION, TrainError, fit,
+};
 use images::ProbeImages;
-use monitor::ProbeMonitor;
+use monitor::{Finished, ProbeMonitor};
 use probe::ProbeSettings;
+use run_folder::RunFolder;
+pub(super) use run_folder::recomputes;
 
 /// What training gave, and what it looked at.
 pub(super) struct Probed {
@@ -33,6 +37,8 @@ pub(super) struct Probed {
     pub encoded: usize,
     /// Seconds of training and validation, earlier attempts included.
     pub seconds: f64,
+    /// Where it was trained.
+    pub folder: RunFolder,
 }
 
 /// Trains the heads of a cell, or goes on where an earlier attempt ended; `stamps` are those of its
@@ -49,34 +55,90 @@ pub(super) fn evaluate(
         let reason = "raw pixels have no encoder to probe";
         return Err(EncoderError::NoSuchTap { tap, reason }.into());
     };
-    let heads = linear::heads(&cell.heads, &task.scaled_learning_rates());
-    let recipe = recipe(task, &heads, cell.seed);
-    let folder = run.run_folder(cell);
-    // The cell's lock does not keep other cells out of a folder that --run names.
-    let _lock = Lock::take(&folder.join("lock"), &mut |holder| {
+    let folder = RunFolder::take(run, cell, &mut |holder, folder| {
         terminal.notice(&format!(
             "{}: process {holder} is training in {}; waiting for it",
             cell.subject.name(),
             folder.display()
         ));
     })?;
-    let mut states = StateFolder::new(&folder, identity(cell, run), run.states.every);
-    if run.recompute {
-        // With its record gone too, the command without --recompute goes on from the new states.
-        let record = Record::path(&run.results, &cell.key);
-        if record.exists() {
-            delete(&record)?;
-        }
-        states.clear()?;
-    }
+    let mut states = StateFolder::new(folder.path(), identity(cell, run), run.states.every);
+    let goes_on = states.holds_state()?;
     let settings = ProbeSettings {
         task,
         inputs: &cell.heads,
-        heads: &heads,
+        heads: &linear::heads(&cell.heads, &task.scaled_learning_rates()),
         classes: cell.set.classes.len(),
         seed: cell.seed,
         chunk: run.pass.batch,
     };
+    let mut trained = train(
+        cell,
+        checkpoint,
+        settings,
+        stamps,
+        run,
+        &mut states,
+        terminal,
+    );
+    if let Err(Error::Train(error)) = &trained
+        && run.recompute
+        && goes_on
+        && cannot_go_on(error)
+    {
+        terminal.notice(&format!("{error}; beginning again"));
+        states.clear()?;
+        trained = train(
+            cell,
+            checkpoint,
+            settings,
+            stamps,
+            run,
+            &mut states,
+            terminal,
+        );
+    }
+    let finished = trained?;
+    folder.publish(run, cell)?;
+    let found = linear::evaluate(settings.heads, &finished.validations, finished.outcomes)?;
+    Ok(Probed {
+        outcome: Outcome {
+            measures: found.measures,
+            notes: found.notes,
+            selection: found.selection,
+            predictions: found.outcomes,
+            ..Outcome::default()
+        },
+        looked: finished.looked,
+        encoded: finished.encoded,
+        seconds: finished.seconds,
+        folder,
+    })
+}
+
+/// Whether --recompute alone leads on from states that end in this error.
+fn cannot_go_on(error: &TrainError) -> bool {
+    matches!(
+        error,
+        TrainError::OtherRun { .. }
+            | TrainError::Unfit { .. }
+            | TrainError::ImageChanged { .. }
+            | TrainError::Store(StoreError::Damaged { .. })
+    )
+}
+
+/// Trains to the end, from the last of the states where there is one.
+fn train(
+    cell: &Cell,
+    checkpoint: &Checkpoint,
+    settings: ProbeSettings<'_>,
+    stamps: &str,
+    run: &RunOptions,
+    states: &mut StateFolder,
+    terminal: &mut Terminal,
+) -> Result<Finished, Error> {
+    let ProbeSettings { task, heads, .. } = settings;
+    let recipe = task.recipe(cell.seed);
     let mut probe = probe::probe(checkpoint, run.compute, settings)?;
     for line in groups_text(&probe.groups(), &recipe) {
         terminal.notice(&line);
@@ -92,68 +154,19 @@ pub(super) fn evaluate(
         pass: run.pass,
     };
     let splits = [split(Part::Train), split(Part::Val)];
-    let mut monitor = ProbeMonitor::new(cell, &heads, &recipe, (splits, stamps), &folder, terminal);
+    let folder = states.folder().to_owned();
+    let mut monitor = ProbeMonitor::new(cell, heads, &recipe, (splits, stamps), &folder, terminal);
     let fitted = fit(
         &mut *probe,
         &mut images,
         &recipe,
-        &mut states,
+        states,
         &Solo,
         &mut monitor,
     );
     monitor.rest();
     fitted?;
-    let finished = monitor.finish()?;
-    let curves = curves_path(&run.results, &cell.key);
-    if run.states.folder.is_some() {
-        // Where the record's readers look for them.
-        let path = folder.join(METRICS);
-        match std::fs::read(&path) {
-            Ok(bytes) => write_atomic(&curves, &bytes)?,
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                terminal.notice(&format!("{} is gone: no curves are drawn", path.display()));
-            }
-            Err(source) => {
-                let action = "read";
-                return Err(StoreError::Io {
-                    action,
-                    path,
-                    source,
-                }
-                .into());
-            }
-        }
-    }
-    let found = linear::evaluate(&heads, &finished.validations, finished.outcomes)?;
-    Ok(Probed {
-        outcome: Outcome {
-            measures: found.measures,
-            notes: found.notes,
-            selection: found.selection,
-            predictions: found.outcomes,
-            ..Outcome::default()
-        },
-        looked: finished.looked,
-        encoded: finished.encoded,
-        seconds: finished.seconds,
-    })
-}
-
-/// How the heads are trained. Several learning rates are peaks over one of 1.
-fn recipe(task: &LinearTask, heads: &[linear::Head], seed: u64) -> Recipe {
-    let several = task.learning_rates.len() > 1;
-    let only = heads.first().map_or(1.0, |head| head.learning_rate);
-    Recipe {
-        epochs: task.epochs,
-        epoch: task.epoch_length(),
-        batch: task.batch,
-        local_batch: task.local_batch,
-        learning_rate: if several { 1.0 } else { only },
-        schedule: task.schedule,
-        weight_decay: task.weight_decay,
-        validate_every: Some(task.validate_every),
-        seed,
-    }
+    monitor.finish()
 }
 
 /// What a run's state must agree in to be gone on from.

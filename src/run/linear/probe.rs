@@ -60,6 +60,7 @@ impl Job for BuildProbe<'_> {
                     "task.clip_norm is for one head, which {} would not be",
                     heads.len()
                 ),
+                hint: "leave task.clip_norm out, or --set task.inputs and task.learning_rates to one each",
             }
             .into());
         }

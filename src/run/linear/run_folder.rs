@@ -1,0 +1,84 @@
+//! Where a cell is trained: in its run's folder, or, where that run is done again, in one inside it.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use crate::error::Error;
+use crate::plan::{Cell, RunOptions};
+use crate::spec::Task;
+use crate::store::{Lock, METRICS, StoreError, curves_path, delete_folder, write_atomic};
+use crate::train::{Curves, Identity, StateFolder};
+
+/// Inside a run's folder that of the run that is to take its place. The record, the states and the
+/// curves of the one before stay as they are until the new record stands.
+const RECOMPUTATION: &str = "recompute";
+
+/// Whether a cell's training is being done again: begun, and its record not yet written.
+pub(in crate::run) fn recomputes(run: &RunOptions, cell: &Cell) -> bool {
+    let folder = || run.run_folder(cell).join(RECOMPUTATION);
+    let states = || StateFolder::new(&folder(), Identity::new(), run.states.every);
+    // A folder that cannot be listed has its error told by who trains in it.
+    matches!(cell.protocol.task, Task::Linear(_)) && states().holds_state().unwrap_or(true)
+}
+
+/// The folder of a cell's run, which no other process trains in.
+pub(in crate::run) struct RunFolder {
+    run: PathBuf,
+    recomputation: Option<PathBuf>,
+    _lock: Lock,
+}
+
+impl RunFolder {
+    /// Takes the folder; while another process trains in it, `waiting` is told which, and where.
+    pub(super) fn take(
+        run: &RunOptions,
+        cell: &Cell,
+        waiting: &mut dyn FnMut(&str, &Path),
+    ) -> Result<Self, Error> {
+        let folder = run.run_folder(cell);
+        // The cell's lock does not keep other cells out of a folder that --run names.
+        let lock = Lock::take(&folder.join("lock"), &mut |holder| waiting(holder, &folder))?;
+        let again = run.recompute || recomputes(run, cell);
+        Ok(Self {
+            recomputation: again.then(|| folder.join(RECOMPUTATION)),
+            run: folder,
+            _lock: lock,
+        })
+    }
+
+    /// Where states and curves go.
+    pub(super) fn path(&self) -> &Path {
+        self.recomputation.as_deref().unwrap_or(&self.run)
+    }
+
+    /// Puts the curves where the record's readers look for them.
+    pub(super) fn publish(&self, run: &RunOptions, cell: &Cell) -> Result<(), Error> {
+        let own = self.path().join(METRICS);
+        let published = curves_path(&run.results, &cell.key);
+        if own != published {
+            let bytes = match std::fs::read(&own) {
+                // No result hangs on curves that somebody deleted.
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+                bytes => bytes.map_err(|source| StoreError::Io {
+                    action: "read",
+                    path: own,
+                    source,
+                })?,
+            };
+            write_atomic(&published, &bytes)?;
+        }
+        Ok(())
+    }
+
+    /// The record is written: what was trained again takes the place of what was there before.
+    /// Cut short, it leaves the recomputation as one that is finished and has no record yet.
+    pub(in crate::run) fn settle(self) -> Result<(), Error> {
+        if let Some(recomputation) = &self.recomputation {
+            Curves::replace(&self.run, recomputation)?;
+            let states = |folder| StateFolder::new(folder, Identity::new(), Default::default());
+            states(&self.run).replace(&states(recomputation))?;
+            delete_folder(recomputation)?;
+        }
+        Ok(())
+    }
+}

@@ -113,6 +113,12 @@ impl Cell {
             }
             Task::Linear(task) => {
                 heads = probe_inputs(&subject, task)?;
+                if set.classes.len() < 2 {
+                    return Err(Error::Usage {
+                        message: format!("{} has one class only", set.root.display()),
+                        hint: "a classifier tells classes apart: it needs two".to_owned(),
+                    });
+                }
                 if run.pass.skip_bad_images {
                     return Err(Error::Usage {
                         message: format!(

@@ -275,7 +275,9 @@ fn stored_features_give_a_probe_of_every_block_and_of_few_images() {
         let more = [&["--shots", "1", "--quiet"], more].concat();
         cached(&bench, &["one.safetensors"], &more)
     };
-    one_each(&[]).refused(&["no strength can be chosen", "task.strengths=[1.0]"]);
+    let refused = one_each(&[]);
+    refused.refused(&["no strength can be chosen"]);
+    assert!(refused.stderr.contains("--set 'task.strengths=[1.0]'"));
     one_each(&["--set", "task.strengths=[1.0]"]).ok();
     // The same choice again, and whatever the seed.
     let of = |seed| {

@@ -186,7 +186,7 @@ pub fn folder(
             let datasets: BTreeSet<_> = card.anchors.iter().map(|x| &x.dataset).collect();
             let mut absent = Vec::new();
             for dataset in datasets {
-                if let Err(error) = options.data.root(dataset) {
+                if let Err(error) = work.root(dataset) {
                     work.verified.skipped.push(lost(error.to_string()));
                     absent.push(dataset.clone());
                 }
@@ -233,6 +233,8 @@ fn card_paths(folder: &Path) -> Result<Vec<PathBuf>, Error> {
 struct Work<'a> {
     options: &'a VerifyOptions,
     sets: BTreeMap<PathBuf, EvaluationSet>,
+    /// The dataset that anchors were looked for in, where `--data` is one itself.
+    only: Option<String>,
     verified: Verified,
 }
 
@@ -241,6 +243,7 @@ impl<'a> Work<'a> {
         Self {
             options,
             sets: BTreeMap::new(),
+            only: None,
             verified: Verified {
                 by: ComputedBy::new(options.compute),
                 checks: Vec::new(),
@@ -261,6 +264,24 @@ impl<'a> Work<'a> {
         stopped
     }
 
+    /// The folder of a dataset that anchors name; where `--data` is a dataset itself, it is the
+    /// first that is asked for, and no other.
+    fn root(&mut self, dataset: &str) -> Result<PathBuf, Error> {
+        if let Some(folder) = &self.options.data.folder {
+            let only = self.only.get_or_insert_with(|| dataset.to_owned());
+            if only != dataset {
+                return Err(Error::Usage {
+                    message: format!(
+                        "--data {} was taken for {only}, and cannot be {dataset} too",
+                        folder.display()
+                    ),
+                    hint: "--data DIR may hold a folder for each dataset; or name cards of one dataset with --ckpt".to_owned(),
+                });
+            }
+        }
+        self.options.data.root(dataset)
+    }
+
     /// Checks the checkpoint's anchors, those of one dataset by one pass.
     fn check(&mut self, checkpoint: &Checkpoint, terminal: &mut Terminal) -> Result<(), Error> {
         let mut by_dataset: BTreeMap<&str, Vec<&Anchor>> = BTreeMap::new();
@@ -268,7 +289,7 @@ impl<'a> Work<'a> {
             by_dataset.entry(&anchor.dataset).or_default().push(anchor);
         }
         for (dataset, anchors) in by_dataset {
-            let root = self.options.data.root(dataset)?;
+            let root = self.root(dataset)?;
             let set = match self.sets.entry(root) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(new) => {

@@ -228,6 +228,27 @@ fn what_is_not_there_is_skipped_in_a_folder_and_refused_by_name() {
 }
 
 #[test]
+fn one_dataset_is_not_taken_for_two() {
+    let bench = bench(3);
+    let (correct, _) = expected(&bench);
+    let here = anchor("three", 12, "correct", &format!("value = {correct}"));
+    let elsewhere = anchor("four", 12, "correct", "value = 3");
+    bench.write("cards/a.toml", card("A", "../tiny.safetensors", &[here]));
+    bench.write(
+        "cards/b.toml",
+        card("B", "../tiny.safetensors", &[elsewhere]),
+    );
+    let args = ["verify", "--data", "data/three", "--cards", "cards"];
+    let run = bench.run(&args).ok();
+    let (checked, skipped) = run.stdout.split_once("\n\nNot checked\n").unwrap();
+    assert!(checked.contains(" agrees"), "{checked}");
+    assert!(
+        skipped.contains("was taken for three, and cannot be four too"),
+        "{skipped}"
+    );
+}
+
+#[test]
 fn a_head_that_does_not_fit_the_dataset_is_refused_with_both_counts() {
     let bench = bench(5);
     write_card(&bench, &[("correct", "value = 3")]);

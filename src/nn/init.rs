@@ -35,7 +35,7 @@ impl Initial {
 }
 
 /// A standard normal number, by the polar method.
-fn standard_normal(rng: &mut ChaCha8Rng) -> f64 {
+pub(crate) fn standard_normal(rng: &mut ChaCha8Rng) -> f64 {
     loop {
         let [u, v] = [0; 2].map(|_| 2.0 * rng.random::<f64>() - 1.0);
         let s = u * u + v * v;

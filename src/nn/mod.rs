@@ -14,6 +14,7 @@ mod weights;
 pub use attention::{Attention, AttentionConfig, Mixed, Wanted};
 pub use batch_norm::{BatchNorm, BatchNormConfig};
 pub use init::Initial;
+pub(crate) use init::standard_normal;
 pub use linear::Linear;
 pub use loader::Loader;
 pub use mlp::{GatedMlp, Mlp};

@@ -238,12 +238,8 @@ fn announce_input(cell: &Cell, terminal: &mut Terminal) {
     /// Features that are named one by one.
     const NAMED: usize = 4;
     let input = &cell.input;
-    let features: Vec<_> = match (&cell.protocol.task, &*cell.subject) {
-        (Task::Linear(task), Subject::Checkpoint(checkpoint)) => {
-            let card = (checkpoint.feature.token, checkpoint.feature.norm);
-            let inputs = task.probe_inputs(checkpoint.config.depth, card);
-            inputs.iter().map(ToString::to_string).collect()
-        }
+    let features: Vec<_> = match &cell.protocol.task {
+        Task::Linear(_) => cell.heads.iter().map(ToString::to_string).collect(),
         _ => cell.taps().map(|tap| tap.to_string()).collect(),
     };
     let features = match features.as_slice() {

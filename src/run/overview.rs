@@ -205,9 +205,10 @@ fn operations(subject: &Subject) -> f64 {
 /// Numbers that training keeps for the heads of a probe: weights, gradients and what the optimizer
 /// remembers.
 fn trained_numbers(cell: &Cell, task: &LinearTask, checkpoint: &Checkpoint) -> usize {
-    let card = (checkpoint.feature.token, checkpoint.feature.norm);
-    let inputs = task.probe_inputs(checkpoint.config.depth, card);
-    let widths = inputs.iter().map(|input| input.width(&checkpoint.config));
+    let widths = cell
+        .heads
+        .iter()
+        .map(|input| input.width(&checkpoint.config));
     let rows: usize = widths.map(|width| width.unwrap_or(0) + 1).sum();
     let remembered = match task.optimizer {
         OptimizerKind::AdamW { .. } => 2,

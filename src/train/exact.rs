@@ -39,11 +39,14 @@ pub(super) fn elements<'a>(
             tensor.shape
         )));
     }
+    numbers(tensor).ok_or_else(|| unfit("holds integers".to_owned()))
+}
+
+/// The elements of a tensor of floats.
+pub(super) fn numbers<'a>(tensor: &'a NamedTensor<'_>) -> Option<HostSlice<'a>> {
     match &tensor.elements {
-        Elements::F32(elements) => Ok(HostSlice::F32(elements)),
-        Elements::F64(elements) => Ok(HostSlice::F64(elements)),
-        Elements::U32(_) | Elements::I64(_) | Elements::U8(_) => {
-            Err(unfit("holds integers".to_owned()))
-        }
+        Elements::F32(elements) => Some(HostSlice::F32(elements)),
+        Elements::F64(elements) => Some(HostSlice::F64(elements)),
+        Elements::U32(_) | Elements::I64(_) | Elements::U8(_) => None,
     }
 }

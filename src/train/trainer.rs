@@ -1,12 +1,12 @@
 //! An objective and its optimizer on an engine, as a [`Trainable`].
 
 use super::clip::{clip, global_norm};
-use super::exact::{elements, stored};
+use super::exact::{elements, numbers, stored};
 use super::{
     AllReduce, Ema, GroupSummary, LearningRate, Objective, Optimizer, Parameter, Share, Solo,
     TrainError, Trainable,
 };
-use crate::engine::{Engine, HostSlice};
+use crate::engine::Engine;
 use crate::nn::ModelError;
 use crate::store::{Elements, NamedTensor, Tensors};
 
@@ -290,11 +290,7 @@ impl<E: Engine, O: Objective<E>> Trainable for Trainer<E, O> {
             let value = constant(&format!("parameter.{}", own.name), &own.tensor)?;
             engine.assign(&own.tensor, &value)?;
         }
-        let slots = |name: &str| match &tensors.get(name)?.elements {
-            Elements::F32(elements) => Some(HostSlice::F32(elements)),
-            Elements::F64(elements) => Some(HostSlice::F64(elements)),
-            Elements::U32(_) | Elements::I64(_) | Elements::U8(_) => None,
-        };
+        let slots = |name: &str| numbers(tensors.get(name)?);
         self.optimizer
             .restore(engine, count(tensors, STEPS)?, &slots)?;
         if let Some(ema) = &mut self.settings.ema {

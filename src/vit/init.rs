@@ -1,12 +1,11 @@
 //! Random initialisation.
 
-use rand::RngExt;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::{FinalNorm, VitConfig};
 use crate::engine::HostTensor;
-use crate::nn::Weights;
+use crate::nn::{Weights, standard_normal};
 
 /// Standard deviation of a linear layer's weights in timm
 /// (`timm/models/vision_transformer.py`, `init_weights_vit_timm`).
@@ -85,19 +84,12 @@ pub(super) fn cut_normal_tensor(rng: &mut ChaCha8Rng, shape: Vec<usize>) -> Host
     HostTensor { shape, data }
 }
 
-/// A standard normal number within two deviations, by the polar method.
+/// A standard normal number within two deviations.
 fn cut_normal(rng: &mut ChaCha8Rng) -> f64 {
     loop {
-        let (u, v) = (
-            2.0 * rng.random::<f64>() - 1.0,
-            2.0 * rng.random::<f64>() - 1.0,
-        );
-        let s = u * u + v * v;
-        if s > 0.0 && s < 1.0 {
-            let z = u * (-2.0 * s.ln() / s).sqrt();
-            if z.abs() <= 2.0 {
-                return z;
-            }
+        let z = standard_normal(rng);
+        if z.abs() <= 2.0 {
+            return z;
         }
     }
 }

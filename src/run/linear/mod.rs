@@ -72,15 +72,10 @@ pub(super) fn evaluate(
         seed: cell.seed,
         chunk: run.pass.batch,
     };
-    let mut trained = train(
-        cell,
-        checkpoint,
-        settings,
-        stamps,
-        run,
-        &mut states,
-        terminal,
-    );
+    let attempt = |states: &mut StateFolder, terminal: &mut Terminal| {
+        train(cell, checkpoint, settings, stamps, run, states, terminal)
+    };
+    let mut trained = attempt(&mut states, terminal);
     if let Err(Error::Train(error)) = &trained
         && run.recompute
         && goes_on
@@ -88,15 +83,7 @@ pub(super) fn evaluate(
     {
         terminal.notice(&format!("{error}; beginning again"));
         states.clear()?;
-        trained = train(
-            cell,
-            checkpoint,
-            settings,
-            stamps,
-            run,
-            &mut states,
-            terminal,
-        );
+        trained = attempt(&mut states, terminal);
     }
     let finished = trained?;
     folder.publish(run, cell)?;

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use mimbench::checkpoint::{Checkpoint, LoadOptions};
 use mimbench::cli::{
-    AllArgs, AttentionArgs, BenchArgs, BenchWork, CompareArgs, ComputeArgs, ConvertArgs, DataArgs,
-    DataCommand, DemoArgs, Engine, EngineArgs, FeaturesArgs, ForwardPrecision, InspectArgs,
-    KnnArgs, LinearArgs, LoadArgs, MlpActivation, OnBadImage, Preset, ReportArgs, Seeds, StoreArgs,
-    StoreType, TableArgs, TableFormat, TensorNames, VerifyArgs,
+    AllArgs, AttentionArgs, Batch, BenchArgs, BenchWork, CompareArgs, ComputeArgs, ConvertArgs,
+    DataArgs, DataCommand, DemoArgs, Engine, EngineArgs, FeaturesArgs, FinetuneArgs,
+    ForwardPrecision, InspectArgs, KnnArgs, LinearArgs, LoadArgs, MlpActivation, OnBadImage,
+    Preset, Recipe, ReportArgs, Seeds, StoreArgs, StoreType, TableArgs, TableFormat, TensorNames,
+    VerifyArgs,
 };
 use mimbench::data::OpenOptions;
 use mimbench::engine::{Activation, Compute, EngineKind, Precision};
@@ -23,7 +24,8 @@ use mimbench::hub::HubReference;
 #[cfg(feature = "hub")]
 use mimbench::hub::{self, HubSettings};
 use mimbench::plan::{
-    DataRequest, EvaluationSet, Plan, RunOptions, StateOptions, Subject, default_store, input_spec,
+    AtOnce, DataRequest, EvaluationSet, Plan, RunOptions, StateOptions, Subject, default_store,
+    input_spec,
 };
 use mimbench::report::{
     Question, Record, Table, comparison_tables, conflict_table, csv, full_table, html, json, latex,
@@ -35,7 +37,9 @@ use mimbench::run::convert::Converted;
 use mimbench::run::features::{PixelSource, Wanted};
 use mimbench::run::verify::VerifyOptions;
 use mimbench::run::{self, Terminal};
-use mimbench::spec::{InputSection, Kind, LinearPreset, PaperFolders, Papers, Protocol, Setting};
+use mimbench::spec::{
+    FinetunePreset, InputSection, Kind, LinearPreset, PaperFolders, Papers, Protocol, Setting,
+};
 use mimbench::stats::Bootstrap;
 use mimbench::store::RowType;
 use mimbench::vit::Architecture;
@@ -50,7 +54,7 @@ pub fn knn(args: KnnArgs) -> Outcome {
         &args.compute.engine,
         args.compute.quiet,
         |compute, terminal| {
-            let options = run_options(compute, &args.compute, &args.store);
+            let options = run_options(compute, &args.compute, &args.store)?;
             let subjects = subjects(&args.ckpt, &load, terminal)?;
             let root = data.root(&protocol.data.dataset)?;
             let set = EvaluationSet::open(&root, &data, options.seed)?;
@@ -88,7 +92,7 @@ pub fn linear(args: LinearArgs) -> Outcome {
         |compute, terminal| {
             let options = RunOptions {
                 states,
-                ..run_options(compute, &args.compute, &args.store)
+                ..run_options(compute, &args.compute, &args.store)?
             };
             let subjects = subjects(&args.ckpt, &load, terminal)?;
             if args.protocol.is_none() {
@@ -104,6 +108,79 @@ pub fn linear(args: LinearArgs) -> Outcome {
             evaluate(&plan, &args.store, terminal)
         },
     )
+}
+
+pub fn finetune(args: FinetuneArgs) -> Outcome {
+    let epochs = args.epochs.map(|n| format!("task.epochs={n}"));
+    let shots = args.shots.map(|shots| format!("task.shots=\"{shots}\""));
+    let set = args.set.into_iter().chain(epochs).chain(shots);
+    let settings: Vec<_> = set.map(Setting).collect();
+    let kind = if args.eval {
+        Kind::Classify
+    } else {
+        Kind::Finetune
+    };
+    let protocol = match &args.protocol {
+        Some(path) => Protocol::read(path, Some(kind), &settings)?,
+        None if args.eval => Protocol::builtin(kind, &settings)?,
+        None => Protocol::finetune(finetune_preset(args.preset), &settings)?,
+    };
+    let load = load_options(args.load);
+    let data = data_request(args.data, args.val_labels, args.limit);
+    let states = StateOptions {
+        every: Duration::from_secs(args.state_every.into()),
+        folder: args.run,
+    };
+    let at_once = match args.compute.batch {
+        None => AtOnce::Usual,
+        Some(Batch::Images(images)) => AtOnce::Images(images as usize),
+        Some(Batch::Auto) => AtOnce::Fitting,
+    };
+    let compute_args = ComputeArgs {
+        batch: args.compute.batch.filter(|&batch| batch != Batch::Auto),
+        ..args.compute
+    };
+    in_pool(
+        &compute_args.engine,
+        compute_args.quiet,
+        |compute, terminal| {
+            let options = RunOptions {
+                states,
+                at_once,
+                reset_head: args.reset_head,
+                ..run_options(compute, &compute_args, &args.store)?
+            };
+            let mut subjects = subjects(&args.ckpt, &load, terminal)?;
+            if args.from_scratch {
+                subjects = subjects.into_iter().map(Subject::untrained).collect();
+            }
+            let root = data.root(&protocol.data.dataset)?;
+            let set = EvaluationSet::open(&root, &data, options.seed)?;
+            let seeds = match args.seeds {
+                Some(Seeds(seeds)) => seeds,
+                None => vec![options.seed],
+            };
+            let plan = Plan::new(subjects, vec![protocol], &seeds, set, options)?;
+            evaluate(&plan, &args.store, terminal)
+        },
+    )
+}
+
+fn finetune_preset(recipe: Recipe) -> FinetunePreset {
+    match recipe {
+        Recipe::Mae => FinetunePreset::Mae,
+        Recipe::MaeLarge => FinetunePreset::MaeLarge,
+        Recipe::MaeHuge => FinetunePreset::MaeHuge,
+        Recipe::Beit => FinetunePreset::Beit,
+        Recipe::Beit2 => FinetunePreset::Beit2,
+        Recipe::MaskAlignPaper => FinetunePreset::MaskAlignPaper,
+        Recipe::MaskAlignCode => FinetunePreset::MaskAlignCode,
+        Recipe::TinyMim => FinetunePreset::TinyMim,
+        Recipe::Dbot => FinetunePreset::Dbot,
+        Recipe::MedicPaper => FinetunePreset::MedicPaper,
+        Recipe::MedicCode => FinetunePreset::MedicCode,
+        Recipe::Mini => FinetunePreset::Mini,
+    }
 }
 
 /// A linear probe in a file, or a built-in one, under `--set`.
@@ -169,7 +246,7 @@ pub fn attention(args: AttentionArgs) -> Outcome {
         &args.compute.engine,
         args.compute.quiet,
         |compute, terminal| {
-            let options = run_options(compute, &args.compute, &args.store);
+            let options = run_options(compute, &args.compute, &args.store)?;
             let subjects = subjects(&args.ckpt, &load, terminal)?;
             let set = match &args.images {
                 Some(folder) => EvaluationSet::images(folder, data.limit, options.seed)?,
@@ -195,7 +272,7 @@ pub fn all(args: AllArgs) -> Outcome {
         &args.compute.engine,
         args.compute.quiet,
         |compute, terminal| {
-            let options = run_options(compute, &args.compute, &args.store);
+            let options = run_options(compute, &args.compute, &args.store)?;
             let paths = fetched_all(&args.ckpt, terminal)?;
             let (subjects, unopened) = run::open_each_subject(&paths, &load)?;
             let (mut plan, skipped) = Plan::over(subjects, protocols, &data, options);
@@ -274,7 +351,7 @@ pub fn demo(args: DemoArgs) -> Outcome {
         &args.compute.engine,
         args.compute.quiet,
         |compute, terminal| {
-            let options = run_options(compute, &args.compute, &args.store);
+            let options = run_options(compute, &args.compute, &args.store)?;
             let per_class = [args.train_per_class, args.val_per_class].map(|n| n as usize);
             let plan = run::demo::plan(per_class, options, terminal)?;
             evaluate(&plan, &args.store, terminal)
@@ -313,7 +390,7 @@ pub fn features(args: FeaturesArgs) -> Outcome {
                 layers: args.layers.is_some(),
                 attention: args.attention,
             };
-            let pass = pass_options(&args.compute, Duration::ZERO);
+            let pass = pass_options(&args.compute, Duration::ZERO)?;
             let written = run::features::run(
                 &mut checkpoint,
                 &source,
@@ -453,7 +530,7 @@ pub fn verify(args: VerifyArgs) -> Outcome {
         |compute, terminal| {
             let options = VerifyOptions {
                 compute,
-                pass: pass_options(&args.compute, Duration::ZERO),
+                pass: pass_options(&args.compute, Duration::ZERO)?,
                 data,
             };
             let mut verified = if args.ckpt.is_empty() {
@@ -610,20 +687,36 @@ fn precision(precision: ForwardPrecision) -> Precision {
     }
 }
 
-fn pass_options(args: &ComputeArgs, save_every: Duration) -> PassOptions {
-    PassOptions {
-        batch: args.batch as usize,
+fn pass_options(args: &ComputeArgs, save_every: Duration) -> Result<PassOptions, Error> {
+    /// Images in a forward pass where nobody says.
+    const USUAL: usize = 32;
+    let batch = match args.batch {
+        None => USUAL,
+        Some(Batch::Images(images)) => images as usize,
+        Some(Batch::Auto) => {
+            return Err(Error::Usage {
+                message: "--batch auto is for fine-tuning".to_owned(),
+                hint: format!("a forward pass needs little memory: --batch N, or {USUAL} without"),
+            });
+        }
+    };
+    Ok(PassOptions {
+        batch,
         workers: args.workers.map_or(threads(&args.engine), |n| n as usize),
         skip_bad_images: matches!(args.on_bad_image, OnBadImage::Skip),
         save_every,
-    }
+    })
 }
 
-fn run_options(compute: Compute, args: &ComputeArgs, store: &StoreArgs) -> RunOptions {
-    RunOptions {
+fn run_options(
+    compute: Compute,
+    args: &ComputeArgs,
+    store: &StoreArgs,
+) -> Result<RunOptions, Error> {
+    Ok(RunOptions {
         compute,
         threads: threads(&args.engine),
-        pass: pass_options(args, Duration::from_secs(store.save_every.into())),
+        pass: pass_options(args, Duration::from_secs(store.save_every.into()))?,
         rows: match store.store_type {
             StoreType::F32 => RowType::F32,
             StoreType::F16 => RowType::F16,
@@ -636,7 +729,9 @@ fn run_options(compute: Compute, args: &ComputeArgs, store: &StoreArgs) -> RunOp
         },
         recompute: store.recompute,
         states: StateOptions::default(),
-    }
+        at_once: AtOnce::default(),
+        reset_head: false,
+    })
 }
 
 /// Works in a pool of `--threads` threads, so that whatever runs in parallel inside stays within

@@ -16,6 +16,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Knn(args) => commands::knn(args),
         Command::Linear(args) => commands::linear(*args),
+        Command::Finetune(args) => commands::finetune(*args),
         Command::Attention(args) => commands::attention(args),
         Command::All(args) => commands::all(args),
         Command::Compare(args) => commands::compare(args),

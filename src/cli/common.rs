@@ -62,9 +62,9 @@ pub struct ComputeArgs {
     /// What to compute with.
     #[command(flatten)]
     pub engine: EngineArgs,
-    /// Images in a forward pass
-    #[arg(long, value_name = "N", default_value = "32", value_parser = clap::value_parser!(u32).range(1..=65536))]
-    pub batch: u32,
+    /// Images in a forward pass; in fine-tuning, auto finds the largest number that fits [default: 32]
+    #[arg(long, value_name = "N|auto", value_parser = batch)]
+    pub batch: Option<Batch>,
     /// Threads that decode images [default: as many as --threads]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub workers: Option<u32>,
@@ -103,6 +103,28 @@ pub struct StoreArgs {
     /// Print every feature and k as CSV
     #[arg(long)]
     pub csv: bool,
+}
+
+/// Images in a forward pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Batch {
+    /// So many.
+    Images(u32),
+    /// As many as fit.
+    Auto,
+}
+
+/// Reads a number of images or `auto`.
+fn batch(text: &str) -> Result<Batch, String> {
+    /// A batch of more images than anybody's memory holds is a slip of the finger.
+    const MOST: u32 = 65_536;
+    match text.parse() {
+        _ if text == "auto" => Ok(Batch::Auto),
+        Ok(images) if (1..=MOST).contains(&images) => Ok(Batch::Images(images)),
+        _ => Err(format!(
+            "it is a number of images from 1 to {MOST}, or auto"
+        )),
+    }
 }
 
 /// Engines.

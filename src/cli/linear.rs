@@ -89,7 +89,7 @@ pub enum Preset {
 pub struct Seeds(pub Vec<u64>);
 
 /// Reads `0..4`, both ends included, or `1,5,7`.
-fn seeds(text: &str) -> Result<Seeds, String> {
+pub(super) fn seeds(text: &str) -> Result<Seeds, String> {
     /// More runs than anybody waits for are a slip of the finger.
     const MOST: u64 = 1000;
     let wrong = || "seeds are 0..4 (both ends included) or 1,5,7".to_owned();

@@ -14,6 +14,7 @@ mod convert;
 mod data;
 mod demo;
 mod features;
+mod finetune;
 mod inspect;
 mod knn;
 mod linear;
@@ -25,7 +26,7 @@ pub use all::AllArgs;
 pub use attention::AttentionArgs;
 pub use bench::{BenchArgs, BenchWork};
 pub use common::{
-    ComputeArgs, Engine, EngineArgs, ForwardPrecision, LoadArgs, MlpActivation, OnBadImage,
+    Batch, ComputeArgs, Engine, EngineArgs, ForwardPrecision, LoadArgs, MlpActivation, OnBadImage,
     StoreArgs, StoreType,
 };
 pub use compare::CompareArgs;
@@ -33,6 +34,7 @@ pub use convert::{ConvertArgs, TensorNames};
 pub use data::{DataArgs, DataCommand};
 pub use demo::DemoArgs;
 pub use features::FeaturesArgs;
+pub use finetune::{FinetuneArgs, Recipe};
 pub use inspect::InspectArgs;
 pub use knn::KnnArgs;
 pub use linear::{LinearArgs, Preset, Seeds};
@@ -58,6 +60,8 @@ pub enum Command {
     Knn(KnnArgs),
     /// Linear probes: heads over a frozen encoder
     Linear(Box<LinearArgs>),
+    /// Fine-tuning: a whole encoder and a head under layer-wise decay, or a fine-tuned file as it is
+    Finetune(Box<FinetuneArgs>),
     /// Where the attention of every head looks, and what the features of every block are worth
     Attention(AttentionArgs),
     /// Checkpoints under several protocols: the plan, then every cell that is missing

@@ -17,6 +17,15 @@ pub enum Initial {
 }
 
 impl Initial {
+    /// Refuses a deviation that no weights have, with what is wrong.
+    pub fn check(self) -> Result<(), String> {
+        let (Self::Normal(std) | Self::TruncatedNormal(std)) = self;
+        match (0.0..=1.0).contains(&std) {
+            true => Ok(()),
+            false => Err(format!("needs a deviation between 0 and 1, it is {std}")),
+        }
+    }
+
     /// A tensor of such numbers.
     pub fn tensor(self, rng: &mut ChaCha8Rng, shape: Vec<usize>) -> HostTensor {
         let count = shape.iter().product();

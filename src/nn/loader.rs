@@ -1,5 +1,7 @@
 //! From named weights to the tensors of a model.
 
+use std::collections::BTreeMap;
+
 use super::{TensorStore, WeightError};
 use crate::engine::{Engine, HostTensor};
 
@@ -8,6 +10,7 @@ pub struct Loader<'a, E: Engine> {
     engine: &'a E,
     weights: &'a mut dyn TensorStore,
     parameters: Option<Vec<(String, E::Tensor)>>,
+    shared: BTreeMap<String, E::Tensor>,
 }
 
 impl<E: Engine> std::fmt::Debug for Loader<'_, E> {
@@ -25,7 +28,26 @@ impl<'a, E: Engine> Loader<'a, E> {
             engine,
             weights,
             parameters: None,
+            shared: BTreeMap::new(),
         }
+    }
+
+    /// The parameters of another model become constants that change with them; `weights` has what
+    /// is none.
+    pub fn sharing(
+        engine: &'a E,
+        weights: &'a mut dyn TensorStore,
+        parameters: &[(String, E::Tensor)],
+    ) -> crate::engine::Result<Self> {
+        let shared =
+            |(name, tensor): &(String, E::Tensor)| Ok((name.clone(), engine.detach(tensor)?));
+        Ok(Self {
+            shared: parameters
+                .iter()
+                .map(shared)
+                .collect::<crate::engine::Result<_>>()?,
+            ..Self::frozen(engine, weights)
+        })
     }
 
     /// Every tensor becomes a parameter, listed in [`Loader::into_parameters`].
@@ -34,6 +56,7 @@ impl<'a, E: Engine> Loader<'a, E> {
             engine,
             weights,
             parameters: Some(Vec::new()),
+            shared: BTreeMap::new(),
         }
     }
 
@@ -80,6 +103,9 @@ impl<'a, E: Engine> Loader<'a, E> {
         stored: &[usize],
         shape: &[usize],
     ) -> Result<E::Tensor, WeightError> {
+        if let Some(tensor) = self.shared.remove(name) {
+            return Ok(tensor);
+        }
         let tensor = self.constant(name, stored)?;
         let on_engine = |source| WeightError::Engine {
             name: name.to_owned(),

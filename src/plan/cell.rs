@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::dataset::{EvaluationSet, ImageList};
+use super::finetune::{self, HeadStart};
 use super::subject::{Subject, subject_key};
 use super::{RunOptions, digest, input_spec};
 use crate::data::{InputSpec, Limits, Preprocessor};
@@ -10,7 +11,7 @@ use crate::decoders::ProbeInput;
 use crate::engine::NUMERICS_VERSION;
 use crate::error::Error;
 use crate::features::{EncoderError, Stored, Tap};
-use crate::protocol::{attention, knn, linear_cached};
+use crate::protocol::{attention, classification, knn, linear_cached};
 use crate::spec::{
     AttentionTask, FeatureChoice, HeadBlocks, Layers, LinearTask, NormChoice, Protocol, Shots, Task,
 };
@@ -33,6 +34,8 @@ pub struct Cell {
     pub seed: u64,
     /// What the heads of a probe read.
     pub heads: Vec<ProbeInput>,
+    /// What the head of fine-tuning begins as.
+    pub head: HeadStart,
     /// What is read, over which images: train before validation, where both are looked at.
     pub requests: Vec<Request>,
     /// Identity of the network and its input, hexadecimal.
@@ -93,13 +96,16 @@ impl Cell {
         run: &RunOptions,
     ) -> Result<Self, Error> {
         let input = match &*subject {
-            Subject::Checkpoint(checkpoint) => input_spec(checkpoint, &protocol.input)?,
+            Subject::Checkpoint(checkpoint) | Subject::Untrained { checkpoint, .. } => {
+                input_spec(checkpoint, &protocol.input)?
+            }
             Subject::Pixels(input) => input.clone(),
         };
         // Refuses inputs that images cannot be brought to.
         Preprocessor::new(input.clone(), Limits::default())?;
-        let subject_key = subject_key(&subject, &input);
+        let mut subject_key = subject_key(&subject, &input);
         let mut heads = Vec::new();
+        let mut head = HeadStart::New;
         let (parts, taps, evaluation) = match &protocol.task {
             Task::Knn(task) => {
                 let taps = pooled_taps(&subject, (task.feature, task.norm), &task.layers);
@@ -113,27 +119,38 @@ impl Cell {
             }
             Task::Linear(task) => {
                 heads = probe_inputs(&subject, task)?;
-                if set.classes.len() < 2 {
-                    return Err(Error::Usage {
-                        message: format!("{} has one class only", set.root.display()),
-                        hint: "a classifier tells classes apart: it needs two".to_owned(),
-                    });
-                }
-                if run.pass.skip_bad_images {
-                    return Err(Error::Usage {
-                        message: format!(
-                            "{}: training leaves no image out, and --on-bad-image skip asks for that",
-                            protocol.name
-                        ),
-                        hint: "mend bad images or remove them from the folder (mimbench data check names them); linear-cached can leave them out".to_owned(),
-                    });
-                }
+                check_training(&protocol, &set, run)?;
                 let shots = Some((task.shots, task.shots_seed));
                 let parts = train_and_val(&set, shots)?;
                 if let Some((_, train)) = parts.first() {
                     task.recipe(seed).check(train.split.samples.len())?;
                 }
                 (parts, Vec::new(), TRAINING_VERSION)
+            }
+            Task::Finetune(task) => {
+                let Some(checkpoint) = subject.architecture() else {
+                    return Err(no_network());
+                };
+                check_training(&protocol, &set, run)?;
+                let shots = Some((task.shots, task.shots_seed));
+                let parts = train_and_val(&set, shots)?;
+                if let Some((_, train)) = parts.first() {
+                    finetune::check(&protocol, task, checkpoint, train.split.samples.len(), run)?;
+                }
+                if let Subject::Checkpoint(checkpoint) = &*subject {
+                    head = finetune::head_start(&protocol, task, checkpoint, &set, run)?;
+                }
+                (parts, Vec::new(), TRAINING_VERSION)
+            }
+            Task::Classify(_) => {
+                let Subject::Checkpoint(checkpoint) = &*subject else {
+                    return Err(no_network());
+                };
+                finetune::check_head(checkpoint, &set)?;
+                head = HeadStart::Own;
+                let parts = vec![(Part::Val, set.val.clone())];
+                let taps = vec![Tap::Logits];
+                (parts, taps, classification::EVALUATION_VERSION)
             }
             Task::Attention(task) => {
                 let images = set.val.chosen(task, seed);
@@ -155,10 +172,16 @@ impl Cell {
                 )
             }
         };
+        if head == HeadStart::Own {
+            subject_key = digest(&(&subject_key, "with its head"));
+        }
         let mut dims = Vec::new();
         for &tap in &taps {
             let shape = match &*subject {
-                Subject::Checkpoint(checkpoint) => tap_shape(&checkpoint.config, tap)?,
+                _ if tap == Tap::Logits => vec![set.classes.len()],
+                Subject::Checkpoint(checkpoint) | Subject::Untrained { checkpoint, .. } => {
+                    tap_shape(&checkpoint.config, tap)?
+                }
                 Subject::Pixels(input) => vec![input.channels, input.height, input.width],
             };
             dims.push(shape.iter().product());
@@ -195,6 +218,7 @@ impl Cell {
             set,
             seed,
             heads,
+            head,
             input,
             subject_key,
             data_key,
@@ -223,8 +247,8 @@ impl Cell {
 /// Training stores no features: it knows them as they are computed.
 fn rows(task: &Task, run: &RunOptions) -> RowType {
     match task {
-        Task::Linear(_) => RowType::F32,
-        Task::Knn(_) | Task::LinearCached(_) | Task::Attention(_) => run.rows,
+        Task::Linear(_) | Task::Finetune(_) => RowType::F32,
+        Task::Knn(_) | Task::LinearCached(_) | Task::Classify(_) | Task::Attention(_) => run.rows,
     }
 }
 
@@ -258,8 +282,36 @@ fn pooled_taps(
             let tap = |layer| Tap::Pooled { layer, token, norm };
             layers.into_iter().map(tap).collect()
         }
+        Subject::Untrained { .. } => Vec::new(),
         Subject::Pixels(_) => vec![Tap::Pixels],
     }
+}
+
+/// Raw pixels where a network is needed.
+fn no_network() -> Error {
+    let tap = Tap::Pixels;
+    let reason = "raw pixels have no encoder";
+    EncoderError::NoSuchTap { tap, reason }.into()
+}
+
+/// Refuses what no classifier can be trained on.
+fn check_training(protocol: &Protocol, set: &EvaluationSet, run: &RunOptions) -> Result<(), Error> {
+    if set.classes.len() < 2 {
+        return Err(Error::Usage {
+            message: format!("{} has one class only", set.root.display()),
+            hint: "a classifier tells classes apart: it needs two".to_owned(),
+        });
+    }
+    if run.pass.skip_bad_images {
+        return Err(Error::Usage {
+            message: format!(
+                "{}: training leaves no image out, and --on-bad-image skip asks for that",
+                protocol.name
+            ),
+            hint: "mend bad images or remove them from the folder (mimbench data check names them); linear-cached can leave them out".to_owned(),
+        });
+    }
+    Ok(())
 }
 
 /// What a probe's heads read; an error where the network does not have it.

@@ -3,6 +3,7 @@
 
 mod cell;
 mod dataset;
+mod finetune;
 mod input;
 mod subject;
 
@@ -20,6 +21,7 @@ use crate::store::{RowType, run_folder};
 
 pub use cell::{Cell, Part, Request};
 pub use dataset::{DataRequest, EvaluationSet, ImageList};
+pub use finetune::{HeadStart, images_at_once, parts};
 pub use input::{input_spec, pixel_input};
 pub use subject::{Subject, check_heads, tell_apart};
 
@@ -44,6 +46,22 @@ pub struct RunOptions {
     pub recompute: bool,
     /// How training is kept safe.
     pub states: StateOptions,
+    /// Images that go through a network together while all of it is trained.
+    pub at_once: AtOnce,
+    /// Whether fine-tuning begins with a new head where the checkpoint has one.
+    pub reset_head: bool,
+}
+
+/// Images that go through a network together while all of it is trained.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AtOnce {
+    /// Nobody says.
+    #[default]
+    Usual,
+    /// So many.
+    Images(usize),
+    /// As many as fit into memory.
+    Fitting,
 }
 
 /// How the states of training runs are kept.

@@ -6,6 +6,7 @@ use super::digest;
 use crate::checkpoint::Checkpoint;
 use crate::data::InputSpec;
 use crate::error::Error;
+use crate::nn::TensorStore;
 use crate::vit::Heads;
 
 /// What is evaluated.
@@ -13,15 +14,42 @@ use crate::vit::Heads;
 pub enum Subject {
     /// A checkpoint; its weights are read again when they are needed.
     Checkpoint(Box<Checkpoint>),
+    /// A checkpoint's architecture, whose weights begin as the run's seed says.
+    Untrained {
+        /// Name in tables.
+        name: String,
+        /// Whose architecture.
+        checkpoint: Box<Checkpoint>,
+    },
     /// The input pixels themselves, at this size.
     Pixels(InputSpec),
 }
 
 impl Subject {
+    /// The same architecture before any training.
+    pub fn untrained(self) -> Self {
+        match self {
+            Self::Checkpoint(checkpoint) => Self::Untrained {
+                name: format!("{} from scratch", checkpoint.name),
+                checkpoint,
+            },
+            other => other,
+        }
+    }
+
+    /// The checkpoint, whether or not its weights count.
+    pub fn architecture(&self) -> Option<&Checkpoint> {
+        match self {
+            Self::Checkpoint(checkpoint) | Self::Untrained { checkpoint, .. } => Some(checkpoint),
+            Self::Pixels(_) => None,
+        }
+    }
+
     /// Name in tables.
     pub fn name(&self) -> &str {
         match self {
             Self::Checkpoint(checkpoint) => &checkpoint.name,
+            Self::Untrained { name, .. } => name,
             Self::Pixels(_) => "raw pixels",
         }
     }
@@ -38,6 +66,11 @@ pub(super) fn subject_key(subject: &Subject, input: &InputSpec) -> String {
                 dropped,
                 input,
             ))
+        }
+        Subject::Untrained { checkpoint, .. } => {
+            // Its first weights are a function of the names and shapes of the file's.
+            let names: Vec<_> = checkpoint.weights().left();
+            digest(&("untrained", &checkpoint.config, names, input))
         }
         Subject::Pixels(_) => digest(&("pixels", input)),
     }

@@ -1,67 +1,7 @@
-//! Linear probes: heads by input and learning rate, and what the validation says of them.
+//! Linear probes: heads by input and learning rate.
 
-use serde::{Deserialize, Serialize};
-
+use super::classification::Head;
 use crate::decoders::ProbeInput;
-use crate::report::{ImageOutcomes, Measured, Selection};
-use crate::stats::{IntervalError, Measure, Unit};
-
-/// One head of a probe.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Head {
-    /// What it is called: its input, and its learning rate where there are several.
-    pub name: String,
-    /// Place of its input.
-    pub input: usize,
-    /// The block that its input ends with.
-    pub layer: Option<usize>,
-    /// Its peak learning rate.
-    pub learning_rate: f64,
-}
-
-/// How one head did over a validation.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct HeadResult {
-    /// Images whose class it ranks first.
-    pub top1: u64,
-    /// Images whose class is among its first five.
-    pub top5: u64,
-    /// Mean cross entropy, nats.
-    pub loss: f64,
-}
-
-/// A validation.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Validation {
-    /// The epoch before it, counted from 0.
-    pub epoch: usize,
-    /// Images of it.
-    pub images: u64,
-    /// Every head, in order.
-    pub heads: Vec<HeadResult>,
-}
-
-/// What one head said of every validation image.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct HeadOutcomes {
-    /// The class that it ranks first.
-    pub top1: Vec<u32>,
-    /// Whether the class is among its first five.
-    pub top5: Vec<bool>,
-}
-
-/// What a probe gave.
-#[derive(Debug)]
-pub struct LinearOutcome {
-    /// Accuracies and losses of every head after the last epoch, and the largest accuracy of all.
-    pub measures: Vec<Measured>,
-    /// What happened to every image under every head, after the last epoch.
-    pub outcomes: Vec<ImageOutcomes>,
-    /// What a reader must know.
-    pub notes: Vec<String>,
-    /// What the headline was chosen by.
-    pub selection: Selection,
-}
 
 /// Every learning rate over every input.
 pub fn heads(inputs: &[ProbeInput], learning_rates: &[f64]) -> Vec<Head> {
@@ -73,7 +13,7 @@ pub fn heads(inputs: &[ProbeInput], learning_rates: &[f64]) -> Vec<Head> {
         },
         input,
         layer: of.layer(),
-        learning_rate,
+        learning_rate: Some(learning_rate),
     };
     let of_input = |(input, of)| {
         learning_rates
@@ -81,117 +21,6 @@ pub fn heads(inputs: &[ProbeInput], learning_rates: &[f64]) -> Vec<Head> {
             .map(move |&rate| head((input, of), rate))
     };
     inputs.iter().enumerate().flat_map(of_input).collect()
-}
-
-/// The heads' results after the last of these validations; the best of several heads is the
-/// headline, and said to be selected.
-///
-/// # Errors
-/// A validation without images.
-pub fn evaluate(
-    heads: &[Head],
-    validations: &[Validation],
-    last: Vec<HeadOutcomes>,
-) -> Result<LinearOutcome, IntervalError> {
-    let mut measures = Vec::new();
-    let selection = match heads.len() {
-        1 => Selection::None,
-        _ => Selection::BestHead,
-    };
-    let mut notes = Vec::new();
-    if let Some(end) = validations.last() {
-        let best = first_best(end.heads.iter().map(|head| head.top1));
-        for (at, (head, result)) in heads.iter().zip(&end.heads).enumerate() {
-            let headline = at == best;
-            let measured = |measure| Measured {
-                feature: head.name.clone(),
-                layer: head.layer,
-                learning_rate: Some(head.learning_rate),
-                headline,
-                selection: if headline { selection } else { Selection::None },
-                ..Measured::of(measure)
-            };
-            for (name, hits) in [("top1", result.top1), ("top5", result.top5)] {
-                measures.push(measured(Measure::from_hits(name, hits, end.images)?));
-            }
-            measures.push(measured(Measure {
-                name: "loss".to_owned(),
-                value: result.loss,
-                unit: Unit::Nats,
-                n: end.images,
-                interval: None,
-                confidence: 0.95,
-            }));
-        }
-        if heads.len() > 1 {
-            notes.push(format!(
-                "the best of {} heads on the validation images: {}",
-                heads.len(),
-                heads[best].name
-            ));
-        }
-    }
-    if let Some((measured, note)) = largest(heads, validations)? {
-        measures.push(measured);
-        notes.push(note);
-    }
-    let outcomes = heads.iter().zip(last);
-    let outcomes = outcomes.map(|(head, outcomes)| ImageOutcomes {
-        name: head.name.clone(),
-        top1: outcomes.top1,
-        top5: outcomes.top5,
-    });
-    Ok(LinearOutcome {
-        measures,
-        outcomes: outcomes.collect(),
-        notes,
-        selection,
-    })
-}
-
-/// The best of all heads and epochs, which several of the reference scripts print, where there is
-/// a choice.
-fn largest(
-    heads: &[Head],
-    validations: &[Validation],
-) -> Result<Option<(Measured, String)>, IntervalError> {
-    let of = validations.iter().flat_map(|validation| {
-        let heads = validation.heads.iter().enumerate();
-        heads.map(move |(at, head)| (head.top1, validation, at))
-    });
-    let all: Vec<_> = of.collect();
-    let Some(&(hits, validation, at)) = all.get(first_best(all.iter().map(|&(hits, _, _)| hits)))
-    else {
-        return Ok(None);
-    };
-    let selection = match (heads.len(), validations.len()) {
-        (_, 0 | 1) => return Ok(None),
-        (1, _) => Selection::BestEpoch,
-        _ => Selection::BestHeadAndEpoch,
-    };
-    let name = &heads[at].name;
-    let measured = Measured {
-        feature: name.clone(),
-        layer: heads[at].layer,
-        learning_rate: Some(heads[at].learning_rate),
-        selection,
-        ..Measured::of(Measure::from_hits("top1_max", hits, validation.images)?)
-    };
-    let note = format!(
-        "largest top-1 of {} heads and {} validations: {name} after epoch {}",
-        heads.len(),
-        validations.len(),
-        validation.epoch + 1
-    );
-    Ok(Some((measured, note)))
-}
-
-/// Place of the largest number, the first of equal ones.
-fn first_best(numbers: impl Iterator<Item = u64>) -> usize {
-    let best = numbers
-        .enumerate()
-        .reduce(|best, other| if other.1 > best.1 { other } else { best });
-    best.map_or(0, |(at, _)| at)
 }
 
 #[cfg(test)]
@@ -207,54 +36,9 @@ mod tests {
         }
     }
 
-    fn validation(epoch: usize, top1: &[u64]) -> Validation {
-        let head = |&top1: &u64| HeadResult {
-            top1,
-            top5: top1 + 1,
-            loss: 0.5,
-        };
-        Validation {
-            epoch,
-            images: 10,
-            heads: top1.iter().map(head).collect(),
-        }
-    }
-
     #[test]
-    fn the_best_head_of_the_last_epoch_is_selected_and_the_best_of_all_epochs_said() {
-        let heads = heads(&[input(0), input(1)], &[0.1]);
-        let validations = [validation(0, &[3, 8]), validation(1, &[7, 5])];
-        let last = vec![HeadOutcomes::default(); 2];
-        let found = evaluate(&heads, &validations, last).unwrap();
-        assert_eq!(found.selection, Selection::BestHead);
-        let headline: Vec<_> = found.measures.iter().filter(|m| m.headline).collect();
-        assert_eq!(headline[0].feature, "block 0 concat raw");
-        assert_eq!(headline[0].measure.value, 70.0);
-        assert_eq!(headline[0].selection, Selection::BestHead);
-        let all = found.measures.last().unwrap();
-        assert_eq!(
-            (all.measure.name.as_str(), all.measure.value),
-            ("top1_max", 80.0)
-        );
-        assert_eq!(all.selection, Selection::BestHeadAndEpoch);
-        assert_eq!(all.feature, "block 1 concat raw");
-        assert!(found.notes[1].ends_with("block 1 concat raw after epoch 1"));
-    }
-
-    #[test]
-    fn one_head_after_one_validation_is_not_selected() {
-        let heads = heads(&[input(3)], &[0.1]);
-        let last = vec![HeadOutcomes::default()];
-        let found = evaluate(&heads, &[validation(4, &[6])], last).unwrap();
-        assert_eq!(found.selection, Selection::None);
-        assert!(
-            found
-                .measures
-                .iter()
-                .all(|m| m.selection == Selection::None)
-        );
-        assert_eq!(found.notes, Vec::<String>::new());
-        let rates = super::heads(&[input(3)], &[0.1, 0.01]);
+    fn several_rates_are_told_apart_by_name() {
+        let rates = heads(&[input(3)], &[0.1, 0.01]);
         assert_eq!(rates[1].name, "block 3 concat raw lr 0.01");
     }
 

@@ -21,7 +21,9 @@ pub fn tables(records: &[Record]) -> Vec<Table> {
     }
     let tables = |group: &Vec<Record>| match group.first().map(|first| first.protocol.kind) {
         Some(Kind::Knn) => vec![headline_table(group), curve_table(group)],
-        Some(Kind::Linear | Kind::LinearCached) => linear_tables(group),
+        Some(Kind::Linear | Kind::LinearCached | Kind::Finetune | Kind::Classify) => {
+            linear_tables(group)
+        }
         Some(Kind::Attention) => vec![layer_table(group)],
         None => Vec::new(),
     };

@@ -8,11 +8,13 @@ use std::time::{Duration, Instant};
 
 use super::extraction::{Features, extract};
 use super::record::{self, Evaluated};
-use super::{Terminal, attention, dispatch, knn, linear, linear_cached};
+use super::{
+    Terminal, attention, classify, dispatch, finetune, knn, linear, linear_cached, training,
+};
 use crate::data::{FileStamp, Resize};
 use crate::error::Error;
 use crate::features::{Encoder, ExtractError, Observer, PixelEncoder};
-use crate::plan::{Cell, Part, Plan, Request, RunOptions, Subject};
+use crate::plan::{Cell, HeadStart, Part, Plan, Request, RunOptions, Subject};
 use crate::report::{
     AttentionMaps, ImageOutcomes, ImageValues, Measured, Outcomes, Record, Selection,
 };
@@ -137,7 +139,7 @@ struct Begun {
 /// Places of the cells that share their passes, in the order of the first of each. Training makes
 /// its inputs anew: who trains shares nothing, and waits for nobody.
 pub(super) fn groups(plan: &Plan) -> Vec<Vec<usize>> {
-    let trains = |cell: &Cell| matches!(cell.protocol.task, Task::Linear(_));
+    let trains = |cell: &Cell| cell.protocol.task.trains();
     grouped(plan, |a, b| !trains(a) && !trains(b) && shares_input(a, b))
 }
 
@@ -191,11 +193,14 @@ pub fn announce(plan: &Plan, terminal: &mut Terminal) {
             )
         };
         let images: Vec<_> = cell.requests.iter().map(images).collect();
+        let trained = |epochs: usize| {
+            format!(
+                "{epochs} epochs, each of inputs made anew; nothing is stored but the run's state"
+            )
+        };
         let kept = match &cell.protocol.task {
-            Task::Linear(task) => format!(
-                "{} epochs, each of inputs made anew; nothing is stored but the run's state",
-                task.epochs
-            ),
+            Task::Linear(task) => trained(task.epochs),
+            Task::Finetune(task) => trained(task.epochs),
             _ => format!(
                 "features take {:.1} MB in {}",
                 bytes as f64 / 1e6,
@@ -217,9 +222,7 @@ pub fn announce(plan: &Plan, terminal: &mut Terminal) {
             announce_input(cell, terminal);
         }
         // Heads read what their protocol says.
-        let reads_feature = cells
-            .clone()
-            .any(|cell| !matches!(cell.protocol.task, Task::Linear(_)));
+        let reads_feature = cells.clone().any(|cell| !cell.protocol.task.trains());
         let Some(Subject::Checkpoint(checkpoint)) = cells.map(|cell| &*cell.subject).next() else {
             continue;
         };
@@ -240,6 +243,7 @@ fn announce_input(cell: &Cell, terminal: &mut Terminal) {
     let input = &cell.input;
     let features: Vec<_> = match &cell.protocol.task {
         Task::Linear(_) => cell.heads.iter().map(ToString::to_string).collect(),
+        Task::Finetune(_) => vec!["all layers".to_owned()],
         _ => cell.taps().map(|tap| tap.to_string()).collect(),
     };
     let features = match features.as_slice() {
@@ -377,17 +381,23 @@ fn run_group(
     let mut found = Vec::new();
     for (cell, stamps) in &missing {
         let start = Instant::now();
-        if let Task::Linear(task) = &cell.protocol.task {
-            let probed = linear::evaluate(cell, task, stamps, &plan.run, terminal)?;
+        let trained = match &cell.protocol.task {
+            Task::Linear(task) => Some(linear::evaluate(cell, task, stamps, &plan.run, terminal)?),
+            Task::Finetune(task) => {
+                Some(finetune::evaluate(cell, task, stamps, &plan.run, terminal)?)
+            }
+            _ => None,
+        };
+        if let Some(trained) = trained {
             let evaluated = Evaluated {
-                looked: probed.looked,
-                encoded: probed.encoded,
-                seconds: probed.seconds,
+                looked: trained.looked,
+                encoded: trained.encoded,
+                seconds: trained.seconds,
                 stamps,
-                wall: Duration::from_secs_f64(probed.seconds),
+                wall: Duration::from_secs_f64(trained.seconds),
             };
-            found.push(keep(plan, cell, evaluated, probed.outcome)?);
-            probed.folder.settle()?;
+            found.push(keep(plan, cell, evaluated, trained.outcome)?);
+            trained.folder.settle()?;
             begun.kept.insert(cell.key.clone());
             continue;
         }
@@ -402,7 +412,8 @@ fn run_group(
             Task::Attention(task) => {
                 attention::evaluate(cell, task, &features, &plan.run, &mut encoder, terminal)?
             }
-            Task::Linear(_) => continue,
+            Task::Classify(_) => classify::evaluate(cell, &features)?,
+            Task::Linear(_) | Task::Finetune(_) => continue,
         };
         let seconds = features.iter().map(|features| features.seconds).sum();
         let evaluated = Evaluated {
@@ -453,7 +464,7 @@ fn keep(
 /// The cell's record, if nothing it depends on has changed since and no other is asked for or
 /// begun.
 pub(super) fn up_to_date(run: &RunOptions, cell: &Cell, stamps: &str) -> Option<Record> {
-    match run.recompute || linear::recomputes(run, cell) {
+    match run.recompute || training::recomputes(run, cell) {
         true => None,
         false => valid(run, cell, stamps),
     }
@@ -496,7 +507,12 @@ impl<'a> LazyEncoder<'a> {
                 Subject::Pixels(input) => Box::new(PixelEncoder {
                     dim: input.channels * input.height * input.width,
                 }),
-                Subject::Checkpoint(checkpoint) => dispatch::encoder(checkpoint, self.run.compute)?,
+                Subject::Checkpoint(checkpoint) if self.cell.head == HeadStart::Own => {
+                    dispatch::classifier(&checkpoint.classifier()?, self.run.compute)?
+                }
+                Subject::Checkpoint(checkpoint) | Subject::Untrained { checkpoint, .. } => {
+                    dispatch::encoder(checkpoint, self.run.compute)?
+                }
             },
         };
         Ok(&**self.built.insert(encoder))

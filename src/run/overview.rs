@@ -13,7 +13,7 @@ use crate::plan::{Cell, Part, Plan, Request, Skipped, Subject};
 use crate::report::{Cell as TableCell, Column, Table};
 use crate::spec::{LinearTask, Task};
 use crate::store::list_spans;
-use crate::train::{EpochLength, OptimizerKind};
+use crate::train::OptimizerKind;
 use crate::vit::VitConfig;
 
 /// Share of one large product's pace that a whole forward pass reaches.
@@ -24,6 +24,10 @@ const DECODED: f64 = 500.0;
 
 /// Iterations that a fit of a cached probe takes, from the one before.
 const ITERATIONS: f64 = 50.0;
+
+/// Forward passes that an update of a whole network takes the time of: the gradient of a product is
+/// two products.
+const TRAINING_PASSES: usize = 3;
 
 /// What is to be done for one cell.
 #[derive(Clone, Debug)]
@@ -99,17 +103,22 @@ fn estimate(
             .filter(|&place| known.insert(place))
             .count();
     }
-    if let (Task::Linear(task), false) = (&cell.protocol.task, done) {
+    let mut passes = new;
+    if let (Some([train, val]), false) = (trained(cell), done) {
         // Every epoch makes its inputs anew.
-        new = trained(cell, task);
+        new = train + val;
         missing = new;
+        passes = match cell.protocol.task {
+            Task::Finetune(_) => TRAINING_PASSES * train + val,
+            _ => new,
+        };
     }
     let state = match (done, missing) {
         (true, _) => State::Done,
         (false, 0) => State::Cached,
         (false, _) => State::Missing,
     };
-    let encoding = new as f64 * operations(&cell.subject) / (PACE * pace);
+    let encoding = passes as f64 * operations(&cell.subject) / (PACE * pace);
     let decoding = new as f64 / (DECODED * plan.run.pass.workers as f64);
     let time = match state {
         State::Done => Duration::ZERO,
@@ -149,16 +158,20 @@ fn absent(request: &Request) -> Result<Vec<u32>, Error> {
     Ok(places.map(place).collect())
 }
 
-/// Images that go through the encoder while heads are trained and validated.
-fn trained(cell: &Cell, task: &LinearTask) -> usize {
-    let images = |part| cell.images(part).split.samples.len();
-    let train = match task.epoch_length() {
-        EpochLength::Samples => images(Part::Train),
-        EpochLength::WholeBatches => images(Part::Train) / task.batch * task.batch,
-        EpochLength::Updates(updates) => updates * task.batch,
+/// Images that go through the network while a cell is trained, and those that are then validated.
+fn trained(cell: &Cell) -> Option<[usize; 2]> {
+    let recipe = match &cell.protocol.task {
+        Task::Linear(task) => task.recipe(cell.seed),
+        Task::Finetune(task) => task.recipe(cell.seed, task.batch),
+        Task::Knn(_) | Task::LinearCached(_) | Task::Classify(_) | Task::Attention(_) => {
+            return None;
+        }
     };
-    let validations = task.epochs.div_ceil(task.validate_every);
-    task.epochs * train + validations * images(Part::Val)
+    let images = |part| cell.images(part).split.samples.len();
+    let epochs = 0..recipe.epochs;
+    let validations = epochs.filter(|&epoch| recipe.validates(epoch)).count();
+    let train = recipe.epochs * recipe.images_per_epoch(images(Part::Train));
+    Some([train, validations * images(Part::Val)])
 }
 
 /// Time beyond the passes: the search of a kNN cell, the fits of a cached probe.
@@ -173,7 +186,7 @@ fn tail(cell: &Cell, pace: f64) -> Duration {
         .map_or(0, |request| request.dims.iter().sum());
     Duration::from_secs_f64(match &cell.protocol.task {
         Task::Knn(_) => 2.0 * images(0) * images(1) * dims as f64 / (PACE * pace),
-        Task::Linear(_) => 0.0,
+        Task::Linear(_) | Task::Finetune(_) | Task::Classify(_) => 0.0,
         Task::LinearCached(task) => {
             let classes = cell.set.classes.len() as f64;
             let fits = task.strengths.len() as f64 * ITERATIONS;
@@ -188,7 +201,7 @@ fn tail(cell: &Cell, pace: f64) -> Duration {
 
 /// Multiplications and additions of one image's forward pass.
 fn operations(subject: &Subject) -> f64 {
-    let Subject::Checkpoint(checkpoint) = subject else {
+    let Some(checkpoint) = subject.architecture() else {
         return 0.0;
     };
     let VitConfig {
@@ -219,7 +232,7 @@ fn trained_numbers(cell: &Cell, task: &LinearTask, checkpoint: &Checkpoint) -> u
 
 /// Weights, a batch of inputs and a layer's activations; of a probe its heads.
 fn memory(plan: &Plan, cell: &Cell) -> usize {
-    let Subject::Checkpoint(checkpoint) = &*cell.subject else {
+    let Some(checkpoint) = cell.subject.architecture() else {
         return 0;
     };
     let config = &checkpoint.config;

@@ -144,6 +144,16 @@ fn subject(subject: &Subject) -> SubjectRecord {
             choices: json(&checkpoint.choices),
             ignored_keys: checkpoint.audit.ignored().map(str::to_owned).collect(),
         },
+        Subject::Untrained { name, checkpoint } => SubjectRecord {
+            name: name.clone(),
+            path: None,
+            card: None,
+            blake3: None,
+            dialect: None,
+            architecture: json(&checkpoint.config),
+            choices: serde_json::Value::Null,
+            ignored_keys: Vec::new(),
+        },
         Subject::Pixels(_) => SubjectRecord {
             name: subject.name().to_owned(),
             path: None,

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::LinearPreset;
+use super::{FinetunePreset, LinearPreset};
 
 /// `kind = ` of a protocol file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -16,13 +16,24 @@ pub enum Kind {
     Linear,
     /// Logistic regression of stored features.
     LinearCached,
+    /// The whole network, trained with labels.
+    Finetune,
+    /// The network's own head, as it is.
+    Classify,
     /// Attention distance, mutual information, entropy, and diagnostics of the layers.
     Attention,
 }
 
 impl Kind {
     /// All of them, in the order of tables.
-    pub const ALL: [Self; 4] = [Self::Knn, Self::Linear, Self::LinearCached, Self::Attention];
+    pub const ALL: [Self; 6] = [
+        Self::Knn,
+        Self::Linear,
+        Self::LinearCached,
+        Self::Finetune,
+        Self::Classify,
+        Self::Attention,
+    ];
 
     /// The word in protocol files and records.
     pub fn name(self) -> &'static str {
@@ -30,6 +41,8 @@ impl Kind {
             Self::Knn => "knn",
             Self::Linear => "linear",
             Self::LinearCached => "linear_cached",
+            Self::Finetune => "finetune",
+            Self::Classify => "classify",
             Self::Attention => "attention",
         }
     }
@@ -39,6 +52,7 @@ impl Kind {
         match self {
             Self::Knn => "knn",
             Self::Linear | Self::LinearCached => "linear",
+            Self::Finetune | Self::Classify => "finetune",
             Self::Attention => "attention",
         }
     }
@@ -49,6 +63,8 @@ impl Kind {
             Self::Knn => "protocols/knn.toml",
             Self::Linear => "protocols/linear-beit.toml",
             Self::LinearCached => "protocols/linear-cached.toml",
+            Self::Finetune => "protocols/finetune-mae.toml",
+            Self::Classify => "protocols/classify.toml",
             Self::Attention => "protocols/attention.toml",
         }
     }
@@ -59,6 +75,8 @@ impl Kind {
             Self::Knn => include_str!("../../protocols/knn.toml"),
             Self::Linear => LinearPreset::Beit.text(),
             Self::LinearCached => LinearPreset::Cached.text(),
+            Self::Finetune => FinetunePreset::Mae.text(),
+            Self::Classify => include_str!("../../protocols/classify.toml"),
             Self::Attention => include_str!("../../protocols/attention.toml"),
         }
     }

@@ -13,7 +13,7 @@ use crate::nn::Initial;
 use crate::train::{EpochLength, OptimizerKind, Recipe, Schedule};
 
 /// Batch size that learning rates are given for where they are scaled (Goyal et al. 2017).
-const REFERENCE_BATCH: f64 = 256.0;
+pub(super) const REFERENCE_BATCH: f64 = 256.0;
 
 /// Key path of the warm-up of schedules that count it in epochs.
 pub(super) const WARMUP_EPOCHS: &str = "task.schedule.warmup_epochs";
@@ -194,6 +194,8 @@ impl LinearTask {
             learning_rate,
             schedule: self.schedule,
             weight_decay: self.weight_decay,
+            mixed: self.local_batch,
+            repeats: 1,
             validate_every: Some(self.validate_every),
             seed,
             batch_norm: self.head.batch_norm,
@@ -290,30 +292,34 @@ impl LinearTask {
         {
             return wrong("task.clip_norm", format!("must be positive, it is {norm}"));
         }
-        let (Initial::Normal(std) | Initial::TruncatedNormal(std)) = self.head.initial;
-        if !(0.0..=1.0).contains(&std) {
-            let reason = format!("needs a deviation between 0 and 1, it is {std}");
-            return wrong("task.head.initial", reason);
-        }
         let check = |field, checked: Result<(), String>| {
             checked.map_err(|reason| WrongValue { field, reason })
         };
+        check("task.head.initial", self.head.initial.check())?;
         check("task.optimizer", self.optimizer.check())?;
-        let warmup = match self.schedule {
-            Schedule::MaeCosine { warmup_epochs, .. } => warmup_epochs,
-            Schedule::BeitCosine { warmup_epochs, .. } => warmup_epochs as f64,
-            _ => 0.0,
-        };
-        if warmup >= self.epochs as f64 {
-            return wrong(
-                WARMUP_EPOCHS,
-                format!("= {warmup} leaves nothing of task.epochs = {}", self.epochs),
-            );
-        }
-        check("task.schedule", self.schedule.check(self.epochs as u64))?;
+        check_schedule(self.schedule, self.epochs)?;
         check(
             "task.augment",
             self.augment.check().map_err(|error| error.to_string()),
         )
     }
+}
+
+/// Refuses a schedule that `epochs` have no room for.
+pub(super) fn check_schedule(schedule: Schedule, epochs: usize) -> Result<(), WrongValue> {
+    let warmup = match schedule {
+        Schedule::MaeCosine { warmup_epochs, .. } => warmup_epochs,
+        Schedule::BeitCosine { warmup_epochs, .. } => warmup_epochs as f64,
+        _ => 0.0,
+    };
+    if warmup >= epochs as f64 {
+        return Err(WrongValue {
+            field: WARMUP_EPOCHS,
+            reason: format!("= {warmup} leaves nothing of task.epochs = {epochs}"),
+        });
+    }
+    schedule.check(epochs as u64).map_err(|reason| WrongValue {
+        field: "task.schedule",
+        reason,
+    })
 }

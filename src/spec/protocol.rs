@@ -8,8 +8,8 @@ use toml::{Table, Value};
 
 use super::overlay::merge;
 use super::{
-    AttentionTask, CachedTask, DataSection, InputSection, Kind, KnnTask, LinearPreset, LinearTask,
-    Setting, SpecError, line_of,
+    AttentionTask, CachedTask, ClassifyTask, DataSection, FinetunePreset, FinetuneTask,
+    InputSection, Kind, KnnTask, LinearPreset, LinearTask, Setting, SpecError, line_of,
 };
 
 /// A protocol with every setting resolved.
@@ -42,6 +42,10 @@ pub enum Task {
     Linear(Box<LinearTask>),
     /// `kind = "linear_cached"`.
     LinearCached(CachedTask),
+    /// `kind = "finetune"`.
+    Finetune(Box<FinetuneTask>),
+    /// `kind = "classify"`.
+    Classify(ClassifyTask),
     /// `kind = "attention"`.
     Attention(AttentionTask),
 }
@@ -80,8 +84,15 @@ impl Task {
             Self::Knn(_) => Kind::Knn,
             Self::Linear(_) => Kind::Linear,
             Self::LinearCached(_) => Kind::LinearCached,
+            Self::Finetune(_) => Kind::Finetune,
+            Self::Classify(_) => Kind::Classify,
             Self::Attention(_) => Kind::Attention,
         }
+    }
+
+    /// Whether a network or heads over it are trained, image by image.
+    pub fn trains(&self) -> bool {
+        matches!(self, Self::Linear(_) | Self::Finetune(_))
     }
 
     fn check(&self) -> Result<(), WrongValue> {
@@ -89,6 +100,8 @@ impl Task {
             Self::Knn(task) => task.check(),
             Self::Linear(task) => task.check(),
             Self::LinearCached(task) => task.check(),
+            Self::Finetune(task) => task.check(),
+            Self::Classify(_) => Ok(()),
             Self::Attention(task) => task.check(),
         }
     }
@@ -110,6 +123,13 @@ impl Protocol {
             Some(preset.kind()),
             settings,
         )
+    }
+
+    /// A fine-tuning recipe that is built in, under `settings`.
+    pub fn finetune(preset: FinetunePreset, settings: &[Setting]) -> Result<Self, SpecError> {
+        let path = Path::new("built-in protocol");
+        let kind = Some(Kind::Finetune);
+        Self::resolve(path, preset.text().to_owned(), kind, settings)
     }
 
     /// The protocol in a file under `settings`; it must be of the `expected` kind, where one is.
@@ -136,10 +156,13 @@ impl Protocol {
 
     /// Every protocol that is built in.
     fn built_in() -> impl Iterator<Item = Result<Self, SpecError>> {
-        let kinds = [Kind::Knn, Kind::Attention].into_iter();
+        let kinds = [Kind::Knn, Kind::Classify, Kind::Attention].into_iter();
         let presets = LinearPreset::ALL.into_iter();
         let of_kind = kinds.map(|kind| Self::builtin(kind, &[]));
-        of_kind.chain(presets.map(|preset| Self::preset(preset, &[])))
+        let recipes = FinetunePreset::ALL.into_iter();
+        of_kind
+            .chain(presets.map(|preset| Self::preset(preset, &[])))
+            .chain(recipes.map(|preset| Self::finetune(preset, &[])))
     }
 
     fn resolve(
@@ -156,6 +179,10 @@ impl Protocol {
                 Task::Linear(Box::new(task))
             })?,
             Kind::LinearCached => resolve(path, &text, kind, settings, Task::LinearCached)?,
+            Kind::Finetune => resolve(path, &text, kind, settings, |task| {
+                Task::Finetune(Box::new(task))
+            })?,
+            Kind::Classify => resolve(path, &text, kind, settings, Task::Classify)?,
             Kind::Attention => resolve(path, &text, kind, settings, Task::Attention)?,
         };
         let checked = protocol.task.check();

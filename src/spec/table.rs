@@ -232,7 +232,8 @@ impl MeasuredBy {
             Self::Knn => Some(Kind::Knn),
             Self::Attention => Some(Kind::Attention),
             Self::Linear => Some(Kind::Linear),
-            Self::Finetune | Self::Segment => None,
+            Self::Finetune => Some(Kind::Finetune),
+            Self::Segment => None,
         }
     }
 

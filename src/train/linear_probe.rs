@@ -1,32 +1,9 @@
 //! The objective of linear probes: the sum of the heads' cross entropies over a frozen encoder.
 
-use super::{Objective, Share};
+use super::{HeadScores, ImageBatch, Objective, Share};
 use crate::decoders::ProbeHeads;
 use crate::engine::{Engine, Result, Targets};
-use crate::metric::{Ranking, cross_entropy};
 use crate::vit::Vit;
-
-/// Images and their classes.
-#[derive(Clone, Debug)]
-pub struct ImageBatch {
-    /// `[B, C, H, W]`, normalised.
-    pub pixels: Vec<f32>,
-    /// Class of each.
-    pub labels: Vec<u32>,
-    /// Place of each in its split.
-    pub indices: Vec<usize>,
-    /// First half of the blake3 of each file.
-    pub contents: Vec<[u8; 16]>,
-}
-
-/// What one head makes of a batch of validation images.
-#[derive(Clone, Debug)]
-pub struct HeadScores {
-    /// Cross entropy of each image, NaN without a logit of its class.
-    pub losses: Vec<f64>,
-    /// Its best classes for each image.
-    pub ranked: Vec<Ranking>,
-}
 
 /// Heads that learn over a ViT that does not. Heads share no parameter, so that each ends where
 /// it would alone.
@@ -88,16 +65,7 @@ impl<E: Engine> Objective<E> for LinearProbe<E> {
     fn validate(&self, engine: &E, batch: &ImageBatch) -> Result<Vec<HeadScores>> {
         let features = self.features(engine, batch)?;
         let logits = self.heads.evaluate(engine, &features)?;
-        let scores = |logits: &E::Tensor| {
-            let classes = engine.shape(logits)[1];
-            let logits = engine.to_f32(logits)?;
-            let rows = logits.chunks(classes);
-            let loss = |(row, &label)| cross_entropy(row, label).unwrap_or(f64::NAN);
-            Ok(HeadScores {
-                losses: rows.clone().zip(&batch.labels).map(loss).collect(),
-                ranked: rows.map(Ranking::of_scores).collect(),
-            })
-        };
+        let scores = |logits| HeadScores::of(engine, logits, &batch.labels);
         logits.iter().map(scores).collect()
     }
 

@@ -1,5 +1,6 @@
 //! Training: optimizers and schedules, the one loop, and the state that a killed run goes on from.
 
+mod classification;
 mod clip;
 mod curves;
 mod decay;
@@ -9,6 +10,7 @@ mod events;
 mod exact;
 mod fit;
 mod group;
+mod image_batch;
 mod lbfgs;
 mod linear_probe;
 mod logistic;
@@ -22,6 +24,7 @@ mod state;
 mod trainer;
 mod world;
 
+pub use classification::Classification;
 pub use clip::{clip, global_norm};
 pub use curves::{CurveLengths, Curves, CurvesError};
 pub use decay::{DecayExclusion, LayerDecayRule, layer_groups, plain_groups};
@@ -29,8 +32,9 @@ pub use ema::{Ema, EmaSettings, EmaWarmup};
 pub use error::TrainError;
 pub use fit::{Monitor, Progress, Source, Stage, Take, Update, fit};
 pub use group::Group;
+pub use image_batch::{HeadScores, ImageBatch, MixedIn};
 pub use lbfgs::{Iterate, LbfgsOptions, Minimum, Stop, minimise};
-pub use linear_probe::{HeadScores, ImageBatch, LinearProbe};
+pub use linear_probe::LinearProbe;
 pub use logistic::{Logistic, LogisticData, LogisticError, LogisticOptions, Scaling};
 pub use objective::{GroupSummary, Objective, Share, Terms, Trainable};
 pub use optimizer::{Optimizer, OptimizerKind, Parameter};

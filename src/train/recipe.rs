@@ -13,6 +13,10 @@ pub struct Recipe {
     pub batch: usize,
     /// Samples that go through the network together.
     pub local_batch: usize,
+    /// Samples that are mixed with one coefficient.
+    pub mixed: usize,
+    /// How often an epoch has a sample.
+    pub repeats: usize,
     /// The schedule's peak; groups scale it.
     pub learning_rate: f64,
     /// How it moves.
@@ -37,6 +41,16 @@ impl Recipe {
     /// Updates of the whole run over `samples` samples.
     pub fn updates(&self, samples: usize) -> usize {
         self.sampler(samples).steps() * self.epochs
+    }
+
+    /// Samples that an epoch has of `samples` samples.
+    pub fn images_per_epoch(&self, samples: usize) -> usize {
+        match self.epoch {
+            EpochLength::Samples => samples,
+            EpochLength::WholeBatches | EpochLength::Updates(_) => {
+                self.sampler(samples).steps() * self.batch
+            }
+        }
     }
 
     /// How `samples` samples are dealt out.
@@ -112,6 +126,8 @@ mod tests {
             epoch: EpochLength::Samples,
             batch: 6,
             local_batch: 3,
+            mixed: 3,
+            repeats: 1,
             learning_rate: 0.1,
             schedule: Schedule::Constant {},
             weight_decay: 0.0,

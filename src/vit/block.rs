@@ -1,5 +1,6 @@
 //! One pre-norm transformer block.
 
+use super::drop_path::BlockKeep;
 use super::relative::RelativeTable;
 use super::rope::Rotation;
 use super::{MlpKind, RelativeBias, VitConfig};
@@ -86,14 +87,15 @@ impl<E: Engine> Block<E> {
         })
     }
 
-    /// x: `[B, N, D]` -> `[B, N, D]`, with what is wanted of the attention.
+    /// x: `[B, N, D]` -> `[B, N, D]`, with what is wanted of the attention. With `keep`, each
+    /// branch counts for an image as its factor says.
     pub(super) fn forward(
         &self,
         engine: &E,
         x: &E::Tensor,
         config: &VitConfig,
         positions: &Positions<'_, E>,
-        wanted: Wanted,
+        (wanted, keep): (Wanted, Option<&BlockKeep<E>>),
     ) -> Result<Mixed<E>> {
         let own = match &self.relative {
             Some(table) => Some(table.bias(engine, config, positions.index)?),
@@ -110,16 +112,26 @@ impl<E: Engine> Block<E> {
             qkv = rotation.apply(engine, &qkv)?;
         }
         let mixed = self.attn.mix(engine, &qkv, bias.as_ref(), wanted)?;
-        let x = residual(engine, x, &mixed.out, self.scale1.as_ref())?;
+        let branch = kept(engine, &mixed.out, keep.map(|keep| &keep.attention))?;
+        let x = residual(engine, x, &branch, self.scale1.as_ref())?;
         let normed = self.norm2.forward(engine, &x)?;
         let hidden = match &self.mlp {
             BlockMlp::Plain(mlp) => mlp.forward(engine, &normed)?,
             BlockMlp::Gated(mlp) => mlp.forward(engine, &normed)?,
         };
+        let hidden = kept(engine, &hidden, keep.map(|keep| &keep.mlp))?;
         Ok(Mixed {
             out: residual(engine, &x, &hidden, self.scale2.as_ref())?,
             ..mixed
         })
+    }
+}
+
+/// A branch times the factor of its image, where there are factors.
+fn kept<E: Engine>(engine: &E, branch: &E::Tensor, keep: Option<&E::Tensor>) -> Result<E::Tensor> {
+    match keep {
+        Some(keep) => engine.mul(branch, keep),
+        None => Ok(branch.clone()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! A stack of blocks and what positions add to its attention.
 
 use super::block::{Block, Positions};
+use super::drop_path::DropPath;
 use super::relative::{RelativeTable, relative_index};
 use super::rope::{Rope, Rotation};
 use super::{RelativeBias, Site, VitConfig};
@@ -64,6 +65,28 @@ impl<E: Engine> Blocks<E> {
         wants: &dyn Fn(Site) -> bool,
         visit: &mut dyn FnMut(Site, &E::Tensor) -> Result<()>,
     ) -> Result<E::Tensor> {
+        self.run(engine, tokens, (depth, None), wants, visit)
+    }
+
+    /// All blocks, with branches left out: `[B, N, D]` -> `[B, N, D]`
+    pub fn all_dropping(
+        &self,
+        engine: &E,
+        tokens: &E::Tensor,
+        dropped: &DropPath<E>,
+    ) -> Result<E::Tensor> {
+        let depth = (self.config.depth, Some(dropped));
+        self.run(engine, tokens, depth, &|_| false, &mut |_, _| Ok(()))
+    }
+
+    fn run(
+        &self,
+        engine: &E,
+        tokens: &E::Tensor,
+        (depth, dropped): (usize, Option<&DropPath<E>>),
+        wants: &dyn Fn(Site) -> bool,
+        visit: &mut dyn FnMut(Site, &E::Tensor) -> Result<()>,
+    ) -> Result<E::Tensor> {
         let shared_bias = match &self.shared_table {
             Some(table) => Some(table.bias(engine, &self.config, &self.relative_index)?),
             None => None,
@@ -80,7 +103,8 @@ impl<E: Engine> Blocks<E> {
                 weights: wants(Site::Attention(i)),
                 statistics: statistics.then(|| self.config.patch_grid()),
             };
-            let mixed = block.forward(engine, &x, &self.config, &positions, wanted)?;
+            let keep = dropped.and_then(|dropped| dropped.of(i));
+            let mixed = block.forward(engine, &x, &self.config, &positions, (wanted, keep))?;
             if let Some(weights) = mixed.weights {
                 visit(Site::Attention(i), &weights)?;
             }

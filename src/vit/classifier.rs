@@ -4,7 +4,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::init::{cut_normal_tensor, random_weights};
-use super::{Vit, VitConfig};
+use super::{DropPath, Vit, VitConfig};
 use crate::engine::{Engine, HostTensor, Result};
 use crate::features::Token;
 use crate::nn::{Linear, Loader, WeightError, Weights};
@@ -128,6 +128,21 @@ impl<E: Engine> Classifier<E> {
         let tokens = self
             .vit
             .forward(engine, images, depth, &|_| false, nothing)?;
+        self.logits(engine, &tokens)
+    }
+
+    /// [`Classifier::forward`] with branches left out.
+    ///
+    /// images: `[B, 3, H, W]`, normalised -> logits: `[B, C]`
+    pub fn forward_dropping(
+        &self,
+        engine: &E,
+        images: &E::Tensor,
+        dropped: &DropPath<E>,
+    ) -> Result<E::Tensor> {
+        let embedded = self.vit.embed(engine, images)?;
+        let tokens = self.vit.blocks();
+        let tokens = tokens.all_dropping(engine, &embedded, dropped)?;
         self.logits(engine, &tokens)
     }
 

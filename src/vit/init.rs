@@ -77,6 +77,34 @@ pub fn random_weights(config: &VitConfig, seed: u64) -> Weights {
     weights
 }
 
+/// The same tensors as they are before any training, a function of the seed alone: matrices, tokens
+/// and positions as [`random_weights`] has them, norms the identity, biases and the tables of
+/// relative positions zero, scales of branches 0.1 (microsoft/unilm `beit/run_class_finetuning.py`,
+/// as for ViT-B). Periods of rotary positions stay as they are.
+pub fn untrained(weights: &Weights, seed: u64) -> Weights {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut fresh = Weights::default();
+    for (name, tensor) in weights.iter() {
+        let shape = tensor.shape.clone();
+        let constant = |value: f32| HostTensor {
+            data: vec![value; tensor.data.len()],
+            shape: shape.clone(),
+        };
+        let last = name.rsplit('.').next().unwrap_or(name);
+        fresh.insert(
+            name.to_owned(),
+            match last {
+                "periods" => tensor.clone(),
+                "gamma" => constant(0.1),
+                "bias" | "relative_position_bias_table" => constant(0.0),
+                "weight" if shape.len() == 1 => constant(1.0),
+                _ => cut_normal_tensor(&mut rng, shape),
+            },
+        );
+    }
+    fresh
+}
+
 /// Numbers of standard deviation 0.02, cut at two deviations.
 pub(super) fn cut_normal_tensor(rng: &mut ChaCha8Rng, shape: Vec<usize>) -> HostTensor {
     let count = shape.iter().product();

@@ -44,7 +44,7 @@ pub fn comparisons(entries: &[Entry]) -> Result<Vec<Comparison>, ComparisonError
     for group in groups(entries.iter().map(|entry| &entry.record)) {
         // A probe's heads were chosen among when it was made; of stored features every block counts.
         let by_block = match group.kind {
-            Kind::Knn | Kind::LinearCached => true,
+            Kind::Knn | Kind::LinearCached | Kind::Finetune | Kind::Classify => true,
             Kind::Linear => false,
             Kind::Attention => continue,
         };

@@ -29,10 +29,12 @@ fn of(record: &Record, entry: &Entry) -> Vec<String> {
     let key = &record.cell.key;
     let outcomes = match (&entry.outcomes, record.protocol.kind) {
         (Some(_), _) => None,
-        (None, Kind::Knn | Kind::Linear | Kind::LinearCached) => Some((
-            "predictions",
-            "no classes are shown and nothing is compared",
-        )),
+        (None, Kind::Knn | Kind::Linear | Kind::LinearCached | Kind::Finetune | Kind::Classify) => {
+            Some((
+                "predictions",
+                "no classes are shown and nothing is compared",
+            ))
+        }
         (None, Kind::Attention) => Some(("values of every image", "nothing can be compared")),
     };
     let outcomes = outcomes.map(|(what, so)| {

@@ -128,7 +128,7 @@ impl Report {
         }
         let (table, seeds) = match group.kind {
             Kind::Knn => (super::headline_table(&group.records), None),
-            Kind::Linear | Kind::LinearCached => {
+            Kind::Linear | Kind::LinearCached | Kind::Finetune | Kind::Classify => {
                 // Its rows have a column for seeds, so that names need not tell them.
                 let records: Vec<_> = entries.iter().map(|(_, e)| e.record.clone()).collect();
                 (super::linear_table(&records), super::seed_table(&records))
@@ -240,7 +240,9 @@ struct Row {
 
 fn plots(group: &Group) -> Vec<Row> {
     match group.kind {
-        Kind::Knn | Kind::Linear | Kind::LinearCached => accuracy::plots(group),
+        Kind::Knn | Kind::Linear | Kind::LinearCached | Kind::Finetune | Kind::Classify => {
+            accuracy::plots(group)
+        }
         Kind::Attention => attention::plots(group),
     }
 }

@@ -4,20 +4,17 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::super::dispatch::{Job, dispatch, frozen};
+use super::super::training::Training;
 use crate::checkpoint::Checkpoint;
 use crate::decoders::{ProbeHeads, ProbeInput};
 use crate::engine::{Compute, Engine, HostTensor};
 use crate::error::Error;
 use crate::nn::{Loader, ModelError, Weights};
-use crate::protocol::linear::Head;
+use crate::protocol::classification::Head;
 use crate::spec::LinearTask;
 use crate::train::{
-    Group, HeadScores, ImageBatch, LinearProbe, Optimizer, Parameter, TrainError, Trainable,
-    Trainer, TrainerSettings,
+    Group, LinearProbe, Optimizer, Parameter, TrainError, Trainer, TrainerSettings,
 };
-
-/// A linear probe in training, whatever computes it.
-pub(super) type Probe = dyn Trainable<Batch = ImageBatch, Scores = Vec<HeadScores>>;
 
 /// What heads stand over a checkpoint's encoder, and how they learn.
 #[derive(Clone, Copy)]
@@ -41,14 +38,14 @@ pub(super) fn probe(
     checkpoint: &Checkpoint,
     compute: Compute,
     settings: ProbeSettings<'_>,
-) -> Result<Box<Probe>, Error> {
+) -> Result<Box<Training>, Error> {
     dispatch(compute, BuildProbe(checkpoint, settings))?
 }
 
 struct BuildProbe<'a>(&'a Checkpoint, ProbeSettings<'a>);
 
 impl Job for BuildProbe<'_> {
-    type Output = Result<Box<Probe>, Error>;
+    type Output = Result<Box<Training>, Error>;
 
     fn run<E: Engine + 'static>(self, engine: E) -> Self::Output {
         let Self(checkpoint, settings) = self;
@@ -126,9 +123,9 @@ fn first_weights(inputs: &[(ProbeInput, usize)], settings: &ProbeSettings<'_>) -
 /// One group a learning rate; a single rate is the recipe's own.
 fn rate_groups<E: Engine>(heads: &[Head], parameters: &[Parameter<E>]) -> Vec<Group> {
     let mut rates: Vec<f64> = Vec::new();
-    for head in heads {
-        if !rates.contains(&head.learning_rate) {
-            rates.push(head.learning_rate);
+    for rate in heads.iter().filter_map(|head| head.learning_rate) {
+        if !rates.contains(&rate) {
+            rates.push(rate);
         }
     }
     let of_head = |i: usize| {
@@ -148,7 +145,7 @@ fn rate_groups<E: Engine>(heads: &[Head], parameters: &[Parameter<E>]) -> Vec<Gr
         learning_rate_scale: 1.0,
         weight_decay_scale: 1.0,
         members: (heads.iter().enumerate())
-            .filter(|(_, head)| head.learning_rate == rate)
+            .filter(|(_, head)| head.learning_rate == Some(rate))
             .flat_map(|(i, _)| of_head(i))
             .collect(),
     };

@@ -1,24 +1,27 @@
-//! The images of a probe, on their way into batches.
+//! The images of a training run, on their way into batches.
 
 use std::sync::Arc;
 
 use crate::data::augment::AugmentSpec;
-use crate::data::{Images, InputSpec, Pick, Preparation, Split, load_batches, ranged_batches};
+use crate::data::{
+    Images, InputSpec, MixSpec, Pick, Preparation, Split, load_batches, ranged_batches,
+};
 use crate::features::PassOptions;
 use crate::train::{ImageBatch, Source, Take, TrainError};
 
 /// Train images, augmented, and validation images, as they are evaluated.
-pub(super) struct ProbeImages {
+pub(in crate::run) struct TrainingImages {
     pub train: Arc<Split>,
     pub val: Arc<Split>,
     pub input: InputSpec,
     pub augment: AugmentSpec,
+    pub mix: Option<MixSpec>,
     pub seed: u64,
     pub classes: usize,
     pub pass: PassOptions,
 }
 
-impl Source for ProbeImages {
+impl Source for TrainingImages {
     type Batch = ImageBatch;
 
     fn samples(&self) -> usize {
@@ -35,12 +38,13 @@ impl Source for ProbeImages {
             augment: self.augment.clone(),
             seed: self.seed,
         };
+        let mut picks = batches.iter().flatten().copied();
         load_batches(
             &self.train,
             &preparation,
             batches,
             self.pass.workers,
-            &mut |images| take(self.batch(&self.train, images)?),
+            &mut |images| take(self.batch(&self.train, images, &mut picks)?),
         )
     }
 
@@ -50,23 +54,31 @@ impl Source for ProbeImages {
         take: &mut Take<'_, ImageBatch>,
     ) -> Result<(), TrainError> {
         let left = first..self.val.samples.len();
+        let batches = ranged_batches(&[left], self.pass.batch);
+        let mut picks = batches.iter().flatten().copied();
         load_batches(
             &self.val,
             &Preparation::Evaluation(self.input.clone()),
-            &ranged_batches(&[left], self.pass.batch),
+            &batches,
             self.pass.workers,
-            &mut |images| take(self.batch(&self.val, images)?),
+            &mut |images| take(self.batch(&self.val, images, &mut picks)?),
         )
     }
 }
 
-impl ProbeImages {
-    fn batch(&self, split: &Split, images: &mut Images<'_>) -> Result<ImageBatch, TrainError> {
+impl TrainingImages {
+    fn batch(
+        &self,
+        split: &Split,
+        images: &mut Images<'_>,
+        picks: &mut dyn Iterator<Item = Pick>,
+    ) -> Result<ImageBatch, TrainError> {
         let values = self.input.channels * self.input.height * self.input.width;
         let mut batch = ImageBatch {
             pixels: Vec::with_capacity(images.len() * values),
             labels: Vec::with_capacity(images.len()),
-            indices: Vec::with_capacity(images.len()),
+            picks: Vec::with_capacity(images.len()),
+            mixed: Vec::with_capacity(images.len()),
             contents: Vec::with_capacity(images.len()),
         };
         for image in images {
@@ -85,7 +97,8 @@ impl ProbeImages {
             })?;
             batch.pixels.extend_from_slice(&pixels);
             batch.labels.push(sample.label);
-            batch.indices.push(image.index);
+            batch.picks.extend(picks.next());
+            batch.mixed.push(None);
             batch.contents.push(image.content);
         }
         Ok(batch)

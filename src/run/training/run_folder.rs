@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 use crate::plan::{Cell, RunOptions};
-use crate::spec::Task;
 use crate::store::{Lock, METRICS, StoreError, curves_path, delete_folder, write_atomic};
 use crate::train::{Curves, Identity, StateFolder};
 
@@ -18,7 +17,7 @@ pub(in crate::run) fn recomputes(run: &RunOptions, cell: &Cell) -> bool {
     let folder = || run.run_folder(cell).join(RECOMPUTATION);
     let states = || StateFolder::new(&folder(), Identity::new(), run.states.every);
     // A folder that cannot be listed has its error told by who trains in it.
-    matches!(cell.protocol.task, Task::Linear(_)) && states().holds_state().unwrap_or(true)
+    cell.protocol.task.trains() && states().holds_state().unwrap_or(true)
 }
 
 /// The folder of a cell's run, which no other process trains in.
@@ -30,7 +29,7 @@ pub(in crate::run) struct RunFolder {
 
 impl RunFolder {
     /// Takes the folder; while another process trains in it, `waiting` is told which, and where.
-    pub(super) fn take(
+    pub(in crate::run) fn take(
         run: &RunOptions,
         cell: &Cell,
         waiting: &mut dyn FnMut(&str, &Path),
@@ -47,12 +46,12 @@ impl RunFolder {
     }
 
     /// Where states and curves go.
-    pub(super) fn path(&self) -> &Path {
+    pub(in crate::run) fn path(&self) -> &Path {
         self.recomputation.as_deref().unwrap_or(&self.run)
     }
 
     /// Puts the curves where the record's readers look for them.
-    pub(super) fn publish(&self, run: &RunOptions, cell: &Cell) -> Result<(), Error> {
+    pub(in crate::run) fn publish(&self, run: &RunOptions, cell: &Cell) -> Result<(), Error> {
         let own = self.path().join(METRICS);
         let published = curves_path(&run.results, &cell.key);
         if own != published {

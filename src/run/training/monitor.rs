@@ -1,4 +1,4 @@
-//! What a probe's run is seen by: progress, the validations so far, and whether the images are still
+//! What a training run is seen by: progress, the validations so far, and whether the images are still
 //! those that it began with.
 
 use std::collections::BTreeMap;
@@ -10,19 +10,19 @@ use serde::{Deserialize, Serialize};
 
 use super::super::Terminal;
 use super::super::record::Looked;
-use super::probe::Probe;
+use super::Training;
 use crate::data::{LoadError, Split, content_hash};
 use crate::error::Error;
 use crate::features::Observer;
 use crate::plan::{Cell, Part};
-use crate::protocol::linear::{Head, HeadOutcomes, HeadResult, Validation};
+use crate::protocol::classification::{Head, HeadOutcomes, HeadResult, Validation};
 use crate::store::{CurveKind, CurvePoint, Elements, LEARNING_RATE, NamedTensor, Tensors};
 use crate::train::{
     CurveLengths, Curves, HeadScores, ImageBatch, Monitor, Recipe, Saved, Terms, TrainError, Update,
 };
 
 /// The run's witness.
-pub(super) struct ProbeMonitor<'a> {
+pub(in crate::run) struct TrainingMonitor<'a> {
     terminal: &'a mut Terminal,
     heads: &'a [Head],
     recipe: &'a Recipe,
@@ -53,7 +53,7 @@ pub(super) struct ProbeMonitor<'a> {
 const POINTS: usize = 10_000;
 
 /// What the heads ended with.
-pub(super) struct Finished {
+pub(in crate::run) struct Finished {
     pub validations: Vec<Validation>,
     pub outcomes: Vec<HeadOutcomes>,
     pub looked: Vec<Looked>,
@@ -108,7 +108,8 @@ impl Ledger {
 
     /// Notes the contents of images, or refuses what is not as it was.
     fn meets(&mut self, batch: &ImageBatch) -> Result<(), TrainError> {
-        for (&index, &content) in batch.indices.iter().zip(&batch.contents) {
+        for (pick, &content) in batch.picks.iter().zip(&batch.contents) {
+            let index = pick.index;
             if self.seen[index] == 0 {
                 self.contents[index] = content;
                 self.seen[index] = 1;
@@ -225,8 +226,8 @@ fn bytes<'a>(tensors: &'a Tensors, name: &str, length: usize) -> Result<&'a [u8]
     }
 }
 
-impl<'a> ProbeMonitor<'a> {
-    pub(super) fn new(
+impl<'a> TrainingMonitor<'a> {
+    pub(in crate::run) fn new(
         cell: &Cell,
         heads: &'a [Head],
         recipe: &'a Recipe,
@@ -271,12 +272,12 @@ impl<'a> ProbeMonitor<'a> {
     }
 
     /// Ends the display.
-    pub(super) fn rest(&mut self) {
+    pub(in crate::run) fn rest(&mut self) {
         self.terminal.end();
     }
 
     /// What there is to report once training has come to its end.
-    pub(super) fn finish(self) -> Result<Finished, Error> {
+    pub(in crate::run) fn finish(self) -> Result<Finished, Error> {
         let seconds = self.seconds();
         let images = self.train.count(false) + self.val.count(false);
         let bar = self
@@ -295,7 +296,7 @@ impl<'a> ProbeMonitor<'a> {
     }
 }
 
-impl Monitor<Probe> for ProbeMonitor<'_> {
+impl Monitor<Training> for TrainingMonitor<'_> {
     fn sees(&mut self, batch: &ImageBatch) -> Result<(), TrainError> {
         self.encoded += batch.labels.len();
         self.under_way += batch.labels.len();
@@ -361,7 +362,7 @@ impl Monitor<Probe> for ProbeMonitor<'_> {
     ) -> Result<usize, TrainError> {
         self.encoded += batch.labels.len();
         self.val.meets(batch)?;
-        if batch.indices.first() == Some(&0) {
+        if batch.picks.first().is_some_and(|pick| pick.index == 0) {
             self.outcomes = vec![HeadOutcomes::default(); self.heads.len()];
             self.losses = vec![0.0; self.heads.len()];
         }

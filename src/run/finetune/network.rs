@@ -1,0 +1,76 @@
+//! A classifier in training, on any engine.
+
+use super::super::dispatch::{Job, dispatch};
+use super::super::training::Training;
+use super::start::{Start, start};
+use crate::engine::{Compute, Engine};
+use crate::error::Error;
+use crate::nn::{Loader, ModelError, Weights};
+use crate::plan::Cell;
+use crate::spec::FinetuneTask;
+use crate::train::{
+    Classification, Optimizer, Parameter, TrainError, Trainer, TrainerSettings, layer_groups,
+};
+use crate::vit::{Classifier, drop_path_rates};
+
+/// The cell's network before its first update.
+pub(super) fn build(
+    cell: &Cell,
+    task: &FinetuneTask,
+    compute: Compute,
+) -> Result<Box<Training>, Error> {
+    let start = start(cell, task)?;
+    dispatch(compute, Build(start, task, cell.seed))?
+}
+
+struct Build<'a>(Start, &'a FinetuneTask, u64);
+
+impl Job for Build<'_> {
+    type Output = Result<Box<Training>, Error>;
+
+    fn run<E: Engine + 'static>(self, engine: E) -> Self::Output {
+        let Self(start, task, seed) = self;
+        let Start {
+            config,
+            head,
+            mut weights,
+        } = start;
+        // What no parameter is made of is read again by the network that validates.
+        let mut constants = Weights::default();
+        for (name, tensor) in weights.iter().filter(|(name, _)| name.ends_with("periods")) {
+            constants.insert(name.to_owned(), tensor.clone());
+        }
+        let mut loader = Loader::trainable(&engine, &mut weights);
+        let classifier = Classifier::load(&mut loader, &config, head).map_err(ModelError::from)?;
+        let parameters = loader.into_parameters();
+        let mut sharing =
+            Loader::sharing(&engine, &mut constants, &parameters).map_err(TrainError::from)?;
+        let frozen = Classifier::load(&mut sharing, &config, head).map_err(ModelError::from)?;
+        let parameters: Vec<_> = (parameters.into_iter())
+            .map(|(name, tensor)| Parameter { name, tensor })
+            .collect();
+        let shapes: Vec<_> = (parameters.iter())
+            .map(|own| engine.shape(&own.tensor))
+            .collect();
+        let named: Vec<_> = (parameters.iter().zip(&shapes))
+            .map(|(own, shape)| (own.name.as_str(), &shape[..]))
+            .collect();
+        let rule = task.layer_decay_rule;
+        let groups = layer_groups(rule, task.layer_decay, config.depth, &named);
+        let optimizer = Optimizer::new(&engine, task.optimizer, &parameters, groups);
+        let optimizer = optimizer.map_err(TrainError::from)?;
+        let objective = Classification {
+            classifier,
+            frozen,
+            drop_path: drop_path_rates(task.drop_path, config.depth),
+            smoothing: task.label_smoothing,
+            seed,
+        };
+        let with = TrainerSettings {
+            clip_norm: task.clip_norm,
+            ..TrainerSettings::default()
+        };
+        let trainer = Trainer::new(engine, objective, parameters, optimizer, with);
+        Ok(Box::new(trainer))
+    }
+}

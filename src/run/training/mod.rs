@@ -1,0 +1,219 @@
+//! Training runs of cells: images on their way, states and curves in a folder, and what validations
+//! say at the end.
+
+mod images;
+mod monitor;
+mod run_folder;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::Terminal;
+use super::cells::Outcome;
+use super::record::Looked;
+use crate::data::MixSpec;
+use crate::data::augment::AugmentSpec;
+use crate::engine::NUMERICS_VERSION;
+use crate::error::Error;
+use crate::features::Observer;
+use crate::plan::{Cell, Part, RunOptions};
+use crate::protocol::classification::{self, Head};
+use crate::store::StoreError;
+use crate::train::{
+    GroupSummary, HeadScores, Identity, ImageBatch, Recipe, Solo, StateFolder, TRAINING_VERSION,
+    TrainError, Trainable, fit,
+};
+use images::TrainingImages;
+use monitor::{Finished, TrainingMonitor};
+use run_folder::RunFolder;
+pub(super) use run_folder::recomputes;
+
+/// A classifier in training, whatever computes it.
+pub(super) type Training = dyn Trainable<Batch = ImageBatch, Scores = Vec<HeadScores>>;
+
+/// What a run of a cell does.
+pub(super) struct Course<'a> {
+    /// How it is trained.
+    pub recipe: Recipe,
+    /// What is validated.
+    pub heads: &'a [Head],
+    /// What happens to train images.
+    pub augment: &'a AugmentSpec,
+    /// How they are mixed, where they are.
+    pub mix: Option<&'a MixSpec>,
+    /// What its state must agree in beside what every run's must.
+    pub identity: Identity,
+    /// Makes the network as it begins.
+    pub build: &'a dyn Fn() -> Result<Box<Training>, Error>,
+    /// Sees the network at its end, and where the run's files are.
+    pub ended: &'a dyn Fn(&Training, &Path) -> Result<(), Error>,
+}
+
+/// What training gave, and what it looked at.
+pub(super) struct Trained {
+    /// The heads' results.
+    pub outcome: Outcome,
+    /// Images of each request of the cell.
+    pub looked: Vec<Looked>,
+    /// Images that went through the network, over all epochs and earlier attempts.
+    pub encoded: usize,
+    /// Seconds of training and validation, earlier attempts included.
+    pub seconds: f64,
+    /// Where it was trained.
+    pub folder: RunFolder,
+}
+
+/// Takes the folder of a cell's run; says so while another process trains in it.
+pub(super) fn folder(
+    cell: &Cell,
+    run: &RunOptions,
+    terminal: &mut Terminal,
+) -> Result<RunFolder, Error> {
+    RunFolder::take(run, cell, &mut |holder, folder| {
+        terminal.notice(&format!(
+            "{}: process {holder} is training in {}; waiting for it",
+            cell.subject.name(),
+            folder.display()
+        ));
+    })
+}
+
+/// Trains what a cell trains, or goes on where an earlier attempt ended; `stamps` are those of its
+/// images' files.
+pub(super) fn train(
+    cell: &Cell,
+    course: &Course<'_>,
+    folder: RunFolder,
+    stamps: &str,
+    run: &RunOptions,
+    terminal: &mut Terminal,
+) -> Result<Trained, Error> {
+    let identity = identity(cell, course, run);
+    let mut states = StateFolder::new(folder.path(), identity, run.states.every);
+    let goes_on = states.holds_state()?;
+    let mut trained = attempt(cell, course, stamps, run, &mut states, terminal);
+    if let Err(Error::Train(error)) = &trained
+        && run.recompute
+        && goes_on
+        && cannot_go_on(error)
+    {
+        terminal.notice(&format!("{error}; beginning again"));
+        states.clear()?;
+        trained = attempt(cell, course, stamps, run, &mut states, terminal);
+    }
+    let finished = trained?;
+    folder.publish(run, cell)?;
+    let (heads, validations) = (course.heads, &finished.validations);
+    let found = classification::evaluate(heads, validations, finished.outcomes)?;
+    Ok(Trained {
+        outcome: Outcome {
+            measures: found.measures,
+            notes: found.notes,
+            selection: found.selection,
+            predictions: found.outcomes,
+            ..Outcome::default()
+        },
+        looked: finished.looked,
+        encoded: finished.encoded,
+        seconds: finished.seconds,
+        folder,
+    })
+}
+
+/// Whether --recompute alone leads on from states that end in this error.
+fn cannot_go_on(error: &TrainError) -> bool {
+    matches!(
+        error,
+        TrainError::OtherRun { .. }
+            | TrainError::Unfit { .. }
+            | TrainError::ImageChanged { .. }
+            | TrainError::Store(StoreError::Damaged { .. })
+    )
+}
+
+/// Trains to the end, from the last of the states where there is one.
+fn attempt(
+    cell: &Cell,
+    course: &Course<'_>,
+    stamps: &str,
+    run: &RunOptions,
+    states: &mut StateFolder,
+    terminal: &mut Terminal,
+) -> Result<Finished, Error> {
+    let recipe = &course.recipe;
+    let mut network = (course.build)()?;
+    for line in groups_text(&network.groups(), recipe) {
+        terminal.notice(&line);
+    }
+    let split = |part| Arc::clone(&cell.images(part).split);
+    let mut images = TrainingImages {
+        train: split(Part::Train),
+        val: split(Part::Val),
+        input: cell.input.clone(),
+        augment: course.augment.clone(),
+        mix: course.mix.cloned(),
+        seed: cell.seed,
+        classes: cell.set.classes.len(),
+        pass: run.pass,
+    };
+    let splits = [split(Part::Train), split(Part::Val)];
+    let folder = states.folder().to_owned();
+    let heads = course.heads;
+    let mut monitor =
+        TrainingMonitor::new(cell, heads, recipe, (splits, stamps), &folder, terminal);
+    let fitted = fit(
+        &mut *network,
+        &mut images,
+        recipe,
+        states,
+        &Solo,
+        &mut monitor,
+    );
+    monitor.rest();
+    fitted?;
+    (course.ended)(&*network, &folder)?;
+    monitor.finish()
+}
+
+/// What a run's state must agree in to be gone on from.
+fn identity(cell: &Cell, course: &Course<'_>, run: &RunOptions) -> Identity {
+    let versions = format!("{NUMERICS_VERSION}.{TRAINING_VERSION}");
+    let common = [
+        ("checkpoint", cell.subject_key.clone()),
+        ("protocol", cell.protocol.hash.clone()),
+        ("list of images", cell.data_key.clone()),
+        ("seed", cell.seed.to_string()),
+        ("engine", run.compute.backend().to_owned()),
+        ("precision", run.compute.precision.name().to_owned()),
+        ("numerics", versions),
+    ]
+    .map(|(name, value)| (name.to_owned(), value));
+    common.into_iter().chain(course.identity.clone()).collect()
+}
+
+/// What is trained, and how fast, in lines for people.
+fn groups_text(groups: &[GroupSummary], recipe: &Recipe) -> Vec<String> {
+    /// Groups that are named one by one.
+    const NAMED: usize = 16;
+    let all: usize = groups.iter().map(|group| group.elements).sum();
+    let mut lines = vec![format!(
+        "training {all} parameters in {} group(s), batches of {} in local batches of {}:",
+        groups.len(),
+        recipe.batch,
+        recipe.local_batch
+    )];
+    for group in groups.iter().take(NAMED) {
+        lines.push(format!(
+            "  {}: {} tensors, {} parameters, learning rate {:.3e}, weight decay {}",
+            group.name,
+            group.tensors,
+            group.elements,
+            recipe.learning_rate * group.peak_scale * group.learning_rate_scale,
+            recipe.weight_decay * group.weight_decay_scale,
+        ));
+    }
+    if groups.len() > NAMED {
+        lines.push(format!("  and {} more", groups.len() - NAMED));
+    }
+    lines
+}

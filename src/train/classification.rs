@@ -1,0 +1,103 @@
+//! The objective of fine-tuning: the cross entropy of a whole classifier on mixed images.
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::{HeadScores, ImageBatch, Objective, Share};
+use crate::data::Pick;
+use crate::engine::{Engine, Result, Targets};
+use crate::vit::{Classifier, DropPath};
+
+/// A classifier of which every layer learns.
+#[derive(Debug)]
+pub struct Classification<E: Engine> {
+    /// The network.
+    pub classifier: Classifier<E>,
+    /// The same tensors without a graph: what validates.
+    pub frozen: Classifier<E>,
+    /// How likely each block's branches are left out; empty where none ever is.
+    pub drop_path: Vec<f64>,
+    /// Part of a target that is spread evenly over all classes.
+    pub smoothing: f64,
+    /// Seed of the branches that are left out.
+    pub seed: u64,
+}
+
+impl<E: Engine> Classification<E> {
+    /// images: `[B, C, H, W]`
+    fn images(&self, engine: &E, batch: &ImageBatch) -> Result<E::Tensor> {
+        let config = self.classifier.vit().config();
+        let [height, width] = config.input_size();
+        let shape = [batch.labels.len(), config.channels, height, width];
+        engine.tensor(&batch.pixels[..], &shape)
+    }
+
+    /// What is left out of each image, a function of the seed, the image and its pass.
+    fn dropped(&self, engine: &E, picks: &[Pick]) -> Result<DropPath<E>> {
+        let mut streams: Vec<_> = picks.iter().map(|pick| stream(self.seed, *pick)).collect();
+        let mut draw = |image: usize| [0; 2].map(|_| streams[image].random::<f64>());
+        DropPath::new(engine, &self.drop_path, picks.len(), &mut draw)
+    }
+
+    /// Distributions over the classes, `[B, C]`: what is spread over all of them, the rest at the
+    /// two classes of a mixed image by their shares (timm `timm/data/mixup.py`, `mixup_target`).
+    fn targets(&self, batch: &ImageBatch) -> Vec<f64> {
+        let classes = self.classifier.classes();
+        let off = self.smoothing / classes as f64;
+        let mut targets = vec![off; batch.labels.len() * classes];
+        let rows = targets.chunks_mut(classes);
+        for ((row, &label), mixed) in rows.zip(&batch.labels).zip(&batch.mixed) {
+            let share = mixed.map_or(1.0, |mixed| mixed.lambda);
+            row[label as usize] += (1.0 - self.smoothing) * share;
+            if let Some(mixed) = mixed {
+                row[mixed.label as usize] += (1.0 - self.smoothing) * (1.0 - share);
+            }
+        }
+        targets
+    }
+}
+
+/// The random numbers of one image in one pass.
+fn stream(seed: u64, pick: Pick) -> ChaCha8Rng {
+    let mut key = *b"........................dropping";
+    let words = [seed, pick.pass as u64, pick.index as u64];
+    for (bytes, word) in key.as_chunks_mut().0.iter_mut().zip(words) {
+        *bytes = word.to_le_bytes();
+    }
+    ChaCha8Rng::from_seed(key)
+}
+
+impl<E: Engine> Objective<E> for Classification<E> {
+    type Batch = ImageBatch;
+    type Scores = Vec<HeadScores>;
+
+    fn terms(&self) -> Vec<String> {
+        vec!["cross entropy".to_owned()]
+    }
+
+    fn loss(&mut self, engine: &E, batch: &ImageBatch, share: Share) -> Result<Vec<E::Tensor>> {
+        let images = self.images(engine, batch)?;
+        let logits = if self.drop_path.iter().any(|&rate| rate > 0.0) {
+            let dropped = self.dropped(engine, &batch.picks)?;
+            self.classifier
+                .forward_dropping(engine, &images, &dropped)?
+        } else {
+            self.classifier.forward(engine, &images)?
+        };
+        let targets = self.targets(batch);
+        let targets = engine.tensor(&targets[..], &engine.shape(&logits))?;
+        let mean = engine.cross_entropy(&logits, Targets::Soft(&targets))?;
+        let part = batch.labels.len() as f64 / share.samples;
+        Ok(vec![engine.affine(&mean, part, 0.0)?])
+    }
+
+    fn validate(&self, engine: &E, batch: &ImageBatch) -> Result<Vec<HeadScores>> {
+        let images = self.images(engine, batch)?;
+        let logits = self.frozen.forward(engine, &images)?;
+        Ok(vec![HeadScores::of(engine, &logits, &batch.labels)?])
+    }
+
+    fn buffers(&self) -> Vec<(String, E::Tensor)> {
+        Vec::new()
+    }
+}

@@ -17,25 +17,25 @@ use safetensors::{Dtype, SafeTensors};
 use crate::support::fixture;
 
 // What generate.py trains, and how long.
-const CLASSES: usize = 7;
-const WIDTH: usize = 16;
-const DEPTH: usize = 3;
-const STEPS: u64 = 20;
+pub const CLASSES: usize = 7;
+pub const WIDTH: usize = 16;
+pub const DEPTH: usize = 3;
+pub const STEPS: u64 = 20;
 const EPOCHS: u64 = 4;
-const BATCH: usize = 8;
-const PIXELS: usize = 3 * 32 * 32;
+pub const BATCH: usize = 8;
+pub const PIXELS: usize = 3 * 32 * 32;
 
-fn config() -> VitConfig {
+pub fn config() -> VitConfig {
     VitConfig::plain(8, [4, 4], (WIDTH, DEPTH, 2))
 }
 
-struct Golden {
+pub struct Golden {
     bytes: Vec<u8>,
 }
 
 impl Golden {
-    fn read(name: &str) -> Self {
-        let path = fixture("goldens/training").join(name);
+    pub fn read(name: &str) -> Self {
+        let path = fixture("goldens").join(name);
         let bytes = std::fs::read(path).unwrap();
         Self { bytes }
     }
@@ -70,11 +70,15 @@ impl Golden {
         (view.shape().to_vec(), elements)
     }
 
-    fn elements(&self, key: &str) -> Vec<f64> {
+    pub fn has(&self, key: &str) -> bool {
+        self.file().tensor(key).is_ok()
+    }
+
+    pub fn elements(&self, key: &str) -> Vec<f64> {
         self.tensor(key).1
     }
 
-    fn host(&self, key: &str) -> HostTensor {
+    pub fn host(&self, key: &str) -> HostTensor {
         let (shape, elements) = self.tensor(key);
         let data = elements.iter().map(|&x| x as f32).collect();
         HostTensor { shape, data }
@@ -86,7 +90,7 @@ impl Golden {
     }
 
     /// The ViT's weights before training; those of the head where `head`.
-    fn weights(&self, head: bool) -> Weights {
+    pub fn weights(&self, head: bool) -> Weights {
         let mut weights = Weights::default();
         for key in self.file().names() {
             if let Some(name) = key.strip_prefix("weights/")
@@ -194,7 +198,7 @@ impl<E: Engine> Trained<E> {
 
 /// `max|a-b| <= tolerance max|b|`
 #[track_caller]
-fn assert_near(what: &str, found: &[f64], expected: &[f64], tolerance: f64) {
+pub fn assert_near(what: &str, found: &[f64], expected: &[f64], tolerance: f64) {
     assert_eq!(found.len(), expected.len(), "{what}");
     let largest = expected.iter().fold(0f64, |m, x| m.max(x.abs()));
     let pairs = found.iter().zip(expected);
@@ -206,7 +210,7 @@ fn assert_near(what: &str, found: &[f64], expected: &[f64], tolerance: f64) {
     );
 }
 
-fn position(iteration: u64) -> Position {
+pub fn position(iteration: u64) -> Position {
     Position {
         iteration,
         iterations_per_epoch: STEPS / EPOCHS,
@@ -228,7 +232,7 @@ fn classifier<E: Engine>(e: &E, golden: &Golden) -> (Classifier<E>, Trained<E>) 
 
 /// MAE's fine-tuning.
 fn adamw<E: Engine>(e: &E) {
-    let golden = Golden::read("training.safetensors");
+    let golden = Golden::read("training/training.safetensors");
     let (model, mut trained) = classifier(e, &golden);
     let kind = OptimizerKind::AdamW {
         betas: [0.9, 0.999],
@@ -267,7 +271,7 @@ fn adamw<E: Engine>(e: &E) {
 
 /// MAE's linear probe: the ViT is constant.
 fn lars<E: Engine>(e: &E) {
-    let golden = Golden::read("training.safetensors");
+    let golden = Golden::read("training/training.safetensors");
     let mut frozen = golden.weights(false);
     let vit = Vit::load(&mut Loader::frozen(e, &mut frozen), &config()).unwrap();
     let mut weights = Weights::default();
@@ -340,7 +344,7 @@ fn lars<E: Engine>(e: &E) {
 
 /// Nesterov's momentum over clipped gradients.
 fn sgd<E: Engine>(e: &E) {
-    let golden = Golden::read("training.safetensors");
+    let golden = Golden::read("training/training.safetensors");
     let (model, mut trained) = classifier(e, &golden);
     let kind = OptimizerKind::Sgd {
         momentum: 0.9,
@@ -380,7 +384,7 @@ fn sgd<E: Engine>(e: &E) {
 
 /// `torch.nn.BatchNorm1d` and `2d`: outputs, gradients, running statistics.
 fn batch_norm<E: Engine>(e: &E, tolerance: f64) {
-    let golden = Golden::read("batch_norm.safetensors");
+    let golden = Golden::read("training/batch_norm.safetensors");
     for case in ["rows", "maps"] {
         let key = |name: &str| format!("{case}/{name}");
         let mut weights = Weights::default();
@@ -439,7 +443,7 @@ fn batch_norm<E: Engine>(e: &E, tolerance: f64) {
 
 /// Halves of a batch, their gradients added up, make the step that the batch makes.
 fn accumulation<E: Engine>(e: &E) {
-    let golden = Golden::read("training.safetensors");
+    let golden = Golden::read("training/training.safetensors");
     let run = |parts: usize| {
         let (model, mut trained) = classifier(e, &golden);
         let kind = OptimizerKind::Sgd {

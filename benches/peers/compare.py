@@ -3,7 +3,7 @@
 Usage, with the packages of requirements.txt installed:
     python benches/peers/compare.py PHOTOS [--pairs N] [--only TEXT] [--torch-binary PATH]
 PHOTOS is a dataset folder (train/<class>/*.jpg and val/<class>/*.jpg). Both sides run on two
-threads, preprocessing on one. --torch-binary is a mimbench built with `--features torch`: its torch
+threads, preprocessing and augmentation on one. --torch-binary is a mimbench built with `--features torch`: its torch
 engine is compared with Python's PyTorch. Prints a Markdown table; the ratio is mimbench over peer,
 more is better but where the row says otherwise.
 """
@@ -144,6 +144,10 @@ def main():
             return lambda: (bench("preprocess", "--folder", str(path))["images_per_s"],
                             peer("preprocess", str(path))["images_per_s"])
 
+        def augment(path):
+            return lambda: (bench("augment", "--folder", str(path))["images_per_s"],
+                            peer("augment", str(path))["images_per_s"])
+
         def search(train, k):
             size = ["--train", train, "--test", "2000", "--dim", "768", "--k", k, "--threads", THREADS]
             return lambda: (bench("knn_search", "--json", *size)["exact_queries_per_s"],
@@ -153,6 +157,7 @@ def main():
         works = {
             "preprocess 500x375 JPEG, images/s a core": preprocess(copies),
             "preprocess photos as they are, images/s a core": preprocess(photos / "val"),
+            "augment 500x375 JPEG (crop, RandAugment, erase), images/s a core": augment(copies),
             "exact search, 50,000 x 768, k = 20, queries/s": search("50000", "20"),
             "exact search, 50,000 x 768, k = 200, queries/s": search("50000", "200"),
             "ViT-B/16 forward, batch 8, images/s": model("forward", base, 8),
@@ -179,7 +184,7 @@ def main():
                     model("train-step", tiny, 16, **torch),
             }
         works = {name: pair for name, pair in works.items() if (arguments.only or "") in name}
-        if any("exact search" in name or "preprocess" in name for name in works):
+        if any(name.startswith(("exact search", "preprocess", "augment")) for name in works):
             subprocess.run(["cargo", "bench", "-q", "--no-run"], cwd=ROOT, check=True)
             larger_copies(photos, copies)
         if any("whole kNN" in name for name in works):

@@ -96,8 +96,11 @@ impl Case {
         let adjustments = self.adjustments.iter();
         Draw {
             crop,
+            shift: [0; 2],
             flip: self.flip,
             adjustments: adjustments.map(|&(kind, amount)| kind.of(amount)).collect(),
+            operations: vec![],
+            erasures: vec![],
         }
     }
 

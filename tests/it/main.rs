@@ -38,6 +38,7 @@ mod logistic;
 mod losses;
 mod mae;
 mod mutation;
+mod operations;
 mod positions;
 mod presets;
 mod protocol;

@@ -97,6 +97,8 @@ fn crops(crop: CropSpec, interpolation: Interpolation) -> AugmentSpec {
         interpolation,
         flip: 0.5,
         jitter: None,
+        rand_augment: None,
+        erase: None,
     }
 }
 

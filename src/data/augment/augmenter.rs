@@ -1,5 +1,6 @@
 //! Image files to augmented tensors.
 
+use super::operation::Canvas;
 use super::{AugmentError, AugmentSpec, Draw, SampleKey};
 use crate::data::normalise::Normaliser;
 use crate::data::{Colour, ImageError, InputSpec, Limits, Pixels, Resizer, Window, decode};
@@ -16,6 +17,9 @@ pub struct Augmenter {
     resizer: Resizer,
     padded: Vec<u8>,
     frame: Vec<u8>,
+    scratch: Vec<u8>,
+    /// What operations fill in, a byte a channel.
+    fill: Vec<u8>,
 }
 
 impl Augmenter {
@@ -26,8 +30,11 @@ impl Augmenter {
     pub fn new(spec: AugmentSpec, input: InputSpec, limits: Limits) -> Result<Self, AugmentError> {
         spec.check()?;
         let colour = input.check()?;
+        // timm `data/transforms_factory.py`, `img_mean`; the cast stops at 0 and 255.
+        let fill = |mean: &f32| (255.0 * f64::from(*mean)).round_ties_even() as u8;
         Ok(Self {
             normaliser: Normaliser::new(&input),
+            fill: input.mean.iter().map(fill).collect(),
             spec,
             input,
             limits,
@@ -35,6 +42,7 @@ impl Augmenter {
             resizer: Resizer::new(),
             padded: Vec::new(),
             frame: Vec::new(),
+            scratch: Vec::new(),
         })
     }
 
@@ -52,10 +60,8 @@ impl Augmenter {
     ) -> Result<(), ImageError> {
         self.input.check_length(out)?;
         let pixels = decode(bytes, self.colour, &self.limits)?;
-        let draw = Draw::new(&self.spec, key, pixels.width, pixels.height);
-        self.fill_frame(pixels, &draw)?;
-        self.normaliser.write(&self.frame, out);
-        Ok(())
+        let draw = Draw::new(&self.spec, &self.input, key, pixels.width, pixels.height);
+        self.write(pixels, &draw, out)
     }
 
     /// [`Augmenter::apply`] with parameters that are given.
@@ -70,9 +76,7 @@ impl Augmenter {
     ) -> Result<(), ImageError> {
         self.input.check_length(out)?;
         let pixels = decode(bytes, self.colour, &self.limits)?;
-        self.fill_frame(pixels, draw)?;
-        self.normaliser.write(&self.frame, out);
-        Ok(())
+        self.write(pixels, draw, out)
     }
 
     /// The bytes that [`Augmenter::apply_draw`] normalises, `[height, width, channels]`.
@@ -85,7 +89,17 @@ impl Augmenter {
         Ok(&self.frame)
     }
 
-    /// Crops, resizes, mirrors and recolours, in torchvision's order.
+    /// Everything behind the decoder.
+    fn write(&mut self, pixels: Pixels, draw: &Draw, out: &mut [f32]) -> Result<(), ImageError> {
+        self.fill_frame(pixels, draw)?;
+        self.normaliser.write(&self.frame, out);
+        for erasure in &draw.erasures {
+            erasure.apply(out, self.input.width, self.input.height);
+        }
+        Ok(())
+    }
+
+    /// Crops, resizes, mirrors and changes the image, in the order of torchvision and timm.
     fn fill_frame(&mut self, mut pixels: Pixels, draw: &Draw) -> Result<(), ImageError> {
         let input = &self.input;
         let seen = match draw.crop {
@@ -103,8 +117,12 @@ impl Augmenter {
         };
         self.frame.clear();
         self.frame.extend_from_slice(seen);
+        if draw.shift != [0; 2] {
+            self.shift(draw.shift);
+        }
         if draw.flip {
-            for row in self.frame.chunks_exact_mut(input.width * input.channels) {
+            let stride = self.input.width * self.input.channels;
+            for row in self.frame.chunks_exact_mut(stride) {
                 match self.colour {
                     Colour::Rgb => row.as_chunks_mut::<3>().0.reverse(),
                     Colour::Grey => row.reverse(),
@@ -114,7 +132,42 @@ impl Augmenter {
         for adjustment in &draw.adjustments {
             adjustment.apply(&mut self.frame, self.colour);
         }
+        for operation in &draw.operations {
+            operation.apply(&mut Canvas {
+                colour: self.colour,
+                width: self.input.width,
+                height: self.input.height,
+                interpolation: self.spec.interpolation,
+                fill: &self.fill,
+                bytes: &mut self.frame,
+                scratch: &mut self.scratch,
+            });
+        }
         Ok(())
+    }
+
+    /// Moves the frame to the right and down; zeros come in.
+    fn shift(&mut self, [right, down]: [isize; 2]) {
+        let InputSpec {
+            width, channels, ..
+        } = self.input;
+        let stride = width * channels;
+        // Of an axis that moves by `by`: what the first that is seen goes behind, and comes from.
+        let ends = |by: isize, unit: usize, length: usize| {
+            let by_abs = (by.unsigned_abs() * unit).min(length);
+            let (to, from) = if by < 0 { (0, by_abs) } else { (by_abs, 0) };
+            (to, from, length - by_abs)
+        };
+        let (to, from, length) = ends(right, channels, stride);
+        let (to_row, from_row, rows) = ends(down, 1, self.input.height);
+        self.scratch.clear();
+        self.scratch.resize(self.frame.len(), 0);
+        let lines = self.scratch.chunks_exact_mut(stride).skip(to_row);
+        let seen = self.frame.chunks_exact(stride).skip(from_row);
+        for (line, seen) in lines.zip(seen).take(rows) {
+            line[to..to + length].copy_from_slice(&seen[from..from + length]);
+        }
+        std::mem::swap(&mut self.frame, &mut self.scratch);
     }
 }
 

@@ -67,7 +67,7 @@ fn mean(greys: impl ExactSizeIterator<Item = u8>) -> u8 {
 /// From `from` (0) to `to` (1) and beyond, cut off below a whole number (`ImagingBlend`, Pillow
 /// `src/libImaging/Blend.c`). The cast stops at 0 and 255 as Pillow does outside of 0 to 1.
 #[inline(always)]
-fn blend(from: u8, to: u8, factor: f32) -> u8 {
+pub(super) fn blend(from: u8, to: u8, factor: f32) -> u8 {
     (f32::from(from) + factor * (f32::from(to) - f32::from(from))) as u8
 }
 

@@ -5,7 +5,11 @@ use rand_chacha::ChaCha8Rng;
 
 use super::colour::Adjustment;
 use super::crop::{Bounds, Crop};
-use super::{AugmentSpec, CropSpec, Jitter};
+use super::erasure::Erasure;
+use super::noise::normal;
+use super::operation::{MAX_MAGNITUDE, Operation, OperationKind};
+use super::{AugmentSpec, CropSpec, Erase, Jitter, RandAugment};
+use crate::data::InputSpec;
 
 /// What a draw is a function of, besides the specification and the image's size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,10 +27,17 @@ pub struct SampleKey {
 pub struct Draw {
     /// The part of the image that is resized to the input; `None` is the evaluation's crop.
     pub crop: Option<Crop>,
+    /// Pixels by which that is then moved to the right and down; zeros come in. `[0, 0]` but where a
+    /// part of the evaluation's crop with zeros around it is asked for.
+    pub shift: [isize; 2],
     /// Whether left and right are exchanged.
     pub flip: bool,
     /// Changes of the colours, in their order.
     pub adjustments: Vec<Adjustment>,
+    /// RandAugment's operations, in their order.
+    pub operations: Vec<Operation>,
+    /// Boxes of the tensor that become noise, in their order.
+    pub erasures: Vec<Erasure>,
 }
 
 /// The random numbers of one image in one pass.
@@ -44,9 +55,14 @@ impl Stream {
         Self(ChaCha8Rng::from_seed(seed))
     }
 
+    /// 64 random bits.
+    pub(super) fn word(&mut self) -> u64 {
+        self.0.next_u64()
+    }
+
     /// Uniform in `[0, 1)`, with 53 bits.
-    fn unit(&mut self) -> f64 {
-        (self.0.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
+    pub(super) fn unit(&mut self) -> f64 {
+        (self.word() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
     /// Uniform from `low` to `high`.
@@ -56,30 +72,64 @@ impl Stream {
 
     /// Uniform in `0..n`; a bias below n / 2^64 is let be.
     pub(super) fn below(&mut self, n: usize) -> usize {
-        ((u128::from(self.0.next_u64()) * n as u128) >> 64) as usize
+        ((u128::from(self.word()) * n as u128) >> 64) as usize
     }
 }
 
 impl Draw {
-    /// What happens under `spec` to the image of `key`, which is `width` x `height` pixels.
-    pub fn new(spec: &AugmentSpec, key: SampleKey, width: usize, height: usize) -> Self {
+    /// What happens under `spec` to the image of `key`, which is `width` x `height` pixels, on its way
+    /// to `input`.
+    pub fn new(
+        spec: &AugmentSpec,
+        input: &InputSpec,
+        key: SampleKey,
+        width: usize,
+        height: usize,
+    ) -> Self {
         let mut stream = Stream::new(key);
         let bounds = Bounds {
             scale: spec.scale,
             ratio: spec.ratio,
         };
+        let margin = spec.crop.margin(input);
+        let shift = margin.map_or([0; 2], |margin| {
+            [(); 2].map(|()| margin as isize - stream.below(2 * margin + 1) as isize)
+        });
         let crop = match spec.crop {
-            CropSpec::Torchvision => Some(bounds.torchvision(&mut stream, width, height)),
+            CropSpec::Beit if margin.is_some() => None,
+            CropSpec::Torchvision | CropSpec::Beit => Some(bounds.torchvision(&mut stream, width, height)),
             CropSpec::Mae => Some(bounds.mae(&mut stream, width, height)),
             CropSpec::Centre => None,
         };
         let flip = stream.unit() < spec.flip;
         let adjustments = spec.jitter.map_or_else(Vec::new, |j| j.draw(&mut stream));
+        let operations = spec.rand_augment;
+        let operations = operations.map_or_else(Vec::new, |r| r.draw(&mut stream));
+        let erase = |erase: Erase| erase.draw(&mut stream, input.width, input.height);
+        let erasures = spec.erase.map_or_else(Vec::new, erase);
         Self {
             crop,
+            shift,
             flip,
             adjustments,
+            operations,
+            erasures,
         }
+    }
+}
+
+impl RandAugment {
+    fn draw(&self, stream: &mut Stream) -> Vec<Operation> {
+        let mut operations = Vec::with_capacity(self.operations);
+        for _ in 0..self.operations {
+            let kind = OperationKind::ALL[stream.below(OperationKind::ALL.len())];
+            if stream.unit() < self.probability {
+                let magnitude = self.magnitude + self.deviation * normal(stream.word() as u32);
+                let negative = stream.unit() < 0.5;
+                operations.push(kind.at(magnitude.clamp(0.0, MAX_MAGNITUDE), negative));
+            }
+        }
+        operations
     }
 }
 
@@ -111,6 +161,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::data::{Interpolation, Resize};
 
     const FULL: Jitter = Jitter {
         brightness: 0.4,
@@ -120,7 +171,20 @@ mod tests {
     };
 
     fn draw(spec: &AugmentSpec, seed: u64, pass: u64, index: u64) -> Draw {
-        Draw::new(spec, SampleKey { seed, pass, index }, 500, 375)
+        let key = SampleKey { seed, pass, index };
+        Draw::new(spec, &input(224), key, 500, 375)
+    }
+
+    fn input(side: usize) -> InputSpec {
+        InputSpec {
+            height: side,
+            width: side,
+            channels: 3,
+            resize: Resize::Exact,
+            interpolation: Interpolation::Bicubic,
+            mean: vec![0.5; 3],
+            std: vec![0.5; 3],
+        }
     }
 
     fn jittered() -> AugmentSpec {
@@ -156,8 +220,11 @@ mod tests {
         ];
         let pinned = Draw {
             crop: Some(crop),
+            shift: [0; 2],
             flip: false,
             adjustments,
+            operations: vec![],
+            erasures: vec![],
         };
         assert_eq!(draw(&jittered(), 42, 7, 1234), pinned);
     }
@@ -225,10 +292,14 @@ mod tests {
         };
         let Draw {
             crop,
+            shift,
             flip,
             adjustments,
+            operations,
+            erasures,
         } = draw(&spec, 0, 0, 0);
-        assert!(crop.is_none() && !flip);
+        assert!(crop.is_none() && !flip && shift == [0; 2]);
+        assert!(operations.is_empty() && erasures.is_empty());
         assert!(matches!(adjustments[..], [Adjustment::Saturation(_)]));
     }
 }

@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::AugmentError;
-use crate::data::Interpolation;
+use super::operation::MAX_MAGNITUDE;
+use crate::data::{InputSpec, Interpolation};
 
-/// Crop, mirroring and colour jitter, in this order.
+/// Crop, mirroring, changes of the whole image and erasing, in this order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AugmentSpec {
@@ -21,6 +22,12 @@ pub struct AugmentSpec {
     pub flip: f64,
     /// Random changes of the colours.
     pub jitter: Option<Jitter>,
+    /// Random operations in place of jitter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rand_augment: Option<RandAugment>,
+    /// Random boxes of noise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub erase: Option<Erase>,
 }
 
 impl Default for AugmentSpec {
@@ -34,6 +41,8 @@ impl Default for AugmentSpec {
             interpolation: Interpolation::Bilinear,
             flip: 0.5,
             jitter: None,
+            rand_augment: None,
+            erase: None,
         }
     }
 }
@@ -48,8 +57,20 @@ pub enum CropSpec {
     /// Area and ratio are drawn once, and sides cut to the image's (facebookresearch/mae
     /// `util/crop.py`).
     Mae,
+    /// [`CropSpec::Torchvision`]; where the input has at most 32 pixels a side, the evaluation's
+    /// crop with 4 zeros on every side, and of that a part as large as the input (microsoft/unilm
+    /// `beit/datasets.py`, `build_transform`, which takes the image itself there, as CIFAR's are).
+    Beit,
     /// The evaluation's.
     Centre,
+}
+
+impl CropSpec {
+    /// Zeros on every side of the evaluation's crop, where a part of that is seen.
+    pub(super) fn margin(self, input: &InputSpec) -> Option<usize> {
+        let small = input.width <= 32 && input.height <= 32;
+        (self == Self::Beit && small).then_some(4)
+    }
 }
 
 /// The ranges of colour changes, whose order is random (torchvision `transforms/transforms.py`,
@@ -67,13 +88,74 @@ pub struct Jitter {
     pub hue: f64,
 }
 
+/// RandAugment with the operations of timm's increasing set ([`OperationKind`]), each as likely as
+/// another, as in timm's `rand-m9-mstd0.5-inc1` (timm `data/auto_augment.py`). Its maps look pixels
+/// up by the crop's interpolation, and fill in the input's mean.
+///
+/// [`OperationKind`]: super::OperationKind
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RandAugment {
+    /// Operations that are drawn for an image.
+    pub operations: usize,
+    /// Mean of the magnitude, which is cut to 0 to 10.
+    pub magnitude: f64,
+    /// Standard deviation of the magnitude.
+    pub deviation: f64,
+    /// Probability that an operation that was drawn is applied.
+    pub probability: f64,
+}
+
+impl Default for RandAugment {
+    /// `rand-m9-mstd0.5-inc1`.
+    fn default() -> Self {
+        Self {
+            operations: 2,
+            magnitude: 9.0,
+            deviation: 0.5,
+            probability: 0.5,
+        }
+    }
+}
+
+/// Random erasing by a normal number a value, as timm's mode `pixel` (timm
+/// `data/random_erasing.py`).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Erase {
+    /// Probability that boxes of an image are erased.
+    pub probability: f64,
+    /// Least and largest share of the input's area that the boxes together have.
+    pub area: [f64; 2],
+    /// Least height by width of a box; the largest is its inverse.
+    pub aspect: f64,
+    /// Most boxes; there are as likely fewer.
+    pub count: usize,
+}
+
+impl Default for Erase {
+    /// A quarter of the images, as MAE and BEiT fine-tune (facebookresearch/mae `main_finetune.py`,
+    /// `--reprob`); the rest is timm's own.
+    fn default() -> Self {
+        Self {
+            probability: 0.25,
+            area: [0.02, 1.0 / 3.0],
+            aspect: 0.3,
+            count: 1,
+        }
+    }
+}
+
 impl AugmentSpec {
     /// Checks that the values make sense.
     pub fn check(&self) -> Result<(), AugmentError> {
         let wrong = |field, reason| Err(AugmentError::Value { field, reason });
-        for (field, [low, high], most) in
-            [("scale", self.scale, 1.0), ("ratio", self.ratio, f64::MAX)]
-        {
+        let erase = self.erase.unwrap_or_default();
+        for (field, [low, high], most) in [
+            ("scale", self.scale, 1.0),
+            ("ratio", self.ratio, f64::MAX),
+            ("erase.area", erase.area, 1.0),
+        ] {
             for value in [low, high] {
                 if !(value > 0.0 && value <= most) {
                     let bound = if most == 1.0 { " and at most 1" } else { "" };
@@ -99,9 +181,36 @@ impl AugmentSpec {
         ] {
             bounded(field, value, MAX_STRENGTH)?;
         }
-        bounded("jitter.hue", jitter.hue, 0.5)
+        bounded("jitter.hue", jitter.hue, 0.5)?;
+        if self.jitter.is_some() && self.rand_augment.is_some() {
+            return wrong("jitter", "stands beside rand_augment, of which timm does one".into());
+        }
+        let counted = |field, value: usize, most: usize| {
+            if (1..=most).contains(&value) {
+                return Ok(());
+            }
+            wrong(field, format!("is {value}, not from 1 to {most}"))
+        };
+        let rand_augment = self.rand_augment.unwrap_or_default();
+        counted("rand_augment.operations", rand_augment.operations, MOST)?;
+        bounded("rand_augment.magnitude", rand_augment.magnitude, MAX_MAGNITUDE)?;
+        bounded("rand_augment.deviation", rand_augment.deviation, MAX_DEVIATION)?;
+        bounded("rand_augment.probability", rand_augment.probability, 1.0)?;
+        bounded("erase.probability", erase.probability, 1.0)?;
+        counted("erase.count", erase.count, MOST)?;
+        if !(erase.aspect > 0.0 && erase.aspect <= 1.0) {
+            let reason = format!("is {}, which is not above 0 and at most 1", erase.aspect);
+            return wrong("erase.aspect", reason);
+        }
+        Ok(())
     }
 }
+
+/// Most operations and most boxes of an image.
+const MOST: usize = 100;
+
+/// Largest deviation. Above it timm draws magnitudes uniformly instead.
+const MAX_DEVIATION: f64 = 100.0;
 
 /// Strongest jitter. A factor of 256 already makes every byte that it changes 0 or 255.
 const MAX_STRENGTH: f64 = 255.0;

@@ -2,6 +2,7 @@
 
 pub mod augment;
 pub mod check;
+mod cifar;
 mod dataset;
 mod dataset_error;
 mod decode;
@@ -11,6 +12,7 @@ mod input;
 mod loader;
 mod manifest;
 mod normalise;
+mod pnm;
 mod preparation;
 mod resize;
 pub mod scenes;
@@ -19,8 +21,9 @@ mod statistics;
 mod subset;
 mod synset;
 
+pub use cifar::CifarSet;
 pub use dataset::{Dataset, LabelSource, OpenOptions, Sample, Split};
-pub use dataset_error::{DatasetError, LabelProblem, ShardProblem};
+pub use dataset_error::{CifarProblem, DatasetError, LabelProblem, ShardProblem};
 pub use decode::{Colour, Limits, Pixels, decode};
 pub use image_error::{ImageError, ImageFormat};
 pub use input::{InputSpec, Preprocessor, Resize};

@@ -5,11 +5,14 @@
 //! | class folders (torchvision's `ImageFolder`) | `train/<class>/**` | `val/<class>/**` |
 //! | tar shards (WebDataset) | `train/*.tar`, `train-*.tar`, `*-train-*.tar` | the same with `val` |
 //! | flat with a label file (ImageNet, Kaggle) | | `val/*` and a label file |
+//! | CIFAR-10's binary files, or a folder with a folder of them | `data_batch_{1..5}.bin` | `test_batch.bin` |
+//! | CIFAR-100's | `train.bin` | `test.bin` |
 //!
 //! Opening lists files, reads shard headers and decodes nothing. The order of the samples depends
 //! on names alone, never on the order in which the file system returns them.
 
 use super::{
+    cifar,
     dataset_error::{DatasetError, ShardProblem},
     folder::{self, Listing},
     manifest::FileStamp,
@@ -37,6 +40,9 @@ pub const MAX_CLASSES: u32 = 1 << 20;
 
 /// The largest encoded image that is read, in bytes.
 pub const MAX_IMAGE_BYTES: u64 = 512 << 20;
+
+/// Class names of numbered shards, in the root.
+const CLASS_LIST: &str = "classes.txt";
 
 /// Accepted names of the validation split, in order of preference.
 const VAL_NAMES: &[&str] = &["val", "validation", "test"];
@@ -68,12 +74,13 @@ pub struct Dataset {
 pub struct Split {
     /// `train`, `val` or, for a directory opened alone, its own name.
     pub name: String,
-    /// The name found on disk: `validation` or `test` where `val` is absent.
+    /// The name found on disk: `validation` or `test` where `val` is absent; of CIFAR's files, that
+    /// of their folder.
     pub directory: String,
     /// What the samples' paths are relative to.
     pub root: PathBuf,
     /// The samples: class folders in `ImageFolder`'s order, shards in natural order of their
-    /// names with members as they lie, flat directories by file name.
+    /// names with members as they lie, CIFAR's records likewise, flat directories by file name.
     pub samples: Vec<Sample>,
     /// Where the labels come from.
     pub labels: LabelSource,
@@ -85,11 +92,12 @@ pub struct Split {
 /// One image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sample {
-    /// Path relative to the split's root with `/` between components; `shard.tar/member` in a shard.
+    /// Path relative to the split's root with `/` between components; `shard.tar/member` in a shard,
+    /// `train.bin[0]` for the first record of CIFAR's.
     pub path: String,
     /// Index into the dataset's classes.
     pub label: u32,
-    /// Encoded size in bytes.
+    /// Encoded size in bytes, as [`Split::read`] gives it.
     pub bytes: u64,
     pub(super) location: Location,
 }
@@ -101,9 +109,11 @@ pub(super) enum Location {
     File { inode: u64, mtime_ns: i64 },
     /// A part of a shard that begins at this byte.
     Member { shard: u32, offset: u64 },
+    /// CIFAR's planes of pixels, from this byte of a file of records.
+    Record { shard: u32, offset: u64 },
 }
 
-/// An archive that samples are read from.
+/// An archive or file of records that samples are read from.
 #[derive(Debug, Clone)]
 pub(super) struct Shard {
     pub(super) name: String,
@@ -122,6 +132,8 @@ pub enum LabelSource {
     ShardNumbers,
     /// The folder a shard's member lies in.
     ShardFolders,
+    /// CIFAR's records.
+    Records,
     /// There are none: every label is 0 and means nothing.
     Unlabelled,
 }
@@ -151,7 +163,24 @@ impl Dataset {
     /// a validation class that training lacks, a damaged shard, a label file that does not fit.
     pub fn open(root: &Path, options: &OpenOptions) -> Result<Self, DatasetError> {
         let top = folder::list(root)?;
-        let train_place = find(root, &top, "train", &["train"])?;
+        let train_place = match (find(root, &top, "train", &["train"]), cifar::of(root)) {
+            (Ok(place), None) => place,
+            (Ok(place), Some(cifar)) => {
+                return Err(DatasetError::MixedLayout {
+                    path: root.to_path_buf(),
+                    first: format!("{}/", place.directory),
+                    second: cifar.file.into(),
+                });
+            }
+            (Err(DatasetError::NoSplit { .. }), Some(cifar)) => {
+                return Self::of_records(&cifar, root, options);
+            }
+            (Err(error @ DatasetError::NoSplit { .. }), None) => {
+                let cifar = cifar::below(root, &top)?.ok_or(error)?;
+                return Self::of_records(&cifar, root, options);
+            }
+            (Err(error), _) => return Err(error),
+        };
         let val_place = find(root, &top, "val", VAL_NAMES)?;
 
         let scanned = match train_place.contents()? {
@@ -191,26 +220,52 @@ impl Dataset {
         };
         let val = val_place.split("val", scanned);
 
-        let trained = train.class_counts(classes.len());
-        for sample in &val.samples {
-            if trained.get(sample.label as usize).is_none_or(|&n| n == 0) {
-                return Err(DatasetError::UnknownClass {
-                    class: classes
-                        .get(sample.label as usize)
-                        .cloned()
-                        .unwrap_or_else(|| sample.label.to_string()),
-                    sample: sample.path.clone(),
-                    split: val.root,
-                    train: train.root,
-                });
-            }
-        }
-        Ok(Self {
+        Self {
             root: root.to_path_buf(),
             train,
             val,
             classes,
-        })
+        }
+        .trained()
+    }
+
+    /// Whether a folder is laid out as a dataset itself, and not one that holds datasets.
+    pub fn lies_in(folder: &Path) -> bool {
+        folder.join("train").is_dir() || cifar::of(folder).is_some()
+    }
+
+    fn of_records(
+        cifar: &cifar::Cifar,
+        root: &Path,
+        options: &OpenOptions,
+    ) -> Result<Self, DatasetError> {
+        if let Some(file) = &options.val_labels {
+            return Err(DatasetError::UnusedLabelFile {
+                file: file.clone(),
+                path: root.to_path_buf(),
+            });
+        }
+        cifar.open(root)?.trained()
+    }
+
+    /// The dataset, if every class of its validation images has training images.
+    fn trained(self) -> Result<Self, DatasetError> {
+        let trained = self.train.class_counts(self.classes.len());
+        let class = |sample: &Sample| trained.get(sample.label as usize);
+        let mut samples = self.val.samples.iter();
+        match samples.find(|sample| class(sample).is_none_or(|&n| n == 0)) {
+            None => Ok(self),
+            Some(sample) => Err(DatasetError::UnknownClass {
+                class: self
+                    .classes
+                    .get(sample.label as usize)
+                    .cloned()
+                    .unwrap_or_else(|| sample.label.to_string()),
+                sample: sample.path.clone(),
+                split: self.val.root,
+                train: self.train.root,
+            }),
+        }
     }
 }
 
@@ -256,7 +311,7 @@ impl Split {
         Ok((place.split(&name, scanned), classes))
     }
 
-    /// Reads one encoded image. Safe to call from several threads at once.
+    /// Reads one encoded image; a record of CIFAR's becomes a PPM file. Safe to call from several threads at once.
     ///
     /// # Errors
     /// When the file cannot be read, is larger than 512 MiB, or is not the one that
@@ -273,7 +328,9 @@ impl Split {
         }
         let path = match sample.location {
             Location::File { .. } => self.root.join(&sample.path),
-            Location::Member { shard, .. } => self.root.join(self.shard_name(shard)),
+            Location::Member { shard, .. } | Location::Record { shard, .. } => {
+                self.root.join(self.shard_name(shard))
+            }
         };
         let failed = |source| DatasetError::Io {
             path: path.clone(),
@@ -284,14 +341,22 @@ impl Split {
         if now != stamp {
             return Err(DatasetError::Changed { path });
         }
-        let mut bytes = vec![0; sample.bytes as usize];
+        let length = match sample.location {
+            Location::Record { .. } => cifar::PIXEL_BYTES,
+            Location::File { .. } | Location::Member { .. } => sample.bytes as usize,
+        };
+        let mut bytes = vec![0; length];
         match file.read_exact_at(&mut bytes, stamp.offset) {
-            Ok(()) => Ok(bytes),
+            Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                Err(DatasetError::Changed { path })
+                return Err(DatasetError::Changed { path });
             }
-            Err(error) => Err(failed(error)),
+            Err(error) => return Err(failed(error)),
         }
+        Ok(match sample.location {
+            Location::Record { .. } => cifar::ppm(&bytes),
+            Location::File { .. } | Location::Member { .. } => bytes,
+        })
     }
 
     /// An image's path, as a user can open it.
@@ -406,10 +471,12 @@ fn find(
             ]),
         }
     }
+    let mut folders = top.directories.iter().map(|(name, _)| root.join(name));
     Err(DatasetError::NoSplit {
         root: root.to_path_buf(),
         split,
         looked_for,
+        inside: folders.find(|folder| names.iter().any(|name| folder.join(name).is_dir())),
     })
 }
 
@@ -472,7 +539,7 @@ fn class_names(root: &Path, train: &Path, scanned: &Scanned) -> Result<Vec<Strin
                     looked_for: "labelled images in shards".into(),
                 });
             };
-            match synset::class_list(root)? {
+            match synset::class_list(&root.join(CLASS_LIST))? {
                 Some(names) if highest.label as usize >= names.len() => Err(DatasetError::Shard {
                     shard: train.to_path_buf(),
                     member: highest.path.clone(),

@@ -1,5 +1,6 @@
 //! What can be wrong with a dataset on disk.
 
+use super::cifar::CifarSet;
 use std::{io, path::PathBuf};
 
 /// Why a dataset could not be opened or read.
@@ -20,6 +21,12 @@ pub enum DatasetError {
         /// The path given.
         path: PathBuf,
     },
+    /// An archive in the place of what it holds.
+    #[error("{} is a packed archive, not a folder", path.display())]
+    Packed {
+        /// The archive.
+        path: PathBuf,
+    },
     /// The root has none of the places where a split may lie.
     #[error("{} has no {split} split: looked for {}", root.display(), looked_for.join(", "))]
     NoSplit {
@@ -29,6 +36,8 @@ pub enum DatasetError {
         split: &'static str,
         /// Every name that would have been accepted, in order of preference.
         looked_for: Vec<String>,
+        /// A folder of the root that has it.
+        inside: Option<PathBuf>,
     },
     /// Two layouts are present and only one can be meant.
     #[error("{} holds both {first} and {second}", path.display())]
@@ -131,7 +140,7 @@ pub enum DatasetError {
         found: Vec<String>,
     },
     /// A label file was named but the validation split has its own labels.
-    #[error("{} is not needed: {} has class folders or shards", file.display(), path.display())]
+    #[error("{} is not needed: the images of {} have labels", file.display(), path.display())]
     UnusedLabelFile {
         /// The label file named by the user.
         file: PathBuf,
@@ -174,7 +183,7 @@ pub enum DatasetError {
         /// The file.
         path: PathBuf,
     },
-    /// A line of `classes.txt` that cannot be a class name.
+    /// A line of a class list that cannot be a class name.
     #[error("{}, line {line}: {problem}", file.display())]
     ClassList {
         /// The class list.
@@ -193,6 +202,16 @@ pub enum DatasetError {
         member: String,
         /// What is wrong with it.
         problem: ShardProblem,
+    },
+    /// A file of CIFAR's that cannot be used.
+    #[error("{}: {problem}", file.display())]
+    Cifar {
+        /// Which set it seems to be.
+        set: CifarSet,
+        /// The file, or the folder of another version.
+        file: PathBuf,
+        /// What is wrong with it.
+        problem: CifarProblem,
     },
     /// A file that is no longer what was listed when the dataset was opened.
     #[error("{} changed after the dataset was opened", path.display())]
@@ -245,6 +264,39 @@ pub enum LabelProblem {
     /// The image already has a label.
     #[error("`{0}` has been labelled before")]
     Repeated(String),
+}
+
+/// What is wrong with CIFAR's files.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CifarProblem {
+    /// A file of the set is not there.
+    #[error("the file is missing")]
+    Missing,
+    /// The file begins with a compressor's magic number.
+    #[error("the file is compressed")]
+    Compressed,
+    /// The file does not end where a record does.
+    #[error("truncated: {bytes} bytes are no whole number of records of {record}")]
+    Length {
+        /// The file's length.
+        bytes: u64,
+        /// A record's.
+        record: u64,
+    },
+    /// A label without a name.
+    #[error("record {number} has label {label}, and there are names for {classes} classes")]
+    Label {
+        /// The record, counted from 0.
+        number: u64,
+        /// Its label.
+        label: u8,
+        /// Lines of the file of names.
+        classes: usize,
+    },
+    /// The pickles for Python or the files for MATLAB.
+    #[error("this is the version for {0}, which is not read")]
+    OtherVersion(&'static str),
 }
 
 /// What is wrong with a tar shard.
@@ -325,13 +377,27 @@ impl DatasetError {
     /// What the user can do next, where there is something to say.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::NotADirectory { .. } => "check the path, and that the disk is mounted".into(),
-            Self::NoSplit { .. } => {
-                "the root is the directory that holds `train` and `val`, as for torchvision's ImageFolder or WebDataset shards".into()
+            Self::NotADirectory { .. } => {
+                "a dataset is a folder: check the path, and that the disk is mounted".into()
             }
-            Self::MixedLayout { .. } => "move one of them elsewhere".into(),
+            Self::Packed { path } => format!(
+                "unpack it (`tar -xf {}`, or unzip) and give the folder that it makes",
+                path.display()
+            ),
+            Self::NoSplit { split: "val", .. } => {
+                "a number needs images that are not trained on: put some of every class into val/<class>/".into()
+            }
+            Self::NoSplit { inside: Some(inside), .. } => {
+                format!("{} has one: give that folder", inside.display())
+            }
+            Self::NoSplit { .. } => {
+                "the root is the directory that holds `train` and `val`, as for torchvision's ImageFolder or WebDataset shards, or CIFAR's binary files".into()
+            }
+            Self::MixedLayout { .. } => {
+                "move one of them elsewhere, or give the folder of the one that is meant".into()
+            }
             Self::EmptySplit { .. } => {
-                "compressed archives are not read: unpack them first".into()
+                "put the images into a folder for each class; compressed archives are not read: unpack them first".into()
             }
             Self::EmptyClass { .. } => {
                 "remove the empty folders or finish unpacking the dataset".into()
@@ -366,7 +432,24 @@ impl DatasetError {
             Self::LabelCount { .. } => {
                 "a list of synsets has one line for every image, in the order of the file names".into()
             }
-            Self::ClassList { .. } => "line i of classes.txt names class i, counted from 0".into(),
+            Self::ClassList { .. } => "line i names class i, counted from 0".into(),
+            Self::Cifar { set, problem, .. } => match problem {
+                CifarProblem::Compressed => {
+                    format!("unpack it: {} holds the files as they are read", set.archive())
+                }
+                CifarProblem::Label { .. } => format!(
+                    "a line of {} names a class; with all lines there, the file is damaged or of another set",
+                    set.names()
+                ),
+                CifarProblem::OtherVersion(_) => format!(
+                    "get the binary version, {}, from {CIFAR_SITE}, and unpack it",
+                    set.archive()
+                ),
+                CifarProblem::Missing | CifarProblem::Length { .. } => format!(
+                    "unpack {} again, or get it again from {CIFAR_SITE}",
+                    set.archive()
+                ),
+            },
             Self::Shard { problem, .. } => match problem {
                 ShardProblem::Nested => {
                     "unpack it once, and each class archive into a folder of its own: train/<class>/<image>".into()
@@ -404,6 +487,9 @@ impl DatasetError {
         Some(hint)
     }
 }
+
+/// Where the sets are.
+const CIFAR_SITE: &str = "https://www.cs.toronto.edu/~kriz/cifar.html";
 
 /// The first names of a list that may be long.
 fn some(names: &[String]) -> String {

@@ -1,4 +1,4 @@
-//! From the bytes of a JPEG, PNG or WebP file to 8-bit pixels.
+//! From the bytes of a JPEG, PNG, WebP, PGM or PPM file to 8-bit pixels.
 //!
 //! The result is what Pillow 13 gives for `Image.open(file).convert("RGB")` or `.convert("L")`: the
 //! EXIF orientation is ignored, alpha is dropped rather than composited, colour profiles are not
@@ -12,6 +12,7 @@
 use std::io::{self, Cursor};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use super::pnm::{BLANKS, decode_pnm};
 use crate::data::{ImageError, ImageFormat};
 
 /// The colour model to decode to.
@@ -49,7 +50,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    fn check(&self, width: usize, height: usize) -> Result<(), ImageError> {
+    pub(super) fn check(&self, width: usize, height: usize) -> Result<(), ImageError> {
         if (width as u128) * (height as u128) > u128::from(self.max_pixels) {
             return Err(ImageError::TooLarge {
                 width,
@@ -81,11 +82,11 @@ const MAX_JPEG_SCANS: usize = 500;
 /// Memory that the PNG decoder may use besides the image, in bytes.
 const PNG_MEMORY: usize = 64 << 20;
 
-/// Decodes a JPEG, PNG or WebP file, recognised by its first bytes whatever its name.
+/// Decodes a JPEG, PNG, WebP, PGM or PPM file, recognised by its first bytes whatever its name.
 ///
 /// The dimensions are checked against `limits` before any pixel is allocated. Baseline and progressive
-/// JPEG (grey, YCbCr, RGB, CMYK, YCCK), PNG (every colour type and depth, interlaced or not) and WebP
-/// (lossy, lossless, alpha, animated) equal Pillow's bytes exactly in every file compared
+/// JPEG (grey, YCbCr, RGB, CMYK, YCCK), PNG (every colour type and depth, interlaced or not), WebP
+/// (lossy, lossless, alpha, animated) and binary PGM and PPM of 8 bits equal Pillow's bytes exactly in every file compared
 /// (`tests/goldens/images`). Arithmetic and lossless JPEG are decoded, but were not compared.
 ///
 /// # Errors
@@ -97,6 +98,7 @@ pub fn decode(bytes: &[u8], colour: Colour, limits: &Limits) -> Result<Pixels, I
         ImageFormat::Jpeg => decode_jpeg,
         ImageFormat::Png => decode_png,
         ImageFormat::WebP => decode_webp,
+        ImageFormat::Pnm => decode_pnm,
         other => return Err(ImageError::UnsupportedFormat(other)),
     };
     // The decoders are meant not to panic, but fuzzing has made one index out of bounds. One bad file
@@ -156,7 +158,7 @@ fn identify(bytes: &[u8]) -> Result<ImageFormat, ImageError> {
             ..,
         ] => Ok(WebP),
         [_, _, _, _, b'f', b't', b'y', b'p', ..] => Ok(Heif),
-        [b'P', b'1'..=b'7', white, ..] if white.is_ascii_whitespace() => Ok(Pnm),
+        [b'P', b'1'..=b'7', white, ..] if BLANKS.contains(white) => Ok(Pnm),
         _ => Err(ImageError::NotAnImage {
             start: bytes
                 .iter()
@@ -175,7 +177,7 @@ fn luma([r, g, b]: [u8; 3]) -> u8 {
 }
 
 /// Collects RGB pixels in the wanted colour model.
-fn from_rgb(
+pub(super) fn from_rgb(
     colour: Colour,
     width: usize,
     height: usize,
@@ -197,7 +199,7 @@ fn from_rgb(
 
 /// Collects grey pixels in the wanted colour model. (Luma maps equal components to themselves, so
 /// grey needs no detour through RGB.)
-fn from_grey(
+pub(super) fn from_grey(
     colour: Colour,
     width: usize,
     height: usize,

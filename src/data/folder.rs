@@ -13,6 +13,7 @@ use super::{
     },
     dataset_error::DatasetError,
     manifest::FileStamp,
+    shards,
 };
 use std::{
     collections::BTreeMap,
@@ -75,6 +76,9 @@ pub(super) fn list(directory: &Path) -> Result<Listing, DatasetError> {
         source,
     };
     let entries = fs::read_dir(directory).map_err(|error| match error.kind() {
+        io::ErrorKind::NotADirectory if is_packed(directory) => DatasetError::Packed {
+            path: directory.to_path_buf(),
+        },
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => DatasetError::NotADirectory {
             path: directory.to_path_buf(),
         },
@@ -129,6 +133,12 @@ pub(super) fn list(directory: &Path) -> Result<Listing, DatasetError> {
     listing.archives.sort_unstable();
     listing.images.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     Ok(listing)
+}
+
+/// Whether a file that stands for a folder is an archive, by its ending or its first bytes.
+fn is_packed(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == "tar")
+        || fs::File::open(path).is_ok_and(|file| shards::is_compressed(&file).unwrap_or(false))
 }
 
 /// Counts an ignored file under its extension in lower case, with a remark when it is needed.

@@ -4,7 +4,8 @@ use std::fmt;
 
 /// A file format that [`decode`](crate::data::decode) recognises by its first bytes.
 ///
-/// Only JPEG, PNG and WebP are decoded; the others exist so that an error can name them.
+/// Only JPEG, PNG, WebP, and of Netpbm's formats PGM and PPM, are decoded; the others exist so that
+/// an error can name them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ImageFormat {
     /// JPEG, JFIF or Exif (ITU-T T.81).
@@ -68,7 +69,7 @@ pub enum ImageError {
     /// A known format that is not decoded.
     #[error("{0} images are not supported")]
     UnsupportedFormat(ImageFormat),
-    /// A supported format with a variant that neither Pillow nor this crate decodes.
+    /// A variant of a supported format that is not decoded.
     #[error("this {format} variant is not supported: {detail}")]
     UnsupportedVariant {
         /// The file's format.

@@ -11,13 +11,13 @@ use std::{fs::Metadata, os::unix::fs::MetadataExt};
 /// content hash that was cached under it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct FileStamp {
-    /// Inode of the file, or of the shard.
+    /// Inode of the file, the shard or the file of records.
     pub inode: u64,
-    /// Size in bytes of the file, or of the shard.
+    /// Its size in bytes.
     pub size: u64,
-    /// Modification time of the file or shard, in nanoseconds since 1970.
+    /// Its modification time, in nanoseconds since 1970.
     pub mtime_ns: i64,
-    /// Where the image begins in the file, in bytes: 0 except in a shard.
+    /// Where the image begins in it, in bytes: 0 where the file is the image.
     pub offset: u64,
 }
 
@@ -103,7 +103,7 @@ impl Split {
                 mtime_ns,
                 offset: 0,
             }),
-            Location::Member { shard, offset } => self
+            Location::Member { shard, offset } | Location::Record { shard, offset } => self
                 .shards
                 .get(shard as usize)
                 .map(|shard| FileStamp {

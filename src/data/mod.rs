@@ -2,6 +2,7 @@
 
 pub mod augment;
 pub mod check;
+mod cifar;
 mod dataset;
 mod dataset_error;
 mod decode;
@@ -12,6 +13,7 @@ mod loader;
 mod manifest;
 mod mix;
 mod normalise;
+mod pnm;
 mod preparation;
 mod resize;
 pub mod scenes;
@@ -20,8 +22,9 @@ mod statistics;
 mod subset;
 mod synset;
 
+pub use cifar::CifarSet;
 pub use dataset::{Dataset, LabelSource, OpenOptions, Sample, Split};
-pub use dataset_error::{DatasetError, LabelProblem, ShardProblem};
+pub use dataset_error::{CifarProblem, DatasetError, LabelProblem, ShardProblem};
 pub use decode::{Colour, Limits, Pixels, decode};
 pub use image_error::{ImageError, ImageFormat};
 pub use input::{InputSpec, Preprocessor, Resize};

@@ -15,6 +15,7 @@ use std::{
     cmp::Ordering,
     collections::{BTreeMap, HashMap},
     fs::File,
+    io,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
@@ -41,8 +42,14 @@ const IMAGE_SUFFIXES: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
 /// Endings of archives that must be unpacked first.
 const ARCHIVE_ENDINGS: [&str; 3] = [".tar", ".tar.gz", ".tgz"];
 
-/// First bytes of gzip, zstd, xz and bzip2 files.
-const COMPRESSED: [&[u8]; 4] = [b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ", b"BZh"];
+/// First bytes of gzip, zstd, xz, bzip2 and zip files.
+const COMPRESSED: [&[u8]; 5] = [
+    b"\x1f\x8b",
+    b"\x28\xb5\x2f\xfd",
+    b"\xfd7zXZ",
+    b"BZh",
+    b"PK\x03\x04",
+];
 
 /// A member of an archive.
 struct Member {
@@ -134,6 +141,14 @@ pub(super) fn scan(root: &Path, names: Vec<String>) -> Result<Scanned, DatasetEr
         });
     }
     index.finish(root, shards)
+}
+
+/// Whether a file begins as compressed ones do.
+pub(super) fn is_compressed(file: &File) -> io::Result<bool> {
+    let mut start = [0; 5];
+    let read = file.read_at(&mut start, 0)?;
+    let start = start.split_at(read).0;
+    Ok(COMPRESSED.iter().any(|magic| start.starts_with(magic)))
 }
 
 /// Orders names as people do: runs of digits by value, the rest by code point.

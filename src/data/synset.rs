@@ -1,5 +1,5 @@
-//! Class names and labels in text files: `classes.txt` for numbered shards, and the label files of
-//! a flat ImageNet validation directory.
+//! Class names and labels in text files: class lists of numbered shards and CIFAR, and the label
+//! files of a flat ImageNet validation directory.
 
 use super::{
     dataset::{LabelSource, MAX_CLASSES, Scanned},
@@ -12,9 +12,6 @@ use std::{
     io::{ErrorKind, Read},
     path::{Path, PathBuf},
 };
-
-/// Class names of numbered shards: line i names class i.
-const CLASS_LIST: &str = "classes.txt";
 
 /// Label files looked for in the dataset's root. The first two names are Caffe's and timm's
 /// custom, the synset lists those of TensorFlow's ImageNet scripts, the last is Kaggle's.
@@ -103,13 +100,12 @@ pub(super) fn scan(
     Ok(scanned)
 }
 
-/// Reads `classes.txt` in the root, if there is one. Anything after a tab is a remark.
+/// Reads class names, if the file is there: line i names class i. Anything after a tab is a remark.
 ///
 /// # Errors
 /// For an empty or repeated name, and for a file that is too large or no text.
-pub(super) fn class_list(root: &Path) -> Result<Option<Vec<String>>, DatasetError> {
-    let file = root.join(CLASS_LIST);
-    let text = match read_text(&file) {
+pub(super) fn class_list(file: &Path) -> Result<Option<Vec<String>>, DatasetError> {
+    let text = match read_text(file) {
         Ok(text) => text,
         Err(DatasetError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
             return Ok(None);
@@ -129,14 +125,14 @@ pub(super) fn class_list(root: &Path) -> Result<Option<Vec<String>>, DatasetErro
             continue;
         };
         return Err(DatasetError::ClassList {
-            file,
+            file: file.to_path_buf(),
             line: number,
             problem,
         });
     }
     if names.len() > MAX_CLASSES as usize {
         return Err(DatasetError::TooManyClasses {
-            path: file,
+            path: file.to_path_buf(),
             classes: names.len() as u64,
             limit: MAX_CLASSES,
         });

@@ -2,6 +2,7 @@
 
 mod network;
 mod start;
+mod weights;
 
 use super::Terminal;
 use super::training::{self, Course, Trained};
@@ -46,7 +47,10 @@ pub(super) fn evaluate(
         mix: task.mix.as_ref(),
         identity: vec![(AT_ONCE.to_owned(), at_once.to_string())],
         build: &|| network::build(cell, task, run.compute),
-        ended: &|_, _| Ok(()),
+        ended: &|trained, folder| {
+            let line = weights::keep(cell, task, trained, folder, &run.run_folder(cell))?;
+            Ok(vec![line])
+        },
     };
     training::train(cell, &course, folder, stamps, run, terminal)
 }

@@ -24,6 +24,7 @@ mod corpora;
 mod curves;
 mod dialects;
 mod faults;
+mod finetune;
 mod finetuning;
 mod fit;
 mod goldens;

@@ -45,6 +45,8 @@ impl Recipe {
             samples,
             batch: self.batch,
             local_batch: self.local_batch,
+            mixed: self.batch,
+            repeats: 1,
             epoch: self.epoch,
             seed: self.seed,
         }

@@ -36,6 +36,7 @@ mod linear;
 mod logistic;
 mod losses;
 mod mae;
+mod mix;
 mod mutation;
 mod positions;
 mod presets;

@@ -34,6 +34,7 @@ impl Source for ProbeImages {
             input: self.input.clone(),
             augment: self.augment.clone(),
             seed: self.seed,
+            mix: None,
         };
         load_batches(
             &self.train,

@@ -59,6 +59,8 @@ impl Recipe {
             samples,
             batch: self.batch,
             local_batch: self.local_batch,
+            mixed: self.mixed,
+            repeats: self.repeats,
             epoch: self.epoch,
             seed: self.seed,
         }

@@ -37,6 +37,7 @@ mod linear;
 mod logistic;
 mod losses;
 mod mae;
+mod mix;
 mod mutation;
 mod operations;
 mod positions;

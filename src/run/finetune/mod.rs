@@ -43,7 +43,7 @@ pub(super) fn evaluate(
         recipe: task.recipe(cell.seed, at_once),
         heads: &heads,
         augment: &task.augment,
-        mix: task.mix.as_ref(),
+        mix: task.mix,
         identity: vec![(AT_ONCE.to_owned(), at_once.to_string())],
         build: &|| network::build(cell, task, run.compute),
         ended: &|_, _| Ok(()),

@@ -40,7 +40,7 @@ pub(super) struct Course<'a> {
     /// What happens to train images.
     pub augment: &'a AugmentSpec,
     /// How they are mixed, where they are.
-    pub mix: Option<&'a MixSpec>,
+    pub mix: Option<MixSpec>,
     /// What its state must agree in beside what every run's must.
     pub identity: Identity,
     /// Makes the network as it begins.
@@ -151,7 +151,7 @@ fn attempt(
         val: split(Part::Val),
         input: cell.input.clone(),
         augment: course.augment.clone(),
-        mix: course.mix.cloned(),
+        mix: course.mix,
         seed: cell.seed,
         classes: cell.set.classes.len(),
         pass: run.pass,

@@ -165,6 +165,17 @@ impl Cut {
         let area = (self.bottom - self.top) * (self.right - self.left);
         1.0 - area as f64 / (height * width) as f64
     }
+
+    fn exchange(&self, first: &mut [f32], second: &mut [f32], shape: [usize; 3]) {
+        let [channels, height, width] = shape;
+        for channel in 0..channels {
+            for row in self.top..self.bottom {
+                let start = (channel * height + row) * width;
+                let columns = start + self.left..start + self.right;
+                first[columns.clone()].swap_with_slice(&mut second[columns]);
+            }
+        }
+    }
 }
 
 /// What happens to the pairs of one batch.
@@ -228,19 +239,6 @@ impl MixDraw {
                 for (x, y) in first.iter_mut().zip(second) {
                     [*x, *y] = [*x * own + *y * other, *y * own + *x * other];
                 }
-            }
-        }
-    }
-}
-
-impl Cut {
-    fn exchange(&self, first: &mut [f32], second: &mut [f32], shape: [usize; 3]) {
-        let [channels, height, width] = shape;
-        for channel in 0..channels {
-            for row in self.top..self.bottom {
-                let start = (channel * height + row) * width;
-                let columns = start + self.left..start + self.right;
-                first[columns.clone()].swap_with_slice(&mut second[columns]);
             }
         }
     }

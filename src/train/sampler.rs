@@ -1,7 +1,5 @@
 //! Which samples a step looks at: a function of seed, epoch and the size of the world.
 
-use std::ops::Range;
-
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -87,12 +85,13 @@ impl Sampler {
             };
             let groups = self.batch.div_ceil(self.mixed);
             let before = (epoch * self.steps() + step) * groups;
-            let places = self.dealt(first..end).into_iter().enumerate();
-            let pick = |(place, of_stream)| Pick {
+            let row: Vec<_> = (first..end).map(|place| order.pick(place)).collect();
+            let dealt = self.dealt(row.len()).into_iter().enumerate();
+            let pick = |(place, of_row): (usize, usize)| Pick {
                 group: (before + place / self.mixed) as u64,
-                ..order.pick(of_stream)
+                ..row[of_row]
             };
-            let picks: Vec<_> = places.map(pick).collect();
+            let picks: Vec<_> = dealt.map(pick).collect();
             let local = picks.chunks(self.local_batch).enumerate();
             let own = local.filter(|(j, _)| j % world.size() == world.rank());
             Step {
@@ -102,19 +101,19 @@ impl Sampler {
         (0..self.steps()).map(step).collect()
     }
 
-    /// The places of an update in the order that it has them. Copies of a sample are in a row: half
-    /// an update lies between partners in a mixture, and the pairs are dealt out to those that have
-    /// a coefficient, as the original deals copies out to devices.
-    fn dealt(&self, places: Range<usize>) -> Vec<usize> {
+    /// The order that an update has its samples in. Copies of a sample are in a row: half an update
+    /// lies between partners in a mixture, and the pairs are dealt out to those that have a
+    /// coefficient, as the original deals copies out to devices.
+    fn dealt(&self, samples: usize) -> Vec<usize> {
         if self.repeats == 1 {
-            return places.collect();
+            return (0..samples).collect();
         }
-        let half = places.len().div_ceil(2);
+        let half = samples.div_ceil(2);
         let groups = self.batch.div_ceil(self.mixed);
         (0..groups)
-            .flat_map(|group| (places.start + group..places.start + half).step_by(groups))
+            .flat_map(|group| (group..half).step_by(groups))
             .flat_map(|place| [place, place + half])
-            .filter(|place| places.contains(place))
+            .filter(|place| *place < samples)
             .collect()
     }
 }

@@ -55,8 +55,8 @@ fn mixes_like_timm() {
     let expected = SafeTensors::deserialize(&expected).unwrap();
     let images = |name: &str| -> [Vec<f32>; 4] {
         let data = expected.tensor(name).unwrap().data();
-        let values: Vec<_> = data.as_chunks().0.iter().copied().collect();
-        let values: Vec<_> = values.into_iter().map(f32::from_le_bytes).collect();
+        let bytes = data.as_chunks().0.iter();
+        let values: Vec<_> = bytes.map(|&bytes| f32::from_le_bytes(bytes)).collect();
         std::array::from_fn(|image| values[image * 105..][..105].to_vec())
     };
     let bits = |images: &[Vec<f32>; 4]| images.concat().iter().map(|x| x.to_bits()).collect();
@@ -120,12 +120,28 @@ fn a_draw_is_a_function_of_seed_and_batch() {
 
 #[test]
 fn a_draw_never_changes_between_versions() {
-    let spec = MixSpec::default();
-    let minmax = cutmix(Some([0.2, 0.8]));
-    let draw = |spec, group| MixDraw::new(spec, 42, group, [224, 224]);
+    let draw = |spec, group| MixDraw::new(&spec, 42, group, [224, 224]);
+    let whole = MixDraw {
+        lambda: 0.20102946119810822,
+        cut: None,
+    };
+    let cut = |lambda, [top, bottom, left, right]: [usize; 4]| MixDraw {
+        lambda,
+        cut: Some(Cut {
+            top,
+            bottom,
+            left,
+            right,
+        }),
+    };
+    assert_eq!(draw(MixSpec::default(), 0), whole);
     assert_eq!(
-        [draw(&spec, 0), draw(&spec, 1), draw(&minmax, 7)],
-        [PINNED; 3]
+        draw(cutmix(None), 7),
+        cut(0.9397919323979592, [0, 53, 27, 84])
+    );
+    assert_eq!(
+        draw(cutmix(Some([0.2, 0.8])), 7),
+        cut(0.49410076530612246, [8, 160, 14, 181])
     );
 }
 

@@ -717,6 +717,45 @@ mod tests {
         assert_eq!(known_of(&dataset).train.difference, 0);
     }
 
+    /// Files without contents have the counts: every record is of class 0.
+    #[test]
+    fn whole_sets_of_records_are_known() {
+        let mut names = String::new();
+        for (classes, files, record, name) in [
+            (
+                10,
+                &["data_batch_1.bin", "test_batch.bin"][..],
+                3073,
+                "CIFAR-10",
+            ),
+            (100, &["train.bin", "test.bin"], 3074, "CIFAR-100"),
+        ] {
+            let root = tree(&[]);
+            while names.lines().count() < classes {
+                names += &format!("class {}\n", names.lines().count());
+            }
+            let batches: Vec<String> = match classes {
+                10 => (1..=5).map(|i| format!("data_batch_{i}.bin")).collect(),
+                _ => vec![files[0].into()],
+            };
+            for batch in &batches {
+                sparse(&root, batch, 50_000 / batches.len() as u64 * record);
+            }
+            sparse(&root, files[1], 10_000 * record);
+            write(root.path(), "batches.meta.txt", names.as_bytes());
+            write(root.path(), "fine_label_names.txt", names.as_bytes());
+            let dataset = open(&root).unwrap();
+            assert_eq!(known_of(&dataset).name, name);
+            assert_eq!(complete_copy(&dataset), Some(name.to_lowercase()));
+            assert_eq!(dataset.train.samples.len(), 50_000);
+        }
+    }
+
+    fn sparse(root: &TempDir, name: &str, bytes: u64) {
+        let file = std::fs::File::create(root.path().join(name)).unwrap();
+        file.set_len(bytes).unwrap();
+    }
+
     fn known_of(dataset: &Dataset) -> Known {
         known(dataset, &class_report(dataset)).unwrap()
     }

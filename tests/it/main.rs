@@ -16,6 +16,7 @@ mod augment;
 mod batches;
 mod bench;
 mod cards;
+mod cifar;
 mod classifier;
 mod command_line;
 mod compare;

@@ -12,6 +12,11 @@ use super::{DatasetError, FileStamp, ImageError, Preparation, Split, content_has
 /// Most images that wait decoded, besides one a thread: of 224 x 224 pixels they are 300 MB.
 const MAX_WAITING: usize = 512;
 
+/// Most images that wait decoded in front of batches of so many, besides one a thread.
+pub fn most_waiting(batch: usize) -> usize {
+    (2 * batch).min(MAX_WAITING)
+}
+
 /// One image in a pass over a split; both decide its augmentation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pick {
@@ -201,7 +206,7 @@ pub fn load_batches<E: From<LoadError>>(
     let queue = Queue {
         state: Mutex::default(),
         changed: Condvar::new(),
-        window: (2 * largest).min(MAX_WAITING) + workers,
+        window: most_waiting(largest) + workers,
     };
     let preparers = (0..workers).map(|_| preparation.preparer());
     let preparers = preparers.collect::<Result<Vec<_>, _>>()?;

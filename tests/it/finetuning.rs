@@ -188,7 +188,12 @@ fn steps<E: Engine>(e: &E) {
     }
     let expected = goldens.own.elements("steps/losses");
     let exact = e.precision() == Precision::F64;
-    assert_near("losses", &losses, &expected, if exact { 1e-8 } else { 1e-4 });
+    assert_near(
+        "losses",
+        &losses,
+        &expected,
+        if exact { 1e-8 } else { 1e-4 },
+    );
     for ((name, tensor), start) in named.iter().zip(&start) {
         let mut found = e.to_f64(tensor).unwrap();
         let mut expected = goldens.own.elements(&format!("steps/{name}"));
@@ -231,7 +236,9 @@ fn dropped<E: Engine>(e: &E) {
     let classifier = Classifier::load(&mut loader, &config, head).unwrap();
     let parameters = parameters(loader);
     let batch = goldens.batch(0);
-    let images = e.tensor(&batch.pixels[..], &[BATCH, 3, SIZE, SIZE]).unwrap();
+    let images = e
+        .tensor(&batch.pixels[..], &[BATCH, 3, SIZE, SIZE])
+        .unwrap();
     let numbers = goldens.own.elements("numbers");
     // timm's place of the image at each of ours.
     let place = |ours: usize| match ours % 2 {
@@ -259,7 +266,9 @@ fn dropped<E: Engine>(e: &E) {
     let expected = reordered(&goldens.own.elements("dropped/logits"));
     assert_near("logits", &e.to_f64(&logits).unwrap(), &expected, tolerance);
     let cosines: Vec<f64> = (0..BATCH * CLASSES).map(|i| (i as f64).cos()).collect();
-    let cosines = e.tensor(&reordered(&cosines)[..], &[BATCH, CLASSES]).unwrap();
+    let cosines = e
+        .tensor(&reordered(&cosines)[..], &[BATCH, CLASSES])
+        .unwrap();
     let sum = e.sum(&e.mul(&logits, &cosines).unwrap(), &[0, 1]).unwrap();
     let handles: Vec<_> = parameters.iter().map(|own| &own.tensor).collect();
     let gradients = e.grad(&sum, &handles).unwrap();
@@ -268,7 +277,12 @@ fn dropped<E: Engine>(e: &E) {
         let key = format!("dropped/{}", own.name);
         if goldens.own.has(&key) {
             let found = e.to_f64(&gradient.unwrap()).unwrap();
-            assert_near(&own.name, &found, &goldens.own.elements(&key), 10.0 * tolerance);
+            assert_near(
+                &own.name,
+                &found,
+                &goldens.own.elements(&key),
+                10.0 * tolerance,
+            );
             compared += 1;
         }
     }

@@ -182,7 +182,9 @@ fn whole_pipelines_are_those_of_timm() {
                 width,
                 height,
             }),
-            shift: case.padded.map_or([0; 2], |[left, top]| [4 - left, 4 - top]),
+            shift: case
+                .padded
+                .map_or([0; 2], |[left, top]| [4 - left, 4 - top]),
             flip: case.flip,
             operations: operations
                 .map(|&(kind, magnitude, negative)| {

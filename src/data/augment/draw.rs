@@ -97,7 +97,9 @@ impl Draw {
         });
         let crop = match spec.crop {
             CropSpec::Beit if margin.is_some() => None,
-            CropSpec::Torchvision | CropSpec::Beit => Some(bounds.torchvision(&mut stream, width, height)),
+            CropSpec::Torchvision | CropSpec::Beit => {
+                Some(bounds.torchvision(&mut stream, width, height))
+            }
             CropSpec::Mae => Some(bounds.mae(&mut stream, width, height)),
             CropSpec::Centre => None,
         };

@@ -11,12 +11,14 @@ pub(super) fn normal(step: u32) -> f64 {
     let from_middle = probability - 0.5;
     if from_middle.abs() <= 0.425 {
         let r = 0.180_625 - from_middle * from_middle;
-        let above = ((59.109_374_720 * r + 159.291_132_02) * r + 50.434_271_938) * r + 3.387_132_717_9;
+        let above =
+            ((59.109_374_720 * r + 159.291_132_02) * r + 50.434_271_938) * r + 3.387_132_717_9;
         let below = ((67.187_563_600 * r + 78.757_757_664) * r + 17.895_169_469) * r + 1.0;
         return from_middle * above / below;
     }
     let r = (-probability.min(1.0 - probability).ln()).sqrt() - 1.6;
-    let above = ((0.170_238_211_03 * r + 1.306_728_481_6) * r + 2.756_815_390_0) * r + 1.423_437_277_7;
+    let above =
+        ((0.170_238_211_03 * r + 1.306_728_481_6) * r + 2.756_815_390_0) * r + 1.423_437_277_7;
     let below = (0.120_211_329_75 * r + 0.737_001_642_50) * r + 1.0;
     (above / below).copysign(from_middle)
 }

@@ -187,7 +187,8 @@ impl Canvas<'_> {
         };
         self.scratch.clear();
         let pixels = self.width * self.height;
-        self.scratch.extend(self.fill.iter().cycle().take(pixels * C));
+        self.scratch
+            .extend(self.fill.iter().cycle().take(pixels * C));
         affine.apply::<C>(self.interpolation, self.bytes, extent, self.scratch);
         std::mem::swap(self.bytes, self.scratch);
     }

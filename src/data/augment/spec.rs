@@ -183,7 +183,10 @@ impl AugmentSpec {
         }
         bounded("jitter.hue", jitter.hue, 0.5)?;
         if self.jitter.is_some() && self.rand_augment.is_some() {
-            return wrong("jitter", "stands beside rand_augment, of which timm does one".into());
+            return wrong(
+                "jitter",
+                "stands beside rand_augment, of which timm does one".into(),
+            );
         }
         let counted = |field, value: usize, most: usize| {
             if (1..=most).contains(&value) {
@@ -193,8 +196,16 @@ impl AugmentSpec {
         };
         let rand_augment = self.rand_augment.unwrap_or_default();
         counted("rand_augment.operations", rand_augment.operations, MOST)?;
-        bounded("rand_augment.magnitude", rand_augment.magnitude, MAX_MAGNITUDE)?;
-        bounded("rand_augment.deviation", rand_augment.deviation, MAX_DEVIATION)?;
+        bounded(
+            "rand_augment.magnitude",
+            rand_augment.magnitude,
+            MAX_MAGNITUDE,
+        )?;
+        bounded(
+            "rand_augment.deviation",
+            rand_augment.deviation,
+            MAX_DEVIATION,
+        )?;
         bounded("rand_augment.probability", rand_augment.probability, 1.0)?;
         bounded("erase.probability", erase.probability, 1.0)?;
         counted("erase.count", erase.count, MOST)?;

@@ -13,10 +13,7 @@ pub(super) fn apply(table: &Table, bytes: &mut [u8]) {
 /// Gives every channel the table that its own bytes ask for, if they ask for one.
 ///
 /// bytes: `[H, W, C]`
-fn apply_by_histogram<const C: usize>(
-    table: fn(&Histogram) -> Option<Table>,
-    bytes: &mut [u8],
-) {
+fn apply_by_histogram<const C: usize>(table: fn(&Histogram) -> Option<Table>, bytes: &mut [u8]) {
     let (pixels, _) = bytes.as_chunks_mut::<C>();
     let mut histograms = [[0; 256]; C];
     for pixel in &*pixels {

@@ -155,16 +155,21 @@ pub struct Count {
 }
 
 /// A public dataset's published shape.
-struct Published {
-    name: &'static str,
-    classes: usize,
-    train: u64,
-    val: u64,
+#[derive(Debug)]
+pub struct Published {
+    /// What it is called.
+    pub name: &'static str,
+    /// Classes.
+    pub classes: usize,
+    /// Images to learn from.
+    pub train: u64,
+    /// Images to evaluate on.
+    pub val: u64,
     /// [`manifest::class_order_digest`] of the class names in hex, where they are standard.
     order_digest: Option<&'static str>,
 }
 
-const PUBLISHED: [Published; 4] = [
+static PUBLISHED: [Published; 4] = [
     // Counts: Russakovsky et al., ImageNet Large Scale Visual Recognition Challenge, table 2.
     // Classes: the sorted list in timm's `timm/data/_info/imagenet_synsets.txt`.
     Published {
@@ -198,6 +203,13 @@ const PUBLISHED: [Published; 4] = [
         order_digest: None,
     },
 ];
+
+/// The dataset that protocols call by this name, in whatever case.
+pub fn published(name: &str) -> Option<&'static Published> {
+    PUBLISHED
+        .iter()
+        .find(|published| published.name.eq_ignore_ascii_case(name))
+}
 
 /// Decodes an image far enough to tell its (width, height) in pixels, or says why it cannot.
 pub type Decode<'a> = dyn Fn(&[u8]) -> Result<(usize, usize), String> + Sync + 'a;

@@ -12,6 +12,11 @@ use super::{DatasetError, FileStamp, ImageError, MixError, Preparation, Split, c
 /// Most images that wait decoded, besides those that threads are at: of 224 x 224 pixels they are 300 MB.
 const MAX_WAITING: usize = 512;
 
+/// Most images that wait decoded in front of batches of so many, besides one a thread.
+pub fn most_waiting(batch: usize) -> usize {
+    (2 * batch).min(MAX_WAITING)
+}
+
 /// One image in a pass over a split; both decide its augmentation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pick {
@@ -247,7 +252,7 @@ pub fn load_batches<E: From<LoadError>>(
     let queue = Queue {
         state: Mutex::default(),
         changed: Condvar::new(),
-        window: (2 * largest).min(MAX_WAITING) + workers * at_once,
+        window: most_waiting(largest) + workers * at_once,
         at_once,
     };
     std::thread::scope(|scope| {

@@ -29,7 +29,9 @@ pub use dataset_error::{CifarProblem, DatasetError, LabelProblem, ShardProblem};
 pub use decode::{Colour, Limits, Pixels, decode};
 pub use image_error::{ImageError, ImageFormat};
 pub use input::{InputSpec, Preprocessor, Resize};
-pub use loader::{Images, LoadError, Loaded, Mixed, Pick, load_batches, ranged_batches};
+pub use loader::{
+    Images, LoadError, Loaded, Mixed, Pick, load_batches, most_waiting, ranged_batches,
+};
 pub use manifest::{FileStamp, content_hash, fingerprint};
 pub use mix::{Cut, MixDraw, MixError, MixSpec};
 pub use preparation::Preparation;

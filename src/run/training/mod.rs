@@ -23,7 +23,7 @@ use crate::train::{
     GroupSummary, HeadScores, Identity, ImageBatch, Recipe, Solo, StateFolder, TRAINING_VERSION,
     TrainError, Trainable, fit,
 };
-use images::TrainingImages;
+pub(super) use images::TrainingImages;
 use monitor::{Finished, TrainingMonitor};
 use run_folder::RunFolder;
 pub(super) use run_folder::recomputes;

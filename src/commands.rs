@@ -4,6 +4,7 @@ use std::io::{ErrorKind, IsTerminal, Write};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mimbench::checkpoint::{Checkpoint, LoadOptions};
@@ -15,6 +16,7 @@ use mimbench::cli::{
     VerifyArgs,
 };
 use mimbench::data::OpenOptions;
+use mimbench::data::check::published;
 use mimbench::engine::{Activation, Compute, EngineKind, Precision};
 use mimbench::error::Error;
 use mimbench::features::{Observer, PassOptions};
@@ -24,8 +26,8 @@ use mimbench::hub::HubReference;
 #[cfg(feature = "hub")]
 use mimbench::hub::{self, HubSettings};
 use mimbench::plan::{
-    AtOnce, DataRequest, EvaluationSet, Plan, RunOptions, StateOptions, Subject, default_store,
-    input_spec,
+    AtOnce, Counts, DataRequest, EvaluationSet, Origin, Plan, Prospect, RunOptions, StateOptions,
+    Subject, default_store, input_spec,
 };
 use mimbench::report::{
     Question, Record, Table, comparison_tables, conflict_table, csv, full_table, html, json, latex,
@@ -154,16 +156,102 @@ pub fn finetune(args: FinetuneArgs) -> Outcome {
             if args.from_scratch {
                 subjects = subjects.into_iter().map(Subject::untrained).collect();
             }
-            let root = data.root(&protocol.data.dataset)?;
-            let set = EvaluationSet::open(&root, &data, options.seed)?;
             let seeds = match args.seeds {
                 Some(Seeds(seeds)) => seeds,
                 None => vec![options.seed],
             };
+            if args.plan {
+                let prospects = Prospects {
+                    arch: args.arch.as_deref(),
+                    subjects,
+                    protocol,
+                    seeds: &seeds,
+                    data: &data,
+                };
+                return forecast(prospects, options, args.store.json, terminal);
+            }
+            let root = data.root(&protocol.data.dataset)?;
+            let set = EvaluationSet::open(&root, &data, options.seed)?;
             let plan = Plan::new(subjects, vec![protocol], &seeds, set, options)?;
             evaluate(&plan, &args.store, terminal)
         },
     )
+}
+
+/// Runs of fine-tuning that are looked at before they are begun.
+struct Prospects<'a> {
+    arch: Option<&'a str>,
+    subjects: Vec<Subject>,
+    protocol: Protocol,
+    seeds: &'a [u64],
+    data: &'a DataRequest,
+}
+
+impl Prospects<'_> {
+    /// Each of them, on the images that are there or on the published counts of the dataset.
+    fn look(self, options: &RunOptions, terminal: &mut Terminal) -> Result<Vec<Prospect>, Error> {
+        let dataset = self.protocol.data.dataset.clone();
+        let known = published(&dataset);
+        let set = match known {
+            Some(_) if !self.data.finds(&dataset) => None,
+            _ => {
+                let root = self.data.root(&dataset)?;
+                Some(EvaluationSet::open(&root, self.data, options.seed)?)
+            }
+        };
+        if let (Some(published), None) = (known, &set) {
+            terminal.notice(&format!(
+                "no images are given: {} as published has {} + {} images of {} classes; the time to decode them is left out",
+                published.name, published.train, published.val, published.classes
+            ));
+        }
+        let arch = self.arch.map(Architecture::named).transpose()?;
+        let (set, origins) = match (set, arch) {
+            (Some(set), None) => {
+                let protocols = vec![self.protocol];
+                let run = options.clone();
+                let plan = Plan::new(self.subjects, protocols, self.seeds, set, run)?;
+                return Ok(plan.cells.into_iter().map(Prospect::of_cell).collect());
+            }
+            (set, Some(arch)) => (set.map(Arc::new), vec![Origin::Architecture(arch)]),
+            (set, None) => {
+                let subjects = self.subjects.into_iter().map(Arc::new);
+                (set.map(Arc::new), subjects.map(Origin::Subject).collect())
+            }
+        };
+        let counts = match (&set, known) {
+            (Some(set), _) => Counts::Set(set),
+            (None, Some(published)) => Counts::Published(published, self.data.limit),
+            (None, None) => return Ok(Vec::new()),
+        };
+        let protocol = Arc::new(self.protocol);
+        let mut prospects = Vec::new();
+        for origin in origins {
+            for &seed in self.seeds {
+                let origin = origin.clone();
+                prospects.push(Prospect::new(origin, &protocol, counts, seed, options)?);
+            }
+        }
+        Ok(prospects)
+    }
+}
+
+/// Prints what runs are going to take.
+fn forecast(
+    prospects: Prospects<'_>,
+    options: RunOptions,
+    json: bool,
+    terminal: &mut Terminal,
+) -> Outcome {
+    let prospects = prospects.look(&options, terminal)?;
+    let forecasts = run::finetune::forecasts(&prospects, &options, terminal)?;
+    if json {
+        print_json(&forecasts)?;
+    } else {
+        let tables: Vec<_> = forecasts.iter().map(run::finetune::table).collect();
+        print_tables(&tables)?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn finetune_preset(recipe: Recipe) -> FinetunePreset {

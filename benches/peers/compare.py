@@ -3,9 +3,9 @@
 Usage, with the packages of requirements.txt installed:
     python benches/peers/compare.py PHOTOS [--pairs N] [--only TEXT] [--torch-binary PATH]
 PHOTOS is a dataset folder (train/<class>/*.jpg and val/<class>/*.jpg). Both sides run on two
-threads, preprocessing and augmentation on one. --torch-binary is a mimbench built with `--features torch`: its torch
-engine is compared with Python's PyTorch. Prints a Markdown table; the ratio is mimbench over peer,
-more is better but where the row says otherwise.
+threads, preprocessing and augmentation on one. --torch-binary is a mimbench built with
+`--features torch`: its torch engine is compared with Python's PyTorch. Prints a Markdown table; the
+ratio is mimbench over peer, more is better but where the row says otherwise.
 """
 import argparse
 import json

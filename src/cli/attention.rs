@@ -12,7 +12,7 @@ pub struct AttentionArgs {
     /// Checkpoints, each a .safetensors, .pth, .pt or .bin file, an index or folder of shards, a card (.toml) or hf://owner/name[/file]
     #[arg(long, required = true, num_args = 1.., value_name = "FILE|CARD")]
     pub ckpt: Vec<PathBuf>,
-    /// Folder with train/<class>/* and val/<class>/*, or tar shards, whose validation images are looked at
+    /// Folder with train/<class>/* and val/<class>/*, tar shards, or CIFAR's binary files, whose validation images are looked at
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// Folder of images alone; subfolders are classes

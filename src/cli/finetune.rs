@@ -11,8 +11,11 @@ use super::{ComputeArgs, LoadArgs, Seeds, StoreArgs};
 #[derive(Debug, Args)]
 pub struct FinetuneArgs {
     /// Checkpoints, each a .safetensors, .pth, .pt or .bin file, an index or folder of shards, a card (.toml) or hf://owner/name[/file]
-    #[arg(long, required = true, num_args = 1.., value_name = "FILE|CARD")]
+    #[arg(long, required_unless_present = "arch", num_args = 1.., value_name = "FILE|CARD")]
     pub ckpt: Vec<PathBuf>,
+    /// With --plan, in place of checkpoints: an architecture by timm's name, untrained
+    #[arg(long, value_name = "NAME", requires = "plan", conflicts_with = "ckpt")]
+    pub arch: Option<String>,
     /// Folder with train/<class>/* and val/<class>/*, tar shards, or CIFAR in its binary format
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
@@ -28,6 +31,9 @@ pub struct FinetuneArgs {
     /// Train nothing: evaluate the checkpoint's own head, as fine-tuned files have it
     #[arg(long, conflicts_with_all = ["epochs", "shots", "seeds", "from_scratch", "reset_head", "run"])]
     pub eval: bool,
+    /// Train nothing: print what the run takes, by count and by a few steps that are timed; without images, on a known dataset as published
+    #[arg(long, conflicts_with = "eval")]
+    pub plan: bool,
     /// Change a setting of the protocol, as in task.batch=256; marks the row
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,

@@ -12,7 +12,7 @@ pub struct KnnArgs {
     /// Checkpoints, each a .safetensors, .pth, .pt or .bin file, an index or folder of shards, a card (.toml) or hf://owner/name[/file]
     #[arg(long, required = true, num_args = 1.., value_name = "FILE|CARD")]
     pub ckpt: Vec<PathBuf>,
-    /// Folder with train/<class>/* and val/<class>/*, or tar shards
+    /// Folder with train/<class>/* and val/<class>/*, tar shards, or CIFAR's binary files
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// Labels of a flat val folder: `file class` lines, synset lines or LOC_val_solution.csv

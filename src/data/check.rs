@@ -155,16 +155,21 @@ pub struct Count {
 }
 
 /// A public dataset's published shape.
-struct Published {
-    name: &'static str,
-    classes: usize,
-    train: u64,
-    val: u64,
+#[derive(Debug)]
+pub struct Published {
+    /// What it is called.
+    pub name: &'static str,
+    /// Classes.
+    pub classes: usize,
+    /// Images to learn from.
+    pub train: u64,
+    /// Images to evaluate on.
+    pub val: u64,
     /// [`manifest::class_order_digest`] of the class names in hex, where they are standard.
     order_digest: Option<&'static str>,
 }
 
-const PUBLISHED: [Published; 4] = [
+static PUBLISHED: [Published; 4] = [
     // Counts: Russakovsky et al., ImageNet Large Scale Visual Recognition Challenge, table 2.
     // Classes: the sorted list in timm's `timm/data/_info/imagenet_synsets.txt`.
     Published {
@@ -198,6 +203,13 @@ const PUBLISHED: [Published; 4] = [
         order_digest: None,
     },
 ];
+
+/// The dataset that protocols call by this name, in whatever case.
+pub fn published(name: &str) -> Option<&'static Published> {
+    PUBLISHED
+        .iter()
+        .find(|published| published.name.eq_ignore_ascii_case(name))
+}
 
 /// Decodes an image far enough to tell its (width, height) in pixels, or says why it cannot.
 pub type Decode<'a> = dyn Fn(&[u8]) -> Result<(usize, usize), String> + Sync + 'a;
@@ -715,6 +727,45 @@ mod tests {
         dataset.classes[0] = "airplane".into();
         assert_eq!(known_of(&dataset).name, "CIFAR-10");
         assert_eq!(known_of(&dataset).train.difference, 0);
+    }
+
+    /// Files without contents have the counts: every record is of class 0.
+    #[test]
+    fn whole_sets_of_records_are_known() {
+        let mut names = String::new();
+        for (classes, files, record, name) in [
+            (
+                10,
+                &["data_batch_1.bin", "test_batch.bin"][..],
+                3073,
+                "CIFAR-10",
+            ),
+            (100, &["train.bin", "test.bin"], 3074, "CIFAR-100"),
+        ] {
+            let root = tree(&[]);
+            while names.lines().count() < classes {
+                names += &format!("class {}\n", names.lines().count());
+            }
+            let batches: Vec<String> = match classes {
+                10 => (1..=5).map(|i| format!("data_batch_{i}.bin")).collect(),
+                _ => vec![files[0].into()],
+            };
+            for batch in &batches {
+                sparse(&root, batch, 50_000 / batches.len() as u64 * record);
+            }
+            sparse(&root, files[1], 10_000 * record);
+            write(root.path(), "batches.meta.txt", names.as_bytes());
+            write(root.path(), "fine_label_names.txt", names.as_bytes());
+            let dataset = open(&root).unwrap();
+            assert_eq!(known_of(&dataset).name, name);
+            assert_eq!(complete_copy(&dataset), Some(name.to_lowercase()));
+            assert_eq!(dataset.train.samples.len(), 50_000);
+        }
+    }
+
+    fn sparse(root: &TempDir, name: &str, bytes: u64) {
+        let file = std::fs::File::create(root.path().join(name)).unwrap();
+        file.set_len(bytes).unwrap();
     }
 
     fn known_of(dataset: &Dataset) -> Known {

@@ -725,6 +725,44 @@ pub(super) mod tests {
         );
     }
 
+    /// As transfer sets come: nested folders, and classes of which no image validates.
+    #[test]
+    fn a_class_need_not_be_validated() {
+        let root = tree(&[
+            "train/birds/1.jpg",
+            "train/birds/rare/2.jpg",
+            "train/fungi/3.jpg",
+            "val/birds/rare/4.jpg",
+        ]);
+        let dataset = open(&root).unwrap();
+        assert_eq!(dataset.classes, ["birds", "fungi"]);
+        assert_eq!(dataset.train.class_counts(2), [2, 1]);
+        assert_eq!(dataset.val.class_counts(2), [1, 0]);
+        fs::create_dir(root.path().join("val/fungi")).unwrap();
+        let empty = open(&root).unwrap_err();
+        assert!(
+            matches!(&empty, DatasetError::EmptyClass { classes, .. } if *classes == ["fungi"])
+        );
+        assert!(empty.hint().unwrap().contains("remove the empty folders"));
+    }
+
+    #[test]
+    fn the_folder_that_was_meant_is_named() {
+        let root = tree(&["cars/train/a/1.jpg", "cars/val/a/1.jpg", "notes/x.txt"]);
+        let hint = open(&root).unwrap_err().hint().unwrap();
+        assert!(hint.ends_with("/cars has one: give that folder"), "{hint}");
+        let root = tree(&["train/val/1.jpg"]);
+        let hint = open(&root).unwrap_err().hint().unwrap();
+        assert!(hint.contains("val/<class>/"), "{hint}");
+        write(root.path(), "set.tar", b"");
+        write(root.path(), "set.bin", b"\x1f\x8b\x08");
+        for archive in ["set.tar", "set.bin"] {
+            let path = root.path().join(archive);
+            let error = Dataset::open(&path, &OpenOptions::default()).unwrap_err();
+            assert!(matches!(error, DatasetError::Packed { .. }), "{error}");
+        }
+    }
+
     #[test]
     fn an_image_that_changed_is_not_read() {
         let root = tree(&["train/a/1.jpg", "val/a/1.jpg"]);

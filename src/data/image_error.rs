@@ -53,8 +53,8 @@ impl fmt::Display for ImageFormat {
     }
 }
 
-/// Why an image could not be turned into pixels or a tensor. It does not know the file's path: the
-/// caller, who does, adds it.
+/// Why an image could not be turned into pixels or a tensor. It does not know the file's own path:
+/// the caller, who does, adds it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ImageError {
     /// The file holds no bytes.
@@ -142,6 +142,14 @@ pub enum ImageError {
         /// Height of the image in pixels.
         image_height: usize,
     },
+    /// The image that this one was to be mixed with has no tensor.
+    #[error("it is mixed with {path}, which cannot be used: {reason}")]
+    Partner {
+        /// The other image.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The buffer for the tensor does not hold exactly channels x height x width values.
     #[error("the output buffer holds {actual} values, but the tensor has {expected}")]
     OutputLength {
@@ -181,6 +189,9 @@ impl ImageError {
                 ),
                 _ => "give a whole number of pixels from 1 to 65535".into(),
             }),
+            Self::Partner { path, .. } => Some(format!(
+                "this image is as it should be: mend or replace {path}"
+            )),
             Self::Crop { .. } | Self::OutputLength { .. } => None,
         }
     }

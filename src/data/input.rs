@@ -42,7 +42,7 @@ pub struct InputSpec {
 
 impl InputSpec {
     /// Values of a tensor.
-    pub(super) fn values(&self) -> usize {
+    pub fn values(&self) -> usize {
         self.channels * self.height * self.width
     }
 

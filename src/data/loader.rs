@@ -6,11 +6,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::augment::AugmentError;
-use super::preparation::Preparer;
-use super::{DatasetError, FileStamp, ImageError, Preparation, Split, content_hash};
+use super::preparation::{Mixer, Preparer};
+use super::{DatasetError, FileStamp, ImageError, MixError, Preparation, Split, content_hash};
 
-/// Most images that wait decoded, besides one a thread: of 224 x 224 pixels they are 300 MB.
+/// Most images that wait decoded, besides those that threads are at: of 224 x 224 pixels they are 300 MB.
 const MAX_WAITING: usize = 512;
+
+/// Most images that wait decoded in front of batches of so many, besides one a thread.
+pub fn most_waiting(batch: usize) -> usize {
+    (2 * batch).min(MAX_WAITING)
+}
 
 /// One image in a pass over a split; both decide its augmentation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +24,9 @@ pub struct Pick {
     pub index: usize,
     /// Passes over the split before this one; an evaluation has one.
     pub pass: usize,
+    /// Which of the run's batches it is mixed in, whose images share a coefficient; 0 in an
+    /// evaluation.
+    pub group: u64,
 }
 
 /// One image on its way into a batch.
@@ -30,8 +38,19 @@ pub struct Loaded {
     pub stamp: FileStamp,
     /// First half of the blake3 of its bytes.
     pub content: [u8; 16],
-    /// `[C, H, W]`, normalised, or why it has none.
+    /// `[C, H, W]`, normalised and mixed, or why it has none.
     pub pixels: Result<Vec<f32>, ImageError>,
+    /// What it is mixed with, where images are.
+    pub mixed: Option<Mixed>,
+}
+
+/// What an image is mixed with.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Mixed {
+    /// Place in the split of the other image.
+    pub partner: usize,
+    /// Share of the image itself, in its target as well; the rest is the other's.
+    pub lambda: f64,
 }
 
 /// Loading cannot go on.
@@ -46,6 +65,15 @@ pub enum LoadError {
     /// The augmentation cannot be carried out.
     #[error(transparent)]
     Augment(#[from] AugmentError),
+    /// The mixing makes no sense.
+    #[error(transparent)]
+    Mix(#[from] MixError),
+    /// A batch is to be mixed and does not consist of pairs.
+    #[error("a local batch of {images} images does not consist of pairs that can be mixed")]
+    Unpaired {
+        /// Images of the batch.
+        images: usize,
+    },
     /// A decoding thread cannot be started.
     #[error("cannot start a decoding thread: {0}")]
     Thread(std::io::Error),
@@ -64,6 +92,11 @@ impl LoadError {
             Self::Dataset(error) => error.hint(),
             Self::Input(error) => error.hint(),
             Self::Augment(error) => error.hint(),
+            Self::Mix(error) => error.hint(),
+            Self::Unpaired { .. } => Some(
+                "mixup and cutmix take local batches, and batches that share a coefficient, of even lengths"
+                    .to_owned(),
+            ),
             Self::Thread(_) => Some("ask for fewer with --workers N".to_owned()),
             Self::Panicked { .. } => {
                 Some("convert the image to PNG and please report the file".to_owned())
@@ -86,6 +119,8 @@ struct Queue {
     state: Mutex<State>,
     changed: Condvar,
     window: usize,
+    /// Images that one thread claims together.
+    at_once: usize,
 }
 
 impl Queue {
@@ -99,8 +134,11 @@ impl Queue {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next place in the order to decode; `None` when there is none or nobody wants it.
-    fn claim(&self, total: usize) -> Option<usize> {
+    /// The next places in the order to decode; `None` when there are none or nobody wants them.
+    ///
+    /// Only the first of them has to be in the window. What the consumer waits for is therefore
+    /// claimed, or free to be: the window never holds it back.
+    fn claim(&self, total: usize) -> Option<Range<usize>> {
         let mut state = self.state();
         while !state.stopped && state.claimed < total && state.claimed >= state.taken + self.window
         {
@@ -109,12 +147,13 @@ impl Queue {
         if state.stopped || state.claimed >= total {
             return None;
         }
-        state.claimed += 1;
-        Some(state.claimed - 1)
+        let first = state.claimed;
+        state.claimed = total.min(first + self.at_once);
+        Some(first..state.claimed)
     }
 
-    fn put(&self, position: usize, image: Result<Loaded, LoadError>) {
-        self.state().ready.insert(position, image);
+    fn put(&self, first: usize, images: Vec<Result<Loaded, LoadError>>) {
+        self.state().ready.extend((first..).zip(images));
         self.changed.notify_all();
     }
 
@@ -152,7 +191,11 @@ pub fn ranged_batches(ranges: &[Range<usize>], batch: usize) -> Vec<Vec<Pick>> {
     let cut = |range: &Range<usize>| {
         let end = range.end;
         let firsts = range.clone().step_by(batch);
-        let pick = |index| Pick { index, pass: 0 };
+        let pick = |index| Pick {
+            index,
+            pass: 0,
+            group: 0,
+        };
         firsts.map(move |first| (first..end.min(first + batch)).map(pick).collect())
     };
     ranges.iter().flat_map(cut).collect()
@@ -187,7 +230,8 @@ impl ExactSizeIterator for Images<'_> {}
 /// Decodes images on `workers` threads and hands them to `consume` in order, batch by batch; an
 /// error of `consume` ends the loading.
 ///
-/// batches: images, which may come in any order and more than once
+/// batches: images, which may come in any order and more than once; where they are mixed, pairs of
+/// one group
 pub fn load_batches<E: From<LoadError>>(
     split: &Split,
     preparation: &Preparation,
@@ -198,31 +242,34 @@ pub fn load_batches<E: From<LoadError>>(
     let order: Vec<Pick> = batches.iter().flatten().copied().collect();
     let largest = batches.iter().map(Vec::len).max().unwrap_or(0);
     let workers = workers.max(1);
+    let preparers = (0..workers).map(|_| preparation.preparer());
+    let preparers = preparers.collect::<Result<Vec<_>, _>>()?;
+    let mixer = preparation.mixer();
+    if mixer.is_some() {
+        batches.iter().try_for_each(|batch| check_pairs(batch))?;
+    }
+    let at_once = if mixer.is_some() { 2 } else { 1 };
     let queue = Queue {
         state: Mutex::default(),
         changed: Condvar::new(),
-        window: (2 * largest).min(MAX_WAITING) + workers,
+        window: most_waiting(largest) + workers * at_once,
+        at_once,
     };
-    let preparers = (0..workers).map(|_| preparation.preparer());
-    let preparers = preparers.collect::<Result<Vec<_>, _>>()?;
     std::thread::scope(|scope| {
         let _stop = StopOnDrop(&queue);
         let (queue, order) = (&queue, &order);
         for mut preparer in preparers {
             let worker = move || {
-                while let Some(position) = queue.claim(order.len()) {
-                    let pick = order[position];
-                    let image = catch_unwind(AssertUnwindSafe(|| {
-                        load(split, preparation, pick, &mut preparer)
-                    }));
-                    queue.put(
-                        position,
-                        image.unwrap_or_else(|_| {
-                            Err(LoadError::Panicked {
-                                path: split.samples[pick.index].path.clone(),
-                            })
-                        }),
-                    );
+                while let Some(places) = queue.claim(order.len()) {
+                    let first = places.start;
+                    let picks = &order[places];
+                    let images = picks.iter();
+                    let images = images.map(|&pick| load(split, preparation, pick, &mut preparer));
+                    let mut images: Vec<_> = images.collect();
+                    if let (Some(mixer), [one, other]) = (mixer, images.as_mut_slice()) {
+                        mix_pair(split, mixer, [picks[0], picks[1]], one, other);
+                    }
+                    queue.put(first, images);
                 }
             };
             std::thread::Builder::new()
@@ -248,6 +295,18 @@ pub fn load_batches<E: From<LoadError>>(
     })
 }
 
+/// Whether a batch can be mixed by twos.
+fn check_pairs(batch: &[Pick]) -> Result<(), LoadError> {
+    let (pairs, rest) = batch.as_chunks();
+    let whole = |[one, other]: &[Pick; 2]| one.group == other.group;
+    if rest.is_empty() && pairs.iter().all(whole) {
+        return Ok(());
+    }
+    let images = batch.len();
+    Err(LoadError::Unpaired { images })
+}
+
+/// One image, whatever its decoder does.
 fn load(
     split: &Split,
     preparation: &Preparation,
@@ -255,14 +314,114 @@ fn load(
     preparer: &mut Preparer,
 ) -> Result<Loaded, LoadError> {
     let index = pick.index;
-    let stamp = split.stamp(index)?;
-    let bytes = split.read(index)?;
-    let mut pixels = vec![0.0; preparation.input().values()];
-    let outcome = preparer.apply(&bytes, pick, &mut pixels);
-    Ok(Loaded {
-        index,
-        stamp,
-        content: content_hash(&bytes),
-        pixels: outcome.map(|()| pixels),
+    let loaded = catch_unwind(AssertUnwindSafe(|| {
+        let stamp = split.stamp(index)?;
+        let bytes = split.read(index)?;
+        let mut pixels = vec![0.0; preparation.input().values()];
+        let outcome = preparer.apply(&bytes, pick, &mut pixels);
+        Ok(Loaded {
+            index,
+            stamp,
+            content: content_hash(&bytes),
+            pixels: outcome.map(|()| pixels),
+            mixed: None,
+        })
+    }));
+    loaded.unwrap_or_else(|_| {
+        Err(LoadError::Panicked {
+            path: split.samples[index].path.clone(),
+        })
     })
+}
+
+/// Mixes two images, or says of each that it has no partner.
+fn mix_pair(
+    split: &Split,
+    mixer: Mixer,
+    picks: [Pick; 2],
+    first: &mut Result<Loaded, LoadError>,
+    second: &mut Result<Loaded, LoadError>,
+) {
+    let [one, other] = picks;
+    if let (Ok(first), Ok(second)) = (&mut *first, &mut *second)
+        && let (Ok(first_pixels), Ok(second_pixels)) = (&mut first.pixels, &mut second.pixels)
+    {
+        let lambda = mixer.mix(one.group, first_pixels, second_pixels);
+        let with = |partner| Some(Mixed { partner, lambda });
+        first.mixed = with(other.index);
+        second.mixed = with(one.index);
+        return;
+    }
+    let faults = [fault(first), fault(second)];
+    let partners = [(first, other, &faults[1]), (second, one, &faults[0])];
+    for (image, partner, fault) in partners {
+        if let (Ok(Loaded { pixels, .. }), Some(reason)) = (image, fault)
+            && pixels.is_ok()
+        {
+            *pixels = Err(ImageError::Partner {
+                path: split.located(partner.index),
+                reason: reason.clone(),
+            });
+        }
+    }
+}
+
+/// Why an image has no tensor.
+fn fault(image: &Result<Loaded, LoadError>) -> Option<String> {
+    match image {
+        Ok(loaded) => loaded.pixels.as_ref().err().map(ToString::to_string),
+        Err(error) => Some(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What stands for the image at a place.
+    fn image(place: usize) -> Result<Loaded, LoadError> {
+        let path = place.to_string();
+        Err(LoadError::Panicked { path })
+    }
+
+    /// Takes what so many threads put, until `end` of `total` places.
+    fn drain(queue: &Queue, workers: usize, total: usize, end: usize) {
+        std::thread::scope(|scope| {
+            let _stop = StopOnDrop(queue);
+            for _ in 0..workers {
+                scope.spawn(|| {
+                    while let Some(places) = queue.claim(total) {
+                        let first = places.start;
+                        // The first place may be the last of the window, and no place lies after it.
+                        assert!(first < queue.state().taken + queue.window);
+                        queue.put(first, places.map(image).collect());
+                    }
+                });
+            }
+            for place in 0..end {
+                let path = place.to_string();
+                let taken = queue.take(place).unwrap_err();
+                assert!(matches!(taken, LoadError::Panicked { path: p } if p == path));
+            }
+        });
+    }
+
+    #[test]
+    fn no_window_is_too_small_for_what_is_claimed_together() {
+        for at_once in 1..=3 {
+            for window in 1..=4 {
+                for workers in [1, 2, 9] {
+                    for (total, end) in [(0, 0), (1, 1), (6, 6), (61, 61), (61, 20), (61, 0)] {
+                        let queue = Queue {
+                            state: Mutex::default(),
+                            changed: Condvar::new(),
+                            window,
+                            at_once,
+                        };
+                        drain(&queue, workers, total, end);
+                    }
+                }
+            }
+        }
+    }
 }

@@ -19,6 +19,7 @@ mod resize;
 pub mod scenes;
 mod shards;
 mod statistics;
+mod stream;
 mod subset;
 mod synset;
 
@@ -28,9 +29,11 @@ pub use dataset_error::{CifarProblem, DatasetError, LabelProblem, ShardProblem};
 pub use decode::{Colour, Limits, Pixels, decode};
 pub use image_error::{ImageError, ImageFormat};
 pub use input::{InputSpec, Preprocessor, Resize};
-pub use loader::{Images, LoadError, Loaded, Pick, load_batches, ranged_batches};
+pub use loader::{
+    Images, LoadError, Loaded, Mixed, Pick, load_batches, most_waiting, ranged_batches,
+};
 pub use manifest::{FileStamp, content_hash, fingerprint};
-pub use mix::MixSpec;
+pub use mix::{Cut, MixDraw, MixError, MixSpec};
 pub use preparation::Preparation;
 pub use resize::{Interpolation, Resizer, Window};
 pub use statistics::Statistics;

@@ -1,7 +1,7 @@
 //! The ways from the bytes of an image file to a model's input.
 
 use super::augment::{AugmentSpec, Augmenter, SampleKey};
-use super::{ImageError, InputSpec, Limits, LoadError, Pick, Preprocessor};
+use super::{ImageError, InputSpec, Limits, LoadError, MixDraw, MixSpec, Pick, Preprocessor};
 
 /// How a pass makes inputs of images.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,6 +16,8 @@ pub enum Preparation {
         augment: AugmentSpec,
         /// The run's seed.
         seed: u64,
+        /// How pairs of the tensors are mixed, after everything else.
+        mix: Option<MixSpec>,
     },
 }
 
@@ -38,11 +40,51 @@ impl Preparation {
                 input,
                 augment,
                 seed,
-            } => Preparer::Training {
-                augmenter: Augmenter::new(augment.clone(), input.clone(), limits)?,
-                seed: *seed,
-            },
+                mix,
+            } => {
+                mix.as_ref().map_or(Ok(()), MixSpec::check)?;
+                Preparer::Training {
+                    augmenter: Augmenter::new(augment.clone(), input.clone(), limits)?,
+                    seed: *seed,
+                }
+            }
         })
+    }
+
+    /// What mixes pairs of its tensors.
+    pub(super) fn mixer(&self) -> Option<Mixer> {
+        match self {
+            Self::Training {
+                input,
+                seed,
+                mix: Some(spec),
+                ..
+            } if spec.mixes() => Some(Mixer {
+                spec: *spec,
+                seed: *seed,
+                shape: [input.channels, input.height, input.width],
+            }),
+            _ => None,
+        }
+    }
+}
+
+/// Mixes pairs of tensors.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mixer {
+    spec: MixSpec,
+    seed: u64,
+    /// `[C, H, W]`
+    shape: [usize; 3],
+}
+
+impl Mixer {
+    /// Mixes a pair of batch `group`; the share that each keeps of its own.
+    pub(super) fn mix(&self, group: u64, first: &mut [f32], second: &mut [f32]) -> f64 {
+        let [_, height, width] = self.shape;
+        let draw = MixDraw::new(&self.spec, self.seed, group, [height, width]);
+        draw.apply(first, second, self.shape);
+        draw.lambda
     }
 }
 

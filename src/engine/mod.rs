@@ -201,6 +201,13 @@ pub struct EngineError {
     pub message: String,
 }
 
+impl EngineError {
+    /// Whether the device had no memory left, where the library tells.
+    pub fn is_out_of_memory(&self) -> bool {
+        self.message.contains("out of memory")
+    }
+}
+
 /// Result of an engine operation.
 pub type Result<T> = std::result::Result<T, EngineError>;
 

@@ -135,10 +135,13 @@ impl Cell {
                 let shots = Some((task.shots, task.shots_seed));
                 let parts = train_and_val(&set, shots)?;
                 if let Some((_, train)) = parts.first() {
-                    finetune::check(&protocol, task, checkpoint, train.split.samples.len(), run)?;
+                    let encoder = (&checkpoint.name[..], &checkpoint.config);
+                    finetune::check(&protocol, task, encoder, train.split.samples.len(), run)?;
                 }
                 if let Subject::Checkpoint(checkpoint) = &*subject {
-                    head = finetune::head_start(&protocol, task, checkpoint, &set, run)?;
+                    let data = set.root.display().to_string();
+                    let data = (&data[..], set.classes.len());
+                    head = finetune::head_start(&protocol, task, checkpoint, data, run)?;
                 }
                 (parts, Vec::new(), TRAINING_VERSION)
             }

@@ -49,6 +49,13 @@ impl DataRequest {
         })
     }
 
+    /// Whether images are asked for at some place: with `--data`, or in a folder of `dataset` in the
+    /// collection.
+    pub fn finds(&self, dataset: &str) -> bool {
+        let collected = |collection: &PathBuf| collection.join(dataset).is_dir();
+        self.folder.is_some() || self.collection.as_ref().is_some_and(collected)
+    }
+
     /// The folder of `dataset`, or an error that says what was looked for.
     pub fn root(&self, dataset: &str) -> Result<PathBuf, Error> {
         if let Some(folder) = &self.folder {

@@ -5,7 +5,7 @@ use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::error::Error;
 use crate::features::Token;
 use crate::spec::{FinetuneTask, Pool, Protocol};
-use crate::vit::HeadInput;
+use crate::vit::{HeadInput, VitConfig};
 
 /// Images that go through the network together where nobody says.
 const USUAL_AT_ONCE: usize = 32;
@@ -24,18 +24,17 @@ pub enum HeadStart {
 pub(super) fn check(
     protocol: &Protocol,
     task: &FinetuneTask,
-    checkpoint: &Checkpoint,
+    (name, config): (&str, &VitConfig),
     samples: usize,
     run: &RunOptions,
 ) -> Result<(), Error> {
-    let config = &checkpoint.config;
     if let Some(depth) = task.depth
         && depth != config.depth
     {
         return Err(Error::Usage {
             message: format!(
-                "{} is for encoders of {depth} blocks, and {} has {}",
-                protocol.name, checkpoint.name, config.depth
+                "{} is for encoders of {depth} blocks, and {name} has {}",
+                protocol.name, config.depth
             ),
             hint: format!(
                 "its layer decay and drop path are of that depth: another --preset, or --set task.depth={} with task.layer_decay and task.drop_path of your choice",
@@ -46,8 +45,8 @@ pub(super) fn check(
     if task.pool == Pool::Cls && !config.class_token {
         return Err(Error::Usage {
             message: format!(
-                "{} reads the class token, and {} has none",
-                protocol.name, checkpoint.name
+                "{} reads the class token, and {name} has none",
+                protocol.name
             ),
             hint: "--set task.pool=mean_patch reads the mean of the patches".to_owned(),
         });
@@ -71,7 +70,7 @@ pub(super) fn check(
 /// They do not divide the batch, or leave an image without a partner.
 pub fn images_at_once(task: &FinetuneTask, at_once: AtOnce) -> Result<usize, Error> {
     let most = match at_once {
-        AtOnce::Images(images) if !whole(task, images) => {
+        AtOnce::Images(images) if !is_part(task, images) => {
             let pairs = match task.mix {
                 Some(_) => ", an even one because mixup and cutmix pair images",
                 None => "",
@@ -94,11 +93,41 @@ pub fn images_at_once(task: &FinetuneTask, at_once: AtOnce) -> Result<usize, Err
 /// Numbers of images that a batch can be cut into, ascending.
 pub fn parts(task: &FinetuneTask) -> Vec<usize> {
     let all = 1..=task.batch;
-    all.filter(|&images| whole(task, images)).collect()
+    all.filter(|&images| is_part(task, images)).collect()
+}
+
+/// The most images at once that stay within `budget` bytes where a step of so many needs
+/// `memory(images)`, out of the numbers `parts`, ascending; the fewest, where none does.
+pub fn largest_within(
+    parts: &[usize],
+    budget: u64,
+    memory: &dyn Fn(usize) -> u64,
+) -> Option<usize> {
+    let fits = |images: &&usize| memory(**images) <= budget;
+    parts.iter().rev().find(fits).or(parts.first()).copied()
+}
+
+/// The most images at once, out of the numbers `parts`, ascending, of which a step is carried out;
+/// numbers beyond the first that is not are not tried.
+///
+/// # Errors
+/// Those of `carried_out`.
+pub fn largest_carried_out<E>(
+    parts: &[usize],
+    carried_out: &mut dyn FnMut(usize) -> Result<bool, E>,
+) -> Result<Option<usize>, E> {
+    let mut largest = None;
+    for &images in parts {
+        if !carried_out(images)? {
+            break;
+        }
+        largest = Some(images);
+    }
+    Ok(largest)
 }
 
 /// Whether a batch can be cut into parts of so many images.
-fn whole(task: &FinetuneTask, images: usize) -> bool {
+pub fn is_part(task: &FinetuneTask, images: usize) -> bool {
     let paired = task.mix.is_none() || images.is_multiple_of(2);
     images > 0 && task.batch.is_multiple_of(images) && paired
 }
@@ -111,7 +140,7 @@ pub(super) fn head_start(
     protocol: &Protocol,
     task: &FinetuneTask,
     checkpoint: &Checkpoint,
-    set: &EvaluationSet,
+    (data, classes): (&str, usize),
     run: &RunOptions,
 ) -> Result<HeadStart, Error> {
     if run.reset_head {
@@ -128,13 +157,10 @@ pub(super) fn head_start(
         Err(CheckpointError::NoHead { .. }) => return Ok(HeadStart::New),
         Err(error) => return reset(error.to_string()),
     };
-    let classes = set.classes.len();
     if classifier.head.classes != classes {
         return reset(format!(
-            "the head of {} has {} classes, and {} has {classes}",
-            checkpoint.name,
-            classifier.head.classes,
-            set.root.display()
+            "the head of {} has {} classes, and {data} has {classes}",
+            checkpoint.name, classifier.head.classes
         ));
     }
     let token = match task.pool {

@@ -5,6 +5,7 @@ mod cell;
 mod dataset;
 mod finetune;
 mod input;
+mod prospect;
 mod subject;
 
 use std::path::{Path, PathBuf};
@@ -21,8 +22,11 @@ use crate::store::{RowType, run_folder};
 
 pub use cell::{Cell, Part, Request};
 pub use dataset::{DataRequest, EvaluationSet, ImageList};
-pub use finetune::{HeadStart, images_at_once, parts};
+pub use finetune::{
+    HeadStart, images_at_once, is_part, largest_carried_out, largest_within, parts,
+};
 pub use input::{input_spec, pixel_input};
+pub use prospect::{Counts, Origin, Prospect};
 pub use subject::{Subject, check_heads, tell_apart};
 
 /// How and where a command runs, in values that need no further default.

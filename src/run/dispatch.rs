@@ -4,10 +4,10 @@ use crate::checkpoint::{Checkpoint, CheckpointError, ClassifierCheckpoint, Mappe
 use crate::engine::candle::Candle;
 #[cfg(feature = "torch")]
 use crate::engine::torch::Torch;
-use crate::engine::{Compute, Engine, EngineKind, EngineUnavailable};
+use crate::engine::{Compute, Engine, EngineError, EngineKind, EngineUnavailable};
 use crate::error::Error;
 use crate::features::Encoder;
-use crate::nn::{Loader, TensorStore, WeightError};
+use crate::nn::{Loader, ModelError, TensorStore, WeightError};
 use crate::vit::{Classifier, Vit, VitEncoder};
 
 /// Work that is written once for every engine.
@@ -58,6 +58,22 @@ pub(super) fn classifier(
     compute: Compute,
 ) -> Result<Box<dyn Encoder>, Error> {
     Ok(dispatch(compute, BuildClassifier(checkpoint))??)
+}
+
+/// Largest number of bytes that tensors held so far on a device with memory of its own.
+pub(super) fn device_memory(compute: Compute) -> Result<Option<u64>, Error> {
+    let peak = dispatch(compute, DeviceMemory)?;
+    Ok(peak.map_err(ModelError::from)?)
+}
+
+struct DeviceMemory;
+
+impl Job for DeviceMemory {
+    type Output = Result<Option<u64>, EngineError>;
+
+    fn run<E: Engine + 'static>(self, engine: E) -> Self::Output {
+        engine.peak_memory()
+    }
 }
 
 struct Start;

@@ -12,7 +12,7 @@ pub mod demo;
 mod dispatch;
 mod extraction;
 pub mod features;
-mod finetune;
+pub mod finetune;
 pub mod inspect;
 mod knn;
 mod linear;

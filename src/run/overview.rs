@@ -13,8 +13,6 @@ use crate::plan::{Cell, Part, Plan, Request, Skipped, Subject};
 use crate::report::{Cell as TableCell, Column, Table};
 use crate::spec::{LinearTask, Task};
 use crate::store::list_spans;
-use crate::train::OptimizerKind;
-use crate::vit::VitConfig;
 
 /// Share of one large product's pace that a whole forward pass reaches.
 const PACE: f64 = 0.8;
@@ -201,18 +199,10 @@ fn tail(cell: &Cell, pace: f64) -> Duration {
 
 /// Multiplications and additions of one image's forward pass.
 fn operations(subject: &Subject) -> f64 {
-    let Some(checkpoint) = subject.architecture() else {
-        return 0.0;
-    };
-    let VitConfig {
-        width,
-        depth,
-        mlp_width,
-        ..
-    } = checkpoint.config;
-    let [tokens, width, mlp] = [checkpoint.config.tokens(), width, mlp_width].map(|n| n as f64);
-    let products = 4.0 * width * width + 2.0 * width * mlp + 2.0 * tokens * width;
-    2.0 * depth as f64 * tokens * products
+    let checkpoint = subject.architecture();
+    checkpoint.map_or(0.0, |checkpoint| {
+        2.0 * checkpoint.config.multiply_adds() as f64
+    })
 }
 
 /// Numbers that training keeps for the heads of a probe: weights, gradients and what the optimizer
@@ -223,11 +213,8 @@ fn trained_numbers(cell: &Cell, task: &LinearTask, checkpoint: &Checkpoint) -> u
         .iter()
         .map(|input| input.width(&checkpoint.config));
     let rows: usize = widths.map(|width| width.unwrap_or(0) + 1).sum();
-    let remembered = match task.optimizer {
-        OptimizerKind::AdamW { .. } => 2,
-        OptimizerKind::Sgd { .. } | OptimizerKind::Lars { .. } => 1,
-    };
-    rows * cell.set.classes.len() * task.learning_rates.len() * (2 + remembered)
+    let each = 2 + task.optimizer.remembered();
+    rows * cell.set.classes.len() * task.learning_rates.len() * each
 }
 
 /// Weights, a batch of inputs and a layer's activations; of a probe its heads.
@@ -314,7 +301,7 @@ pub fn table(plan: &Plan, estimates: &[Estimate], skipped: &[Skipped]) -> Table 
 }
 
 /// `3 h 20 min`.
-fn shown(time: Duration) -> String {
+pub(super) fn shown(time: Duration) -> String {
     let seconds = time.as_secs_f64().round() as u64;
     match seconds {
         0..60 => format!("{seconds} s"),
@@ -323,7 +310,7 @@ fn shown(time: Duration) -> String {
     }
 }
 
-fn bytes(bytes: usize) -> String {
+pub(super) fn bytes(bytes: usize) -> String {
     match bytes {
         0..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
         _ => format!("{:.1} GB", bytes as f64 / 1e9),

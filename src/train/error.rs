@@ -3,7 +3,7 @@
 use std::io::ErrorKind::{QuotaExceeded, StorageFull};
 use std::path::PathBuf;
 
-use super::{CurvesError, OptimizerError};
+use super::{AT_ONCE, CurvesError, OptimizerError};
 use crate::data::LoadError;
 use crate::engine::EngineError;
 use crate::nn::ModelError;
@@ -158,6 +158,9 @@ impl TrainError {
             Self::Interrupted { state, .. } => Some(format!(
                 "the same command goes on from {}",
                 state.display()
+            )),
+            Self::OtherRun { what, found, .. } if what == AT_ONCE => Some(format!(
+                "--batch {found} or --batch auto goes on from it; --recompute begins again and loses the state"
             )),
             Self::OtherRun { .. } => Some(
                 "choose another --run folder, or give --recompute to begin again and lose the state"

@@ -42,7 +42,7 @@ pub use optimizer_error::OptimizerError;
 pub use recipe::Recipe;
 pub use sampler::{EpochLength, Sampler, Step};
 pub use schedule::{LearningRate, Position, Schedule};
-pub use state::{Identity, Saved, StateFolder};
+pub use state::{AT_ONCE, Identity, Saved, Standing, StateFolder};
 pub use trainer::{Trainer, TrainerSettings};
 pub use world::{AllReduce, Solo, World};
 

@@ -43,6 +43,14 @@ pub enum OptimizerKind {
 }
 
 impl OptimizerKind {
+    /// Numbers that it remembers of each that it moves.
+    pub fn remembered(&self) -> usize {
+        match self {
+            Self::AdamW { .. } => 2,
+            Self::Sgd { .. } | Self::Lars { .. } => 1,
+        }
+    }
+
     /// Refuses numbers that mean nothing, with what is wrong.
     pub fn check(&self) -> Result<(), String> {
         let share = |name: &str, value: f64| match (0.0..1.0).contains(&value) {

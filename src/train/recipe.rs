@@ -38,9 +38,14 @@ impl Recipe {
         self.validate_every.is_some_and(every)
     }
 
+    /// Updates of an epoch over `samples` samples.
+    pub fn updates_per_epoch(&self, samples: usize) -> usize {
+        self.sampler(samples).steps()
+    }
+
     /// Updates of the whole run over `samples` samples.
     pub fn updates(&self, samples: usize) -> usize {
-        self.sampler(samples).steps() * self.epochs
+        self.updates_per_epoch(samples) * self.epochs
     }
 
     /// Samples that an epoch has of `samples` samples.
@@ -54,11 +59,13 @@ impl Recipe {
     }
 
     /// How `samples` samples are dealt out.
-    pub(super) fn sampler(&self, samples: usize) -> Sampler {
+    pub fn sampler(&self, samples: usize) -> Sampler {
         Sampler {
             samples,
             batch: self.batch,
             local_batch: self.local_batch,
+            mixed: self.mixed,
+            repeats: self.repeats,
             epoch: self.epoch,
             seed: self.seed,
         }

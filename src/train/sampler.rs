@@ -14,8 +14,13 @@ pub struct Sampler {
     pub samples: usize,
     /// Samples of one update, over all processes.
     pub batch: usize,
-    /// Samples that go through the network together: what BatchNorm and mixup see.
+    /// Samples that go through the network together: what BatchNorm sees.
     pub local_batch: usize,
+    /// Samples of one update whose mixture has one coefficient: a reference's batch per device.
+    pub mixed: usize,
+    /// Times that a sample comes in a row, each augmented anew; an epoch has as many samples as
+    /// without, so that it sees a part of them (facebookresearch/deit `samplers.py`, `RASampler`).
+    pub repeats: usize,
     /// How long an epoch is.
     pub epoch: EpochLength,
     /// Seed of the order.
@@ -78,7 +83,15 @@ impl Sampler {
                     [base + first, base + self.samples.min(first + self.batch)]
                 }
             };
-            let picks: Vec<_> = (first..end).map(|place| order.pick(place)).collect();
+            let groups = self.batch.div_ceil(self.mixed);
+            let before = (epoch * self.steps() + step) * groups;
+            let row: Vec<_> = (first..end).map(|place| order.pick(place)).collect();
+            let dealt = self.dealt(row.len()).into_iter().enumerate();
+            let pick = |(place, of_row): (usize, usize)| Pick {
+                group: (before + place / self.mixed) as u64,
+                ..row[of_row]
+            };
+            let picks: Vec<_> = dealt.map(pick).collect();
             let local = picks.chunks(self.local_batch).enumerate();
             let own = local.filter(|(j, _)| j % world.size() == world.rank());
             Step {
@@ -86,6 +99,22 @@ impl Sampler {
             }
         };
         (0..self.steps()).map(step).collect()
+    }
+
+    /// The order that an update has its samples in. Copies of a sample are in a row: half an update
+    /// lies between partners in a mixture, and the pairs are dealt out to those that have a
+    /// coefficient, as the original deals copies out to devices.
+    fn dealt(&self, samples: usize) -> Vec<usize> {
+        if self.repeats == 1 {
+            return (0..samples).collect();
+        }
+        let half = samples.div_ceil(2);
+        let groups = self.batch.div_ceil(self.mixed);
+        (0..groups)
+            .flat_map(|group| (group..half).step_by(groups))
+            .flat_map(|place| [place, place + half])
+            .filter(|place| *place < samples)
+            .collect()
     }
 }
 
@@ -98,17 +127,22 @@ struct Order {
 
 impl Order {
     fn pick(&mut self, place: usize) -> Pick {
-        let pass = place / self.sampler.samples;
+        let Sampler {
+            samples, repeats, ..
+        } = self.sampler;
+        let (pass, place) = (place / samples, place % samples);
         if self.pass != Some(pass) {
             let mut rng = ChaCha8Rng::seed_from_u64(self.sampler.seed);
             rng.set_stream(pass as u64);
-            self.places = (0..self.sampler.samples).collect();
+            self.places = (0..samples).collect();
             self.places.shuffle(&mut rng);
             self.pass = Some(pass);
         }
         Pick {
-            index: self.places[place % self.sampler.samples],
-            pass,
+            index: self.places[place / repeats],
+            // A copy has the pass that no other copy of its sample has.
+            pass: pass * repeats + place % repeats,
+            group: 0,
         }
     }
 }
@@ -122,6 +156,8 @@ mod tests {
         samples: 23,
         batch: 8,
         local_batch: 3,
+        mixed: 4,
+        repeats: 1,
         epoch: EpochLength::Samples,
         seed: 7,
     };
@@ -209,6 +245,98 @@ mod tests {
             assert_eq!(whole.local[2], parts[0][step].local[1]);
             let shared = parts.iter().map(|part| part[step].samples());
             assert_eq!(shared.sum::<usize>(), whole.samples());
+        }
+    }
+
+    #[test]
+    fn a_group_is_a_part_of_one_update_of_the_run() {
+        let groups = |sampler: &Sampler, epoch| -> Vec<u64> {
+            let picks = picks(&sampler.epoch(epoch, &Solo));
+            picks.iter().map(|pick| pick.group).collect()
+        };
+        let [whole, short] = [0, 1].map(|at| [at; 4]);
+        assert_eq!(groups(&SAMPLER, 0)[..8], [whole, short].concat());
+        assert_eq!(groups(&SAMPLER, 0)[16..], [4, 4, 4, 4, 5, 5, 5]);
+        // The epoch before had three updates of two groups.
+        assert_eq!(groups(&SAMPLER, 1)[..8], [6, 6, 6, 6, 7, 7, 7, 7]);
+        for epoch in [EpochLength::WholeBatches, EpochLength::Updates(2)] {
+            let sampler = Sampler { epoch, ..SAMPLER };
+            assert_eq!(groups(&sampler, 3)[..8], [12, 12, 12, 12, 13, 13, 13, 13]);
+        }
+        // Neither the local batches nor the processes decide who shares a coefficient.
+        let cut = |local_batch| Sampler {
+            local_batch,
+            ..SAMPLER
+        };
+        assert_eq!(
+            picks(&cut(8).epoch(1, &Solo)),
+            picks(&cut(2).epoch(1, &Solo))
+        );
+    }
+
+    #[test]
+    fn copies_are_augmented_apart_and_meet_in_no_pair() {
+        const REPEATS: usize = 3;
+        for (samples, batch, mixed) in [(96, 12, 4), (96, 12, 12), (97, 12, 2), (54, 24, 6)] {
+            for epoch in [
+                EpochLength::Samples,
+                EpochLength::WholeBatches,
+                EpochLength::Updates(2 * samples / batch),
+            ] {
+                let sampler = Sampler {
+                    samples,
+                    batch,
+                    mixed,
+                    local_batch: 2,
+                    repeats: REPEATS,
+                    epoch,
+                    seed: 1,
+                };
+                let once = Sampler {
+                    repeats: 1,
+                    ..sampler
+                };
+                let steps = sampler.epoch(1, &Solo);
+                let lengths = |steps: &[Step]| steps.iter().map(Step::samples).collect::<Vec<_>>();
+                assert_eq!(lengths(&steps), lengths(&once.epoch(1, &Solo)));
+                let seen = picks(&steps);
+                let mut apart: Vec<_> = seen.iter().map(|pick| (pick.index, pick.pass)).collect();
+                apart.sort_unstable();
+                apart.dedup();
+                assert_eq!(apart.len(), seen.len());
+                let local = steps.iter().flat_map(|step| &step.local);
+                for pair in local.filter(|local| local.len() == 2) {
+                    assert_ne!(pair[0].index, pair[1].index, "{sampler:?}");
+                }
+                for step in steps.iter().filter(|step| step.samples() == batch) {
+                    for group in step.local.concat().chunks(mixed) {
+                        assert!(group.iter().all(|pick| pick.group == group[0].group));
+                        let images = group.iter().map(|pick| pick.index);
+                        let images: std::collections::BTreeSet<_> = images.collect();
+                        let copies = if mixed == batch { REPEATS } else { 1 };
+                        assert!(images.len() * copies >= mixed, "{sampler:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_epoch_of_copies_is_the_beginning_of_its_permutation() {
+        let sampler = Sampler {
+            repeats: 3,
+            ..SAMPLER
+        };
+        for epoch in [0, 4] {
+            let first = picks(&SAMPLER.epoch(epoch, &Solo));
+            let mut expected: Vec<_> = (0..23)
+                .map(|place| (first[place / 3].index, 3 * epoch + place % 3))
+                .collect();
+            let copies = picks(&sampler.epoch(epoch, &Solo));
+            let mut copies: Vec<_> = copies.iter().map(|pick| (pick.index, pick.pass)).collect();
+            expected.sort_unstable();
+            copies.sort_unstable();
+            assert_eq!(copies, expected);
         }
     }
 }

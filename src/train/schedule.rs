@@ -175,6 +175,22 @@ impl Schedule {
         }
     }
 
+    /// Epochs of the line before the rest, in a run with so many steps an epoch.
+    pub fn warmup_epochs(&self, steps: usize) -> f64 {
+        let of = |warmup: u64| warmup as f64 / steps.max(1) as f64;
+        match *self {
+            Self::Constant {} | Self::EpochCosine { .. } | Self::IterationCosine { .. } => 0.0,
+            Self::MaeCosine { warmup_epochs, .. } => warmup_epochs,
+            Self::BeitCosine {
+                warmup_epochs,
+                warmup_steps,
+                ..
+            } => warmup_steps.map_or(warmup_epochs as f64, of),
+            Self::MmcvPolynomial { warmup_steps, .. }
+            | Self::MmenginePolynomial { warmup_steps, .. } => of(warmup_steps),
+        }
+    }
+
     /// The value at a position.
     pub fn at(&self, peak: f64, position: Position) -> f64 {
         let step = position.iteration;

@@ -34,6 +34,19 @@ pub struct Saved {
     pub tensors: Tensors,
 }
 
+/// Name, in an identity, of how many samples go through the network together: what a recipe leaves
+/// to the machine.
+pub const AT_ONCE: &str = "number of images at once (--batch)";
+
+/// How far a run is, and what makes it that run.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    /// What comes next.
+    pub progress: Progress,
+    /// Whose state it is.
+    pub identity: Identity,
+}
+
 /// What makes a run this one: names and values, in the order in which they are told apart.
 pub type Identity = Vec<(String, String)>;
 
@@ -216,7 +229,27 @@ impl StateFolder {
         Ok(generations)
     }
 
-    fn read(&self, path: &Path) -> Result<Saved, TrainError> {
+    /// How far the last state that is whole and of this layout is, whosever it is.
+    pub fn standing(&self) -> Result<Option<Standing>, StoreError> {
+        let mut generations = self.generations()?;
+        while let Some(number) = generations.pop() {
+            match self.open(&self.path(number)) {
+                Ok((header, _)) if header.version == VERSION => {
+                    return Ok(Some(Standing {
+                        progress: header.progress,
+                        identity: header.identity,
+                    }));
+                }
+                // Who goes on from it says what is wrong with it.
+                Ok(_) | Err(StoreError::Damaged { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    /// A state as it was written, whosever it is.
+    fn open(&self, path: &Path) -> Result<(Header, Tensors), StoreError> {
         let damaged = |reason: String| StoreError::Damaged {
             path: path.to_owned(),
             reason,
@@ -225,10 +258,16 @@ impl StateFolder {
         let header = metadata.get(HEADER);
         let header = header.ok_or_else(|| damaged("it has no header".to_owned()))?;
         if metadata.get(SEAL) != Some(&seal(header, &tensors)) {
-            return Err(damaged("its contents are not those that were written".to_owned()).into());
+            return Err(damaged(
+                "its contents are not those that were written".to_owned(),
+            ));
         }
-        let header: Header =
-            serde_json::from_str(header).map_err(|error| damaged(error.to_string()))?;
+        let header = serde_json::from_str(header).map_err(|error| damaged(error.to_string()))?;
+        Ok((header, tensors))
+    }
+
+    fn read(&self, path: &Path) -> Result<Saved, TrainError> {
+        let (header, tensors) = self.open(path)?;
         if header.version != VERSION {
             return Err(TrainError::OtherRun {
                 path: path.to_owned(),

@@ -6,6 +6,7 @@ mod block;
 mod blocks;
 mod classifier;
 mod config;
+mod cost;
 mod drop_path;
 mod embeddings;
 mod encoder;

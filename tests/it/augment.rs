@@ -252,12 +252,18 @@ fn training(seed: u64) -> Preparation {
         input: input(),
         augment: augment(),
         seed,
+        mix: None,
     }
 }
 
 /// These places, all in one pass.
 fn picks<const N: usize>(pass: usize, places: [usize; N]) -> Vec<Pick> {
-    places.map(|index| Pick { index, pass }).to_vec()
+    let pick = |index| Pick {
+        index,
+        pass,
+        group: 0,
+    };
+    places.map(pick).to_vec()
 }
 
 fn load(
@@ -310,6 +316,7 @@ fn an_image_is_augmented_alike_in_every_batch_and_on_every_thread() {
             let pick = |image: &Loaded| Pick {
                 index: image.index,
                 pass: 5,
+                group: 0,
             };
             images.iter().map(pick).collect::<Vec<_>>()
         };
@@ -362,6 +369,7 @@ fn the_evaluation_crop_without_changes_is_the_evaluation() {
                 ..AugmentSpec::default()
             },
             seed: 0,
+            mix: None,
         };
         let trained = tensors(load(&split, &training, &batches, 2));
         let evaluated = load(&split, &Preparation::Evaluation(input), &batches, 2);
@@ -398,6 +406,7 @@ fn a_consumer_may_stop_and_a_wrong_specification_or_place_is_an_error() {
             ..augment()
         },
         seed: 0,
+        mix: None,
     };
     let refused = load_batches(&split, &wrong, &[picks(0, [0])], 2, &mut never).unwrap_err();
     assert_eq!(refused.to_string(), "augment.flip is 2, not from 0 to 1");

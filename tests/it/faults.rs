@@ -446,8 +446,16 @@ fn a_dataset_that_cannot_be_evaluated_is_refused() {
     refused(&["data is not a directory"]);
     std::fs::create_dir(bench.path("data")).unwrap();
     refused(&["data has no train split"]);
+    bench.write("data/cars/train/ant/0.png", noisy_png(0, 0, 8, 100));
+    let nested = bench.knn(&["--quiet"]);
+    assert!(
+        nested.stderr.contains("hint: data/cars has one"),
+        "{nested:?}"
+    );
     bench.write("data/train/ant/0.png", noisy_png(0, 0, 8, 100));
     refused(&["data has no val split"]);
+    std::fs::create_dir(bench.path("data/val")).unwrap();
+    refused(&["data/val has no images"]);
     bench.write("data/val/wasp/0.png", noisy_png(0, 1, 8, 100));
     refused(&["wasp", "no training images"]);
     std::fs::rename(bench.path("data/val/wasp"), bench.path("data/val/ant")).unwrap();

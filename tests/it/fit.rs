@@ -173,7 +173,11 @@ impl Source for Places {
 
     fn validate(&mut self, first: usize, take: &mut Take<'_, Vec<Pick>>) -> Result<(), TrainError> {
         let left: Vec<_> = (first..HELD_OUT)
-            .map(|index| Pick { index, pass: 0 })
+            .map(|index| Pick {
+                index,
+                pass: 0,
+                group: 0,
+            })
             .collect();
         let mut batches = left.chunks(self.validated_at_once);
         batches.try_for_each(|batch| take(batch.to_vec()))

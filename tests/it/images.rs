@@ -263,7 +263,6 @@ fn other_formats_are_named() {
         (b"BM\x3a\0\0\0", ImageFormat::Bmp),
         (b"II*\0\x08\0\0\0", ImageFormat::Tiff),
         (b"\0\0\0\x1cftypavif", ImageFormat::Heif),
-        (b"P6\n1 1\n255\n", ImageFormat::Pnm),
     ] {
         let error = rgb(start).unwrap_err();
         assert_eq!(error, ImageError::UnsupportedFormat(format));
@@ -275,6 +274,77 @@ fn other_formats_are_named() {
         html.to_string(),
         "not an image: the first bytes are [3c 68 74 6d 6c 3e 34 30]"
     );
+}
+
+/// Headers that Pillow 13 reads as 2 x 2 pixels of these values, and the same for grey.
+#[test]
+fn ppm_and_pgm_are_read_like_pillow() {
+    let pixels: Vec<u8> = (10..22).collect();
+    for header in [
+        "P6\n2 2\n255\n",
+        "P6 2 2 255 ",
+        "P6\t2\x0b2\x0c255\r",
+        "P6\n# made by hand\n2 # wide\n2\n255\n",
+        "P6\n02 0002\n0255\n",
+        "P6\n0000000002 2\n255\n",
+        "P6\n2 2\n25#c\n5\n",
+        "P6\n2 2\n255#c\n\n",
+    ] {
+        let file = [header.as_bytes(), &pixels, b"what follows"].concat();
+        let decoded = rgb(&file).unwrap();
+        assert_eq!((decoded.width, decoded.height, decoded.channels), (2, 2, 3));
+        assert_eq!(decoded.data, pixels, "{header:?}");
+        let grey = decode(&file, Colour::Grey, &Limits::default()).unwrap();
+        assert_eq!(grey.data, [11, 14, 17, 20], "{header:?}");
+        let short = rgb(&[header.as_bytes(), &pixels[1..]].concat()).unwrap_err();
+        assert_eq!(short, ImageError::Truncated(ImageFormat::Pnm), "{header:?}");
+    }
+    // One blank ends the header: the second is a pixel.
+    let windows = rgb(&[b"P6\n2 2\r\n255\r\n", &pixels[..]].concat()).unwrap();
+    assert_eq!(windows.data, [&[10], &pixels[..11]].concat());
+    let pgm = [b"P5\n4 3\n255\n", &pixels[..]].concat();
+    let grey = decode(&pgm, Colour::Grey, &Limits::default()).unwrap();
+    assert_eq!((grey.width, grey.height, &grey.data), (4, 3, &pixels));
+    let tripled: Vec<u8> = pixels.iter().flat_map(|&grey| [grey; 3]).collect();
+    assert_eq!(rgb(&pgm).unwrap().data, tripled);
+    for length in 0..pgm.len() {
+        assert!(rgb(&pgm[..length]).is_err(), "{length}");
+    }
+}
+
+#[test]
+fn other_netpbm_files_are_refused_in_words() {
+    let pixels: Vec<u8> = (10..22).collect();
+    for (header, said) in [
+        ("P3\n1 1\n255\n", "variant is not supported: P3"),
+        ("P4\n1 1\n", "variant is not supported: P4"),
+        ("P7\nWIDTH 1\n", "variant is not supported: P7"),
+        ("P6\n2 2\n256\n", "values up to 256"),
+        ("P5\n2 2\n15\n", "values up to 15"),
+        ("P6\n2 2\n0\n", "largest value is 0"),
+        ("P6\n2 2\n65536\n", "largest value is 65536"),
+        ("P6\n0 2\n255\n", "no pixels"),
+        ("P6\n-2 2\n255\n", "something else than numbers"),
+        ("P6\n2 x\n255\n", "something else than numbers"),
+        ("P6\n00000000002 2\n255\n", "something else than numbers"),
+        (
+            "P6\n9999999999 9999999999\n255\n",
+            "9999999999 x 9999999999 pixels",
+        ),
+        ("P6\n2 2 #", "truncated"),
+    ] {
+        let bytes = match said {
+            "truncated" => header.as_bytes().to_vec(),
+            _ => [header.as_bytes(), &pixels].concat(),
+        };
+        let error = rgb(&bytes).unwrap_err();
+        assert!(error.to_string().contains(said), "{header:?}: {error}");
+        assert!(error.hint().is_some());
+    }
+    assert!(matches!(
+        rgb(b"P6#x\n1 1 255\n"),
+        Err(ImageError::NotAnImage { .. })
+    ));
 }
 
 /// A header alone may claim any size; nothing of that size is allocated.

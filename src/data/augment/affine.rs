@@ -41,23 +41,20 @@ impl Affine {
         extent: Extent,
         out: &mut [u8],
     ) {
-        let image = Image {
-            pixels: bytes.as_chunks::<C>().0,
-            extent,
-        };
         let (out, _) = out.as_chunks_mut::<C>();
+        let padded = Padded::new(bytes.as_chunks().0, extent);
         let arch = pulp::Arch::new();
         match interpolation {
             Interpolation::Bicubic => arch.dispatch(Map {
                 affine: self,
                 mix: bicubic,
-                image,
+                padded,
                 out,
             }),
             Interpolation::Bilinear => arch.dispatch(Map {
                 affine: self,
                 mix: bilinear,
-                image,
+                padded,
                 out,
             }),
         }
@@ -69,12 +66,12 @@ fn fifteen_digits(x: f64) -> f64 {
     format!("{x:.15}").parse().unwrap_or(x)
 }
 
-/// Four neighbours and how far from the second to the third to look.
-type Values = [f64; 4];
+/// Neighbours of a place on an axis: the pixel before it is the second.
+const NEIGHBOURS: usize = 4;
 
-/// `BICUBIC`, Pillow `Geometry.c`.
+/// `BICUBIC`, Pillow `Geometry.c`: the value at `at` of the way from `b` to `c`.
 #[inline(always)]
-fn bicubic([a, b, c, d]: Values, at: f64) -> f64 {
+fn bicubic([a, b, c, d]: [f64; NEIGHBOURS], at: f64) -> f64 {
     let first = c - a;
     let second = 2.0 * (a - b) + c - d;
     let third = b - a - c + d;
@@ -83,22 +80,64 @@ fn bicubic([a, b, c, d]: Values, at: f64) -> f64 {
 
 /// `BILINEAR`, Pillow `Geometry.c`.
 #[inline(always)]
-fn bilinear([_, b, c, _]: Values, at: f64) -> f64 {
+fn bilinear([_, b, c, _]: [f64; NEIGHBOURS], at: f64) -> f64 {
     b + (c - b) * at
 }
 
-#[derive(Clone, Copy)]
-struct Image<'a, const C: usize> {
-    pixels: &'a [[u8; C]],
+/// Cuts a value to a byte as Pillow does: what is behind the point is dropped.
+#[inline(always)]
+fn byte(value: f64) -> u8 {
+    /// Above it the lowest bits of an f64 are a whole number's.
+    const WHOLE: f64 = (1_u64 << 52) as f64;
+    // The same as `value as u8`, by instructions that there are for several values at once.
+    (value.clamp(0.0, 255.0).floor() + WHOLE).to_bits() as u8
+}
+
+/// An image whose border is repeated, so that every place in it has all its neighbours.
+struct Padded<const C: usize> {
+    pixels: Vec<[u8; C]>,
+    stride: usize,
     extent: Extent,
+}
+
+impl<const C: usize> Padded<C> {
+    /// Pixels on each side: a place up to half a pixel beyond the middle of an outermost pixel has two
+    /// neighbours there.
+    const MARGIN: usize = 2;
+
+    /// pixels: `[H, W, C]`
+    fn new(pixels: &[[u8; C]], extent: Extent) -> Self {
+        let stride = extent.width + 2 * Self::MARGIN;
+        let mut padded = Vec::with_capacity(stride * (extent.height + 2 * Self::MARGIN));
+        for row in 0..extent.height + 2 * Self::MARGIN {
+            let row = row.saturating_sub(Self::MARGIN).min(extent.height - 1);
+            let line = &pixels[row * extent.width..][..extent.width];
+            padded.extend([line[0]; 2]);
+            padded.extend_from_slice(line);
+            padded.extend([line[extent.width - 1]; 2]);
+        }
+        Self {
+            pixels: padded,
+            stride,
+            extent,
+        }
+    }
+
+    /// The first neighbour in both directions of what lies before the middles of these pixels.
+    #[inline(always)]
+    fn first(&self, column: Place, row: Place) -> usize {
+        // A base is -1 at least.
+        let behind = |place: Place| (place.base + 1) as usize;
+        behind(row) * self.stride + behind(column)
+    }
 }
 
 /// One coordinate of the place that is looked up.
 #[derive(Clone, Copy)]
 struct Place {
-    /// The second of the four neighbours; may be -1.
+    /// The pixel whose middle is before it; may be -1.
     base: isize,
-    /// How far behind it the place is, from 0 to 1.
+    /// How far behind that middle it is, from 0 to 1.
     rest: f64,
 }
 
@@ -116,22 +155,98 @@ impl Place {
             rest: coordinate - base,
         })
     }
+}
 
-    /// The four neighbours, which stop at the border.
+/// What a row of the output looks up. Everything is laid out one channel after another, so that loops
+/// over it are loops over registers.
+struct Places<const C: usize> {
+    /// First neighbours.
+    firsts: Vec<usize>,
+    /// Rests of the columns, the same for every channel.
+    across: Vec<[f64; C]>,
+    /// Rests of the rows, likewise.
+    down: Vec<[f64; C]>,
+    /// The neighbours on a line.
+    taps: [Vec<[u8; C]>; NEIGHBOURS],
+}
+
+impl<const C: usize> Places<C> {
+    fn new(width: usize) -> Self {
+        Self {
+            firsts: Vec::with_capacity(width),
+            across: Vec::with_capacity(width),
+            down: Vec::with_capacity(width),
+            taps: std::array::from_fn(|_| vec![[0; C]; width]),
+        }
+    }
+
+    /// Looks up the places of the `y`-th row, and says at which column they begin.
     #[inline(always)]
-    fn neighbours(self, length: usize) -> [usize; 4] {
-        [-1, 0, 1, 2].map(|step| (self.base + step).clamp(0, length as isize - 1) as usize)
+    fn find(&mut self, affine: Affine, padded: &Padded<C>, y: usize) -> usize {
+        let Affine([a, b, c, d, e, f]) = affine;
+        let Extent { width, height } = padded.extent;
+        self.firsts.clear();
+        self.across.clear();
+        self.down.clear();
+        let mut start = 0;
+        let down = y as f64 + 0.5;
+        for x in 0..width {
+            let across = x as f64 + 0.5;
+            let column = Place::new(a * across + b * down + c, width);
+            let row = Place::new(d * across + e * down + f, height);
+            if let (Some(column), Some(row)) = (column, row) {
+                self.firsts.push(padded.first(column, row));
+                self.across.push([column.rest; C]);
+                self.down.push([row.rest; C]);
+            } else if self.firsts.is_empty() {
+                // What is seen of a row is one piece, because places only move on.
+                start = x + 1;
+            }
+        }
+        start
+    }
+
+    /// Collects neighbours: the one this far behind the first, and the next ones by `step`.
+    #[inline(always)]
+    fn gather(&mut self, padded: &Padded<C>, behind: usize, step: usize) {
+        for (place, &first) in self.firsts.iter().enumerate() {
+            let reach = &padded.pixels[first + behind..][..(NEIGHBOURS - 1) * step + 1];
+            for (tap, pixel) in self.taps.iter_mut().zip(reach.iter().step_by(step)) {
+                tap[place] = *pixel;
+            }
+        }
+    }
+
+    /// The neighbours that were collected.
+    #[inline(always)]
+    fn taps(&self) -> [&[u8]; NEIGHBOURS] {
+        let count = self.firsts.len();
+        self.taps.each_ref().map(|tap| tap[..count].as_flattened())
+    }
+}
+
+/// Mixes four values at a time.
+#[inline(always)]
+fn mix_all<T: Copy + Into<f64>, U>(
+    [a, b, c, d]: [&[T]; NEIGHBOURS],
+    rests: &[f64],
+    mix: impl Fn([f64; NEIGHBOURS], f64) -> U,
+    out: &mut [U],
+) {
+    let values = a.iter().zip(b).zip(c.iter().zip(d));
+    for ((out, ((&a, &b), (&c, &d))), &rest) in out.iter_mut().zip(values).zip(rests) {
+        *out = mix([a, b, c, d].map(T::into), rest);
     }
 }
 
 struct Map<'a, F, const C: usize> {
     affine: Affine,
     mix: F,
-    image: Image<'a, C>,
+    padded: Padded<C>,
     out: &'a mut [[u8; C]],
 }
 
-impl<F: Fn(Values, f64) -> f64 + Copy, const C: usize> pulp::WithSimd for Map<'_, F, C> {
+impl<F: Fn([f64; NEIGHBOURS], f64) -> f64, const C: usize> pulp::WithSimd for Map<'_, F, C> {
     type Output = ();
 
     #[inline(always)]
@@ -139,31 +254,31 @@ impl<F: Fn(Values, f64) -> f64 + Copy, const C: usize> pulp::WithSimd for Map<'_
         let Self {
             affine,
             mix,
-            image,
+            padded,
             out,
         } = self;
-        let Extent { width, height } = image.extent;
-        let [a, b, c, d, e, f] = affine.0;
+        let width = padded.extent.width;
+        let to_byte = |values, rest| byte(mix(values, rest));
+        let mut places = Places::<C>::new(width);
+        let mut rows = [(); NEIGHBOURS].map(|()| vec![0.0; width * C]);
         for (y, line) in out.chunks_exact_mut(width).enumerate() {
-            let down = y as f64 + 0.5;
-            for (x, pixel) in line.iter_mut().enumerate() {
-                let across = x as f64 + 0.5;
-                let column = Place::new(a * across + b * down + c, width);
-                let row = Place::new(d * across + e * down + f, height);
-                let (Some(column), Some(row)) = (column, row) else {
-                    continue;
-                };
-                let columns = column.neighbours(width);
-                let rows = row.neighbours(height);
-                *pixel = std::array::from_fn(|channel| {
-                    let values = rows.map(|row| {
-                        let line = &image.pixels[row * width..][..width];
-                        let values = columns.map(|column| f64::from(line[column][channel]));
-                        mix(values, column.rest)
-                    });
-                    // The cast stops at 0 and 255, as Pillow does.
-                    mix(values, row.rest) as u8
-                });
+            let start = places.find(affine, &padded, y);
+            let out = line[start..start + places.firsts.len()].as_flattened_mut();
+            // In the middle of a pixel the others weigh nothing, and mixing gives its very value.
+            let between = |rests: &[[f64; C]]| rests.iter().any(|rest| *rest != [0.0; C]);
+            if !between(&places.down) {
+                places.gather(&padded, padded.stride, 1);
+                mix_all(places.taps(), places.across.as_flattened(), to_byte, out);
+            } else if !between(&places.across) {
+                places.gather(&padded, 1, padded.stride);
+                mix_all(places.taps(), places.down.as_flattened(), to_byte, out);
+            } else {
+                for (behind, row) in rows.iter_mut().enumerate() {
+                    places.gather(&padded, behind * padded.stride, 1);
+                    mix_all(places.taps(), places.across.as_flattened(), &mix, row);
+                }
+                let rows = rows.each_ref().map(|row| &row[..out.len()]);
+                mix_all(rows, places.down.as_flattened(), to_byte, out);
             }
         }
     }

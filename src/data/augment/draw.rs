@@ -231,6 +231,131 @@ mod tests {
         assert_eq!(draw(&jittered(), 42, 7, 1234), pinned);
     }
 
+    fn fine_tuned() -> AugmentSpec {
+        AugmentSpec {
+            rand_augment: Some(RandAugment::default()),
+            erase: Some(Erase {
+                probability: 1.0,
+                ..Erase::default()
+            }),
+            ..AugmentSpec::default()
+        }
+    }
+
+    #[test]
+    fn operations_and_boxes_never_change_either_and_come_last() {
+        let found = draw(&fine_tuned(), 42, 7, 1235);
+        let plain = draw(&AugmentSpec::default(), 42, 7, 1235);
+        assert_eq!(found.operations, [Operation::Invert]);
+        assert_eq!(
+            found.erasures,
+            [Erasure {
+                left: 0,
+                top: 0,
+                width: 0,
+                height: 0,
+                noise: 0,
+            }]
+        );
+        let operations = vec![];
+        let erasures = vec![];
+        let others = Draw {
+            operations,
+            erasures,
+            ..found.clone()
+        };
+        assert_eq!(others, plain);
+        assert_eq!(found, draw(&fine_tuned(), 42, 7, 1235));
+        assert_ne!(found.erasures, draw(&fine_tuned(), 42, 8, 1235).erasures);
+    }
+
+    #[test]
+    fn kinds_are_equally_likely_and_half_of_them_applied() {
+        const DRAWS: u64 = 30_000;
+        let spec = fine_tuned();
+        let mut counts = BTreeMap::<String, u64>::new();
+        let mut lengths = [0_u64; 3];
+        for index in 0..DRAWS {
+            let operations = draw(&spec, 3, 0, index).operations;
+            lengths[operations.len()] += 1;
+            for operation in operations {
+                let name = format!("{operation:?}");
+                let name = name.split('(').next().unwrap().to_owned();
+                *counts.entry(name).or_default() += 1;
+            }
+        }
+        assert_eq!(counts.len(), OperationKind::ALL.len());
+        // 2,000 of each; five standard deviations.
+        assert!(
+            counts.values().all(|count| count.abs_diff(2000) < 220),
+            "{counts:?}"
+        );
+        assert!(lengths[0].abs_diff(DRAWS / 4) < 375, "{lengths:?}");
+        assert!(lengths[2].abs_diff(DRAWS / 4) < 375, "{lengths:?}");
+    }
+
+    #[test]
+    fn magnitudes_are_normal_and_cut() {
+        let of = |magnitude, deviation| -> Vec<f64> {
+            let spec = AugmentSpec {
+                rand_augment: Some(RandAugment {
+                    operations: 20,
+                    probability: 1.0,
+                    magnitude,
+                    deviation,
+                }),
+                ..AugmentSpec::default()
+            };
+            let draws = (0..10_000).flat_map(|index| draw(&spec, 1, 1, index).operations);
+            let shears = draws.filter_map(|operation| match operation {
+                Operation::ShearX(by) => Some(by / 0.03),
+                _ => None,
+            });
+            shears.collect()
+        };
+        let found = of(9.0, 0.5);
+        let count = found.len() as f64;
+        let share =
+            |test: &dyn Fn(f64) -> bool| found.iter().filter(|&&x| test(x)).count() as f64 / count;
+        // 13,333 shears; five standard deviations of shares of 0.5, 0.0228 and 0.1587.
+        assert!((count - 13_333.0).abs() < 560.0);
+        assert!((share(&|x| x < 0.0) - 0.5).abs() < 0.022);
+        assert!((share(&|x| x.abs() > 10.0 - 1e-9) - 0.022_75).abs() < 0.0065);
+        assert!((share(&|x| x.abs() < 8.5) - 0.158_66).abs() < 0.016);
+        assert!((share(&|x| x.abs() < 9.0) - 0.5).abs() < 0.022);
+        assert!(found.iter().all(|x| (6.0..10.0 + 1e-9).contains(&x.abs())));
+        assert!(of(7.0, 0.0).iter().all(|x| (x.abs() - 7.0).abs() < 1e-9));
+        assert!(of(0.0, 3.0).iter().any(|&x| x == 0.0));
+    }
+
+    #[test]
+    fn beit_moves_small_inputs_and_crops_others() {
+        let beit = AugmentSpec {
+            crop: CropSpec::Beit,
+            ..AugmentSpec::default()
+        };
+        let mut counts = BTreeMap::<[isize; 2], u64>::new();
+        for index in 0..16_200 {
+            let key = SampleKey {
+                seed: 2,
+                pass: 0,
+                index,
+            };
+            let drawn = Draw::new(&beit, &input(32), key, 32, 32);
+            assert_eq!(drawn.crop, None);
+            *counts.entry(drawn.shift).or_default() += 1;
+            assert!(index > 100 || Draw::new(&beit, &input(33), key, 32, 32).crop.is_some());
+        }
+        assert_eq!(counts.len(), 81);
+        assert!(counts.keys().flatten().all(|by| by.abs() <= 4));
+        // 200 of each; five standard deviations.
+        assert!(
+            counts.values().all(|count| count.abs_diff(200) < 71),
+            "{counts:?}"
+        );
+        assert_eq!(draw(&beit, 1, 2, 3), draw(&AugmentSpec::default(), 1, 2, 3));
+    }
+
     #[test]
     fn mirrors_as_often_as_asked() {
         let flips = |flip: f64| {

@@ -90,3 +90,141 @@ impl Erasure {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::SampleKey;
+    use super::*;
+
+    fn stream(index: u64) -> Stream {
+        Stream::new(SampleKey {
+            seed: 8,
+            pass: 0,
+            index,
+        })
+    }
+
+    const ALWAYS: Erase = Erase {
+        probability: 1.0,
+        area: [0.02, 1.0 / 3.0],
+        aspect: 0.3,
+        count: 1,
+    };
+
+    #[test]
+    fn erases_as_often_as_asked() {
+        let erased = |probability| {
+            let erase = Erase {
+                probability,
+                ..ALWAYS
+            };
+            let draws = (0..10_000).map(|index| erase.draw(&mut stream(index), 224, 224));
+            draws.filter(|erasures| !erasures.is_empty()).count()
+        };
+        assert_eq!((erased(0.0), erased(1.0)), (0, 10_000));
+        // Five standard deviations.
+        assert!(erased(0.25).abs_diff(2500) < 217);
+    }
+
+    #[test]
+    fn areas_are_uniform_and_aspects_log_uniform() {
+        const DRAWS: u64 = 20_000;
+        // So large a tensor that rounding is of no weight, and shares that every aspect lets fit.
+        const SIDE: usize = 20_000;
+        let erase = Erase {
+            area: [0.02, 0.28],
+            ..ALWAYS
+        };
+        let [mut areas, mut logs, mut squares, mut across, mut down] = [0.0; 5];
+        for index in 0..DRAWS {
+            let erasures = erase.draw(&mut stream(index), SIDE, SIDE);
+            let [erasure] = erasures[..] else {
+                panic!("{erasures:?}");
+            };
+            let (width, height) = (erasure.width as f64, erasure.height as f64);
+            areas += width * height / (SIDE * SIDE) as f64;
+            let log = (height / width).ln();
+            logs += log;
+            squares += log * log;
+            across += erasure.left as f64 / (SIDE as f64 - width);
+            down += erasure.top as f64 / (SIDE as f64 - height);
+        }
+        let mean = |sum: f64| sum / DRAWS as f64;
+        // Five standard errors: 0.26 / sqrt(12 n), and so on.
+        assert!((mean(areas) - 0.15).abs() < 0.0027, "{}", mean(areas));
+        let half = -(0.3_f64.ln());
+        assert!(mean(logs).abs() < 0.0246, "{}", mean(logs));
+        let variance = half * half / 3.0;
+        assert!((mean(squares) / variance - 1.0).abs() < 0.032);
+        assert!((mean(across) - 0.5).abs() < 0.0103, "{}", mean(across));
+        assert!((mean(down) - 0.5).abs() < 0.0103, "{}", mean(down));
+    }
+
+    #[test]
+    fn boxes_share_the_area_and_reach_both_ends() {
+        let erase = Erase {
+            area: [0.5, 0.5],
+            aspect: 1.0,
+            count: 2,
+            ..ALWAYS
+        };
+        let mut counts = [0; 2];
+        let mut places = std::collections::BTreeSet::new();
+        for index in 0..2000 {
+            let erasures = erase.draw(&mut stream(index), 10, 8);
+            counts[erasures.len() - 1] += 1;
+            // Squares of 40 and of 20 pixels.
+            let side = [6, 4][erasures.len() - 1];
+            for erasure in erasures {
+                assert_eq!((erasure.width, erasure.height), (side, side));
+                places.insert((side, erasure.left, erasure.top));
+            }
+        }
+        assert!((776..1224).contains(&counts[0]), "{counts:?}");
+        assert_eq!(places.len(), 5 * 3 + 7 * 5);
+    }
+
+    #[test]
+    fn what_fits_nowhere_is_not_erased() {
+        let erase = Erase {
+            area: [1.0, 1.0],
+            aspect: 1.0,
+            ..ALWAYS
+        };
+        assert!(erase.draw(&mut stream(0), 16, 16).is_empty());
+        assert!(ALWAYS.draw(&mut stream(0), 1, 1).is_empty());
+    }
+
+    #[test]
+    fn noise_is_normal_and_a_function_of_its_key() {
+        const NUMBERS: usize = 40_000;
+        let erasure = |noise| Erasure {
+            left: 1,
+            top: 2,
+            width: 3,
+            height: 2,
+            noise,
+        };
+        let numbers: Vec<f32> = erasure(5).noise().take(NUMBERS).collect();
+        assert!(erasure(5).noise().take(NUMBERS).eq(numbers.iter().copied()));
+        assert!(erasure(6).noise().next() != erasure(5).noise().next());
+        let mean = |power: i32| {
+            let powers = numbers.iter().map(|&x| f64::from(x).powi(power));
+            powers.sum::<f64>() / NUMBERS as f64
+        };
+        // Five standard errors.
+        assert!(mean(1).abs() < 0.025);
+        assert!((mean(2) - 1.0).abs() < 0.036);
+        assert!((mean(4) - 3.0).abs() < 0.25);
+
+        let mut tensor = vec![9.0; 2 * 5 * 4];
+        erasure(5).apply(&mut tensor, 4, 5);
+        let mut noise = numbers.iter();
+        for (place, value) in tensor.iter().enumerate() {
+            let (row, column) = (place / 4 % 5, place % 4);
+            let inside = (2..4).contains(&row) && (1..4).contains(&column);
+            let want = if inside { noise.next().unwrap() } else { &9.0 };
+            assert_eq!(value, want);
+        }
+    }
+}

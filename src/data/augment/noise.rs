@@ -22,3 +22,45 @@ pub(super) fn normal(step: u32) -> f64 {
     let below = (0.120_211_329_75 * r + 0.737_001_642_50) * r + 1.0;
     (above / below).copysign(from_middle)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_those_of_the_tables() {
+        // torch.special.ndtri, in f64, of the middle of the step.
+        for (step, quantile) in [
+            (1 << 31, 2.918_099_4e-10),
+            (3 << 30, 0.674_489_750_56),
+            (
+                2_u32.pow(31) + 2_u32.pow(30) + 2_u32.pow(29),
+                1.150_349_380_74,
+            ),
+            (4_187_593_113, 1.959_963_985),
+            (39_728_447, -2.355_455_755_3),
+            (0, -6.337_957_754_6),
+            (u32::MAX, 6.337_957_754_6),
+        ] {
+            let found = normal(step);
+            assert!((found - quantile).abs() < 1e-6, "{step}: {found}");
+        }
+    }
+
+    #[test]
+    fn moments_are_those_of_the_distribution() {
+        const STEP: usize = 4093;
+        let steps = (STEP as u32 / 2..=u32::MAX).step_by(STEP);
+        let (mut sum, mut square, mut fourth, mut count) = (0.0, 0.0, 0.0, 0.0);
+        for step in steps {
+            let number = normal(step);
+            sum += number;
+            square += number * number;
+            fourth += number.powi(4);
+            count += 1.0;
+        }
+        assert!((sum / count).abs() < 1e-4);
+        assert!((square / count - 1.0).abs() < 1e-4);
+        assert!((fourth / count - 3.0).abs() < 1e-3);
+    }
+}

@@ -285,6 +285,66 @@ mod tests {
     }
 
     #[test]
+    fn operations_and_boxes_without_meaning_are_refused() {
+        let with = |change: fn(&mut RandAugment, &mut Erase)| {
+            wrong(|spec| {
+                spec.jitter = None;
+                let (mut rand_augment, mut erase) = Default::default();
+                change(&mut rand_augment, &mut erase);
+                (spec.rand_augment, spec.erase) = (Some(rand_augment), Some(erase));
+            })
+        };
+        assert_eq!(
+            with(|rand_augment, _| rand_augment.operations = 0),
+            "augment.rand_augment.operations is 0, not from 1 to 100"
+        );
+        assert_eq!(
+            with(|rand_augment, _| rand_augment.magnitude = 10.5),
+            "augment.rand_augment.magnitude is 10.5, not from 0 to 10"
+        );
+        assert!(with(|rand_augment, _| rand_augment.deviation = -0.5).contains("deviation"));
+        assert!(with(|rand_augment, _| rand_augment.probability = f64::NAN).contains("NaN"));
+        assert!(with(|_, erase| erase.probability = 1.1).contains("erase.probability"));
+        assert!(with(|_, erase| erase.count = 0).contains("erase.count is 0"));
+        assert_eq!(
+            with(|_, erase| erase.area = [0.5, 0.1]),
+            "augment.erase.area begins with 0.5, above its end 0.1"
+        );
+        assert_eq!(
+            with(|_, erase| erase.aspect = 3.3),
+            "augment.erase.aspect is 3.3, which is not above 0 and at most 1"
+        );
+        assert_eq!(
+            wrong(|spec| spec.rand_augment = Some(RandAugment::default())),
+            "augment.jitter stands beside rand_augment, of which timm does one"
+        );
+    }
+
+    #[test]
+    fn what_is_not_asked_for_is_not_written() {
+        let text = toml::to_string(&AugmentSpec::default()).unwrap();
+        assert!(
+            !text.contains("rand_augment") && !text.contains("erase"),
+            "{text}"
+        );
+        let spec: AugmentSpec = toml::from_str(
+            "crop = \"beit\"\ninterpolation = \"bicubic\"\n[rand_augment]\n[erase]\ncount = 3",
+        )
+        .unwrap();
+        assert_eq!(spec.check(), Ok(()));
+        assert_eq!(spec.rand_augment, Some(RandAugment::default()));
+        assert_eq!(spec.erase.map(|erase| erase.count), Some(3));
+        let text = toml::to_string(&spec).unwrap();
+        assert_eq!(toml::from_str::<AugmentSpec>(&text).unwrap(), spec);
+        for unknown in [
+            "rand_augment = { increasing = true }",
+            "erase = { mode = \"pixel\" }",
+        ] {
+            assert!(toml::from_str::<AugmentSpec>(unknown).is_err(), "{unknown}");
+        }
+    }
+
+    #[test]
     fn it_is_written_as_a_table() {
         let spec: AugmentSpec = toml::from_str(
             "crop = \"mae\"\nscale = [0.2, 1.0]\ninterpolation = \"bicubic\"\njitter = { hue = 0.1 }",

@@ -1,19 +1,27 @@
 //! Fine-tuning: a whole encoder and a head, trained with labels.
 
+mod fitting;
+mod forecast;
+mod forecast_table;
+mod memory;
 mod network;
 mod start;
+mod trial;
 mod weights;
 
 use super::Terminal;
 use super::training::{self, Course, Trained};
 use crate::error::Error;
 use crate::features::Observer;
-use crate::plan::{Cell, HeadStart, RunOptions, images_at_once};
+use crate::plan::{Cell, HeadStart, RunOptions};
 use crate::protocol::classification::Head;
 use crate::spec::FinetuneTask;
+use crate::train::AT_ONCE;
+use start::Basis;
 
-/// Name of the images that go through the network together in a state's identity.
-const AT_ONCE: &str = "number of images at once (--batch)";
+pub use forecast::{Disk, Done, Forecast, Numbers, Operations, Time, forecasts};
+pub use forecast_table::table;
+pub use memory::Memory;
 
 /// Trains a cell's network, or goes on where an earlier attempt ended; `stamps` are those of its
 /// images' files.
@@ -32,8 +40,9 @@ pub(super) fn evaluate(
             cell.set.classes.len()
         ));
     }
-    let at_once = images_at_once(task, run.at_once)?;
-    let network = start::network(cell, task)?;
+    let basis = Basis::of_cell(cell, task);
+    let at_once = fitting::at_once(&basis, Some(folder.path()), run, terminal)?;
+    let network = start::network(&basis)?;
     let heads = [Head {
         name: network.reads(),
         input: 0,
@@ -44,11 +53,11 @@ pub(super) fn evaluate(
         recipe: task.recipe(cell.seed, at_once),
         heads: &heads,
         augment: &task.augment,
-        mix: task.mix.as_ref(),
+        mix: task.mix,
         identity: vec![(AT_ONCE.to_owned(), at_once.to_string())],
-        build: &|| network::build(cell, task, run.compute),
+        build: &|| network::build(&basis, run.compute),
         ended: &|trained, folder| {
-            let line = weights::keep(cell, task, trained, folder, &run.run_folder(cell))?;
+            let line = weights::keep(cell, &basis, trained, folder, &run.run_folder(cell))?;
             Ok(vec![line])
         },
     };

@@ -2,25 +2,20 @@
 
 use super::super::dispatch::{Job, dispatch};
 use super::super::training::Training;
-use super::start::{Start, start};
+use super::start::{Basis, Start, start};
 use crate::engine::{Compute, Engine};
 use crate::error::Error;
 use crate::nn::{Loader, ModelError, Weights};
-use crate::plan::Cell;
 use crate::spec::FinetuneTask;
 use crate::train::{
     Classification, Optimizer, Parameter, TrainError, Trainer, TrainerSettings, layer_groups,
 };
 use crate::vit::{Classifier, drop_path_rates};
 
-/// The cell's network before its first update.
-pub(super) fn build(
-    cell: &Cell,
-    task: &FinetuneTask,
-    compute: Compute,
-) -> Result<Box<Training>, Error> {
-    let start = start(cell, task)?;
-    dispatch(compute, Build(start, task, cell.seed))?
+/// The network before its first update.
+pub(super) fn build(basis: &Basis<'_>, compute: Compute) -> Result<Box<Training>, Error> {
+    let start = start(basis)?;
+    dispatch(compute, Build(start, basis.task, basis.seed))?
 }
 
 struct Build<'a>(Start, &'a FinetuneTask, u64);

@@ -1,16 +1,21 @@
 //! What fine-tuning begins with: a checkpoint's tensors in the architecture that is trained.
 
+use std::sync::Arc;
+
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::data::InputSpec;
 use crate::engine::HostTensor;
 use crate::error::Error;
 use crate::features::{EncoderError, Tap, Token};
 use crate::nn::{TensorStore, WeightError, Weights};
-use crate::plan::{Cell, HeadStart, Subject};
+use crate::plan::{Cell, HeadStart, Origin, Prospect, Subject};
 use crate::spec::{FinetuneTask, Pool, RelativeBiasChoice};
-use crate::vit::{FinalNorm, HeadConfig, HeadInput, RelativeBias, VitConfig, untrained};
+use crate::vit::{
+    FinalNorm, HeadConfig, HeadInput, RelativeBias, VitConfig, random_weights, untrained,
+};
 
 /// A classifier before its first update, on the host.
 pub(super) struct Start {
@@ -40,10 +45,61 @@ impl Network {
     }
 }
 
+/// What decides a network before its first update, and its input.
+pub(super) struct Basis<'a> {
+    /// What it begins as.
+    pub origin: Origin,
+    /// What its head begins as.
+    pub head: HeadStart,
+    /// Classes of the head.
+    pub classes: usize,
+    /// How images become inputs.
+    pub input: &'a InputSpec,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// How it is trained.
+    pub task: &'a FinetuneTask,
+}
+
+impl<'a> Basis<'a> {
+    /// What a cell trains.
+    pub(super) fn of_cell(cell: &'a Cell, task: &'a FinetuneTask) -> Self {
+        Self {
+            origin: Origin::Subject(Arc::clone(&cell.subject)),
+            head: cell.head,
+            classes: cell.set.classes.len(),
+            input: &cell.input,
+            seed: cell.seed,
+            task,
+        }
+    }
+
+    /// What a run would train.
+    pub(super) fn of_prospect(prospect: &'a Prospect, task: &'a FinetuneTask) -> Self {
+        Self {
+            origin: prospect.origin.clone(),
+            head: prospect.head,
+            classes: prospect.classes,
+            input: &prospect.input,
+            seed: prospect.seed,
+            task,
+        }
+    }
+
+    /// The encoder's architecture before training.
+    fn config(&self) -> Result<VitConfig, Error> {
+        Ok(match &self.origin {
+            Origin::Subject(subject) => checkpoint(subject)?.config.clone(),
+            Origin::Architecture(architecture) => architecture.config(),
+        })
+    }
+}
+
 /// The architecture: the checkpoint's with the normalisation and the tables that the protocol asks
 /// for, and a head.
-pub(super) fn network(cell: &Cell, task: &FinetuneTask) -> Result<Network, Error> {
-    let mut config = checkpoint(cell)?.config.clone();
+pub(super) fn network(basis: &Basis<'_>) -> Result<Network, Error> {
+    let mut config = basis.config()?;
+    let task = basis.task;
     config.pooler = None;
     let token = match task.pool {
         Pool::MeanPatch => {
@@ -65,46 +121,36 @@ pub(super) fn network(cell: &Cell, task: &FinetuneTask) -> Result<Network, Error
     let head = HeadConfig {
         input: HeadInput::Pooled { token, norm: true },
         width: config.width,
-        classes: cell.set.classes.len(),
+        classes: basis.classes,
     };
     Ok(Network { config, head })
 }
 
-/// Whose architecture a cell trains.
-fn checkpoint(cell: &Cell) -> Result<&Checkpoint, Error> {
-    cell.subject.architecture().ok_or_else(|| {
+/// Whose architecture is trained.
+fn checkpoint(subject: &Subject) -> Result<&Checkpoint, Error> {
+    subject.architecture().ok_or_else(|| {
         let tap = Tap::Pixels;
         let reason = "raw pixels have no encoder to train";
         EncoderError::NoSuchTap { tap, reason }.into()
     })
 }
 
-/// The network before its first update, a function of the checkpoint and the cell's seed.
-pub(super) fn start(cell: &Cell, task: &FinetuneTask) -> Result<Start, Error> {
-    let checkpoint = checkpoint(cell)?;
-    let Network { config, head } = network(cell, task)?;
-    let failed = |source: WeightError| CheckpointError::Weight {
-        path: checkpoint.path.clone(),
-        source,
+/// The network before its first update, a function of what it begins as and the seed.
+pub(super) fn start(basis: &Basis<'_>) -> Result<Start, Error> {
+    let Network { config, head } = network(basis)?;
+    let mut weights = match &basis.origin {
+        Origin::Subject(subject) => of_subject(basis, subject)?,
+        Origin::Architecture(architecture) => random_weights(&architecture.config(), basis.seed),
     };
-    let mut weights = match cell.head {
-        HeadStart::Own => all(checkpoint.classifier()?.weights()),
-        HeadStart::New => all(checkpoint.weights()),
-    }
-    .map_err(failed)?;
-    checkpoint.check_unchanged()?;
-    if let Subject::Untrained { .. } = &*cell.subject {
-        weights = untrained(&weights, cell.seed);
-    }
     renormalise(&mut weights, &config);
-    if config.relative_bias != checkpoint.config.relative_bias {
+    if config.relative_bias != basis.config()?.relative_bias {
         copy_tables(&mut weights, config.depth);
     }
-    if cell.head == HeadStart::New {
+    if basis.head == HeadStart::New {
         // A stream of its own, so that it begins alike over every encoder of a width.
-        let mut rng = ChaCha8Rng::seed_from_u64(cell.seed);
+        let mut rng = ChaCha8Rng::seed_from_u64(basis.seed);
         rng.set_stream(1);
-        let matrix = task
+        let matrix = (basis.task)
             .head_initial
             .tensor(&mut rng, vec![head.classes, head.width]);
         weights.insert("head.weight".to_owned(), matrix);
@@ -114,6 +160,25 @@ pub(super) fn start(cell: &Cell, task: &FinetuneTask) -> Result<Start, Error> {
         config,
         head,
         weights,
+    })
+}
+
+/// The tensors of what is evaluated elsewhere too.
+fn of_subject(basis: &Basis<'_>, subject: &Subject) -> Result<Weights, Error> {
+    let checkpoint = checkpoint(subject)?;
+    let failed = |source: WeightError| CheckpointError::Weight {
+        path: checkpoint.path.clone(),
+        source,
+    };
+    let weights = match basis.head {
+        HeadStart::Own => all(checkpoint.classifier()?.weights()),
+        HeadStart::New => all(checkpoint.weights()),
+    }
+    .map_err(failed)?;
+    checkpoint.check_unchanged()?;
+    Ok(match subject {
+        Subject::Untrained { .. } => untrained(&weights, basis.seed),
+        Subject::Checkpoint(_) | Subject::Pixels(_) => weights,
     })
 }
 

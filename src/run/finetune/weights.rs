@@ -4,13 +4,12 @@ use std::path::Path;
 
 use super::super::pair::Pair;
 use super::super::training::{CARD, Training, WEIGHTS};
-use super::start::start;
+use super::start::{Basis, start};
 use crate::checkpoint::{CanonicalModel, Checkpoint, ConvertError, TimmModel, Trained};
 use crate::engine::HostTensor;
 use crate::error::Error;
 use crate::nn::Weights;
 use crate::plan::{Cell, Subject};
-use crate::spec::FinetuneTask;
 use crate::store::Elements;
 use crate::train::TrainError;
 
@@ -21,13 +20,13 @@ const PARAMETER: &str = "parameter.";
 /// model; what became of it, where `shown` is the folder's name at the end.
 pub(super) fn keep(
     cell: &Cell,
-    task: &FinetuneTask,
+    basis: &Basis<'_>,
     network: &Training,
     folder: &Path,
     shown: &Path,
 ) -> Result<String, Error> {
     // What is no parameter is as it was before the first update.
-    let mut start = start(cell, task)?;
+    let mut start = start(basis)?;
     take_parameters(&mut start.weights, network)?;
     let Some(from) = cell.subject.architecture() else {
         return Ok(format!("{}: nothing was trained", cell.subject.name()));

@@ -7,7 +7,7 @@ use crate::data::{
     Images, InputSpec, MixSpec, Pick, Preparation, Split, load_batches, ranged_batches,
 };
 use crate::features::PassOptions;
-use crate::train::{ImageBatch, Source, Take, TrainError};
+use crate::train::{ImageBatch, MixedIn, Source, Take, TrainError};
 
 /// Train images, augmented, and validation images, as they are evaluated.
 pub(in crate::run) struct TrainingImages {
@@ -37,6 +37,7 @@ impl Source for TrainingImages {
             input: self.input.clone(),
             augment: self.augment.clone(),
             seed: self.seed,
+            mix: self.mix,
         };
         let mut picks = batches.iter().flatten().copied();
         load_batches(
@@ -98,7 +99,10 @@ impl TrainingImages {
             batch.pixels.extend_from_slice(&pixels);
             batch.labels.push(sample.label);
             batch.picks.extend(picks.next());
-            batch.mixed.push(None);
+            batch.mixed.push(image.mixed.map(|mixed| MixedIn {
+                label: split.samples[mixed.partner].label,
+                lambda: mixed.lambda,
+            }));
             batch.contents.push(image.content);
         }
         Ok(batch)

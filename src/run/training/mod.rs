@@ -23,7 +23,7 @@ use crate::train::{
     GroupSummary, HeadScores, Identity, ImageBatch, Recipe, Solo, StateFolder, TRAINING_VERSION,
     TrainError, Trainable, fit,
 };
-use images::TrainingImages;
+pub(super) use images::TrainingImages;
 use monitor::{Finished, TrainingMonitor};
 use run_folder::RunFolder;
 pub(super) use run_folder::{CARD, WEIGHTS, recomputes};
@@ -40,7 +40,7 @@ pub(super) struct Course<'a> {
     /// What happens to train images.
     pub augment: &'a AugmentSpec,
     /// How they are mixed, where they are.
-    pub mix: Option<&'a MixSpec>,
+    pub mix: Option<MixSpec>,
     /// What its state must agree in beside what every run's must.
     pub identity: Identity,
     /// Makes the network as it begins.
@@ -152,7 +152,7 @@ fn attempt(
         val: split(Part::Val),
         input: cell.input.clone(),
         augment: course.augment.clone(),
-        mix: course.mix.cloned(),
+        mix: course.mix,
         seed: cell.seed,
         classes: cell.set.classes.len(),
         pass: run.pass,

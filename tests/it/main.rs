@@ -26,6 +26,7 @@ mod curves;
 mod dialects;
 mod faults;
 mod finetune;
+mod finetune_presets;
 mod finetuning;
 mod fit;
 mod goldens;

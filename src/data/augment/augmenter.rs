@@ -1,5 +1,6 @@
 //! Image files to augmented tensors.
 
+use super::affine::Extent;
 use super::operation::Canvas;
 use super::{AugmentError, AugmentSpec, Draw, SampleKey};
 use crate::data::normalise::Normaliser;
@@ -135,8 +136,10 @@ impl Augmenter {
         for operation in &draw.operations {
             operation.apply(&mut Canvas {
                 colour: self.colour,
-                width: self.input.width,
-                height: self.input.height,
+                extent: Extent {
+                    width: self.input.width,
+                    height: self.input.height,
+                },
                 interpolation: self.spec.interpolation,
                 fill: &self.fill,
                 bytes: &mut self.frame,

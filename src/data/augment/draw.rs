@@ -246,15 +246,15 @@ mod tests {
     fn operations_and_boxes_never_change_either_and_come_last() {
         let found = draw(&fine_tuned(), 42, 7, 1235);
         let plain = draw(&AugmentSpec::default(), 42, 7, 1235);
-        assert_eq!(found.operations, [Operation::Invert]);
+        assert_eq!(found.operations, [Operation::Contrast(1.8741049822372489)]);
         assert_eq!(
             found.erasures,
             [Erasure {
-                left: 0,
-                top: 0,
-                width: 0,
-                height: 0,
-                noise: 0,
+                left: 60,
+                top: 51,
+                width: 70,
+                height: 83,
+                noise: 4_076_933_293_514_680_482,
             }]
         );
         let operations = vec![];

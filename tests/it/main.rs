@@ -25,6 +25,7 @@ mod corpora;
 mod curves;
 mod dialects;
 mod faults;
+mod finetune_plan;
 mod finetuning;
 mod fit;
 mod goldens;

@@ -40,10 +40,15 @@ impl<'a> Trial<'a> {
             label: 0,
             lambda: 0.5,
         });
+        let pick = |index| Pick {
+            index,
+            pass: 0,
+            group: 0,
+        };
         ImageBatch {
             pixels,
             labels: (0..count).map(|_| rng.random_range(0..classes)).collect(),
-            picks: (0..count).map(|index| Pick { index, pass: 0 }).collect(),
+            picks: (0..count).map(pick).collect(),
             mixed: vec![mixed; count],
             contents: vec![[0; 16]; count],
         }

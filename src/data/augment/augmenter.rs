@@ -10,7 +10,8 @@ use crate::data::{Colour, ImageError, InputSpec, Limits, Pixels, Resizer, Window
 /// so hold one per thread.
 #[derive(Debug)]
 pub struct Augmenter {
-    spec: AugmentSpec,
+    // On the heap, so that an augmenter is not much larger than what prepares for evaluation.
+    spec: Box<AugmentSpec>,
     input: InputSpec,
     limits: Limits,
     colour: Colour,
@@ -36,7 +37,7 @@ impl Augmenter {
         Ok(Self {
             normaliser: Normaliser::new(&input),
             fill: input.mean.iter().map(fill).collect(),
-            spec,
+            spec: Box::new(spec),
             input,
             limits,
             colour,

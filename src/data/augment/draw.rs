@@ -325,7 +325,7 @@ mod tests {
         assert!((share(&|x| x.abs() < 9.0) - 0.5).abs() < 0.022);
         assert!(found.iter().all(|x| (6.0..10.0 + 1e-9).contains(&x.abs())));
         assert!(of(7.0, 0.0).iter().all(|x| (x.abs() - 7.0).abs() < 1e-9));
-        assert!(of(0.0, 3.0).iter().any(|&x| x == 0.0));
+        assert!(of(0.0, 3.0).contains(&0.0));
     }
 
     #[test]

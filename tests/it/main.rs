@@ -27,6 +27,7 @@ mod dialects;
 mod faults;
 mod finetune;
 mod finetune_presets;
+mod finetune_plan;
 mod finetuning;
 mod fit;
 mod goldens;

@@ -1,5 +1,6 @@
 //! What a run of fine-tuning is going to take: counted, and timed by a few real steps.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use serde::Serialize;
@@ -306,15 +307,15 @@ fn timing(
 fn decoded_per_s(
     prospect: &Prospect,
     task: &FinetuneTask,
-    split: &std::sync::Arc<Split>,
+    split: &Arc<Split>,
     run: &RunOptions,
 ) -> Result<f64, Error> {
     let mut images = TrainingImages {
-        train: split.clone(),
-        val: split.clone(),
+        train: Arc::clone(split),
+        val: Arc::clone(split),
         input: prospect.input.clone(),
         augment: task.augment.clone(),
-        mix: task.mix.clone(),
+        mix: task.mix,
         seed: prospect.seed,
         classes: prospect.classes,
         pass: run.pass,

@@ -1,5 +1,6 @@
 //! Checkpoints compared on the same images.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -636,6 +637,8 @@ fn notes(sides: &[Vec<Run>], described: &[Side]) -> Vec<String> {
         let by = |(how, record): &(String, &Record)| format!("{}: by {how}", record.subject.name);
         notes.extend(computed.iter().map(by));
     }
-    notes.dedup();
+    // Runs of one side say the same.
+    let mut said = BTreeSet::new();
+    notes.retain(|note| said.insert(note.clone()));
     notes
 }

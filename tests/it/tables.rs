@@ -1126,8 +1126,8 @@ fn a_stale_page_is_told_and_written_again() {
 }
 
 /// A record of a checkpoint on all of ImageNet-1K under another protocol than nearest neighbours.
-fn under(protocol: Protocol, card: &str, settings: &[&str]) -> Record {
-    let mut record = record(Some(card), card, settings, 0, 30_000);
+fn under(protocol: Protocol, card: &str) -> Record {
+    let mut record = record(Some(card), card, &[], 0, 30_000);
     record.cell.key = blake3::hash(protocol.text.as_bytes()).to_hex().to_string();
     record.cell.protocol.clone_from(&protocol.hash);
     record.protocol = ProtocolRecord {
@@ -1149,7 +1149,7 @@ fn set(settings: &[&str]) -> Vec<Setting> {
 /// A linear probe of a checkpoint on all of ImageNet-1K, whose sixth head is the best.
 fn probe(preset: LinearPreset, card: &str, settings: &[&str]) -> Record {
     let protocol = Protocol::preset(preset, &set(settings)).unwrap();
-    let mut record = under(protocol, card, settings);
+    let mut record = under(protocol, card);
     let head = |block: usize| Measured {
         feature: format!("block {block} concat norm"),
         layer: Some(block),
@@ -1247,7 +1247,7 @@ fn probes_of_other_recipes_say_what_differs_and_those_of_stored_features_never_j
 /// A fine-tuned checkpoint, and what its last epoch gives beside the largest of all.
 fn fine_tuned(preset: FinetunePreset, card: &str, settings: &[&str]) -> Record {
     let protocol = Protocol::finetune(preset, &set(settings)).unwrap();
-    let mut record = under(protocol, card, settings);
+    let mut record = under(protocol, card);
     let measured = |name, hits| Measured {
         feature: "cls norm".to_owned(),
         layer: Some(11),

@@ -20,7 +20,8 @@ fn kills() -> u64 {
 }
 
 /// Heads over every block, AdamW; two local batches an update.
-const ADAMW: [&str; 8] = [
+const ADAMW: [&str; 9] = [
+    "linear",
     "--preset",
     "beit",
     "--set",
@@ -32,7 +33,8 @@ const ADAMW: [&str; 8] = [
 ];
 
 /// BatchNorm and LARS; three local batches an update, and the last makes none.
-const LARS: [&str; 10] = [
+const LARS: [&str; 11] = [
+    "linear",
     "--preset",
     "mae",
     "--set",
@@ -43,6 +45,21 @@ const LARS: [&str; 10] = [
     "task.schedule.warmup_epochs=1",
     "--batch",
     "5",
+];
+
+/// A whole network with everything that is drawn; two local batches an update.
+const FINETUNE: [&str; 11] = [
+    "finetune",
+    "--preset",
+    "mini",
+    "--set",
+    "task.batch=8",
+    "--set",
+    "task.local_batch=4",
+    "--set",
+    "task.schedule.warmup_epochs=1.0",
+    "--batch",
+    "4",
 ];
 
 /// What a state's file says beside its tensors, and those that training moves.
@@ -75,12 +92,13 @@ struct End {
     bits: Vec<(String, [u8; 32])>,
     /// The curves, a line a point.
     metrics: String,
+    /// The trained weights, where they are kept.
+    weights: Option<Vec<u8>>,
 }
 
 impl Bench {
     fn training(&self, results: &str, more: &[&str]) -> Command {
         let args = [
-            "linear",
             "--threads",
             "1",
             "--ckpt",
@@ -93,7 +111,7 @@ impl Bench {
             "0",
             "--json",
         ];
-        let mut command = self.command(&[&args[..], more].concat());
+        let mut command = self.command(&[&more[..1], &args, &more[1..]].concat());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
@@ -160,6 +178,7 @@ impl Bench {
             encoded: record["compute"]["encoded"].clone(),
             bits: self.last_state(folder).bits(),
             metrics: fs::read_to_string(states[0].with_file_name("metrics.jsonl")).unwrap(),
+            weights: fs::read(states[0].with_file_name("model.safetensors")).ok(),
         }
     }
 
@@ -279,7 +298,8 @@ fn survives_kills(name: &str, settings: &[&str]) {
         landed += 1;
     }
     let run = bench.train(name, &settings);
-    assert_eq!(bench.end(name, run), whole);
+    assert_eq!(whole.weights.is_some(), settings[0] == "finetune");
+    assert!(bench.end(name, run) == whole);
 }
 
 #[test]
@@ -290,6 +310,11 @@ fn adamw_survives_kills() {
 #[test]
 fn lars_with_batch_norm_survives_kills() {
     survives_kills("lars", &LARS);
+}
+
+#[test]
+fn fine_tuning_survives_kills() {
+    survives_kills("finetune", &FINETUNE);
 }
 
 #[test]
@@ -344,7 +369,7 @@ fn a_validation_goes_on_in_batches_of_another_size() {
     let bench = Bench::new();
     let settings = |batch| {
         let one_by_one = ["--epochs", "2", "--batch", batch];
-        [&ADAMW[..6], &one_by_one].concat()
+        [&ADAMW[..7], &one_by_one].concat()
     };
     let whole = bench.uninterrupted(&settings("1"));
     bench.stopped("results", &settings("1"), validating);

@@ -1,6 +1,9 @@
 //! `mimbench finetune` on made-up images: what it trains, the weights that it writes, and a head
 //! evaluated as it is.
 
+use std::path::Path;
+use std::process::Command;
+
 use mimbench::checkpoint::{Checkpoint, LoadOptions, save};
 use mimbench::data::{Limits, Preprocessor};
 use mimbench::engine::Precision;

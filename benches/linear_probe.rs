@@ -7,6 +7,7 @@
 use std::hint::black_box;
 
 use criterion::Criterion;
+use mimbench::data::Pick;
 use mimbench::decoders::{ProbeHeads, ProbeInput};
 use mimbench::engine::candle::Candle;
 use mimbench::engine::{Engine, HostTensor, Precision};
@@ -93,10 +94,16 @@ fn main() {
     let pixels: Vec<f32> = (0..BATCH * 3 * 224 * 224)
         .map(|i| (i as f32).sin())
         .collect();
+    let pick = |index| Pick {
+        index,
+        pass: 0,
+        group: 0,
+    };
     let batch = ImageBatch {
         pixels: pixels.clone(),
         labels: (0..BATCH as u32).collect(),
-        indices: (0..BATCH).collect(),
+        picks: (0..BATCH).map(pick).collect(),
+        mixed: vec![None; BATCH],
         contents: vec![[0; 16]; BATCH],
     };
     let plain = vit();

@@ -80,6 +80,17 @@ impl Weights {
         self.tensors.contains_key(name)
     }
 
+    /// The tensor of this name.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn find(&self, name: &str) -> Result<&HostTensor, WeightError> {
+        let tensor = self.tensors.get(name);
+        tensor.ok_or_else(|| WeightError::Missing {
+            name: name.to_owned(),
+        })
+    }
+
     /// Takes a tensor out, where there is one of this name.
     pub fn remove(&mut self, name: &str) -> Option<HostTensor> {
         self.tensors.remove(name)

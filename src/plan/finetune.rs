@@ -51,7 +51,7 @@ pub(super) fn check(
             hint: "--set task.pool=mean_patch reads the mean of the patches".to_owned(),
         });
     }
-    if task.mix.is_some() && !task.drop_last && !samples.is_multiple_of(2) {
+    if task.mixes() && !task.drop_last && !samples.is_multiple_of(2) {
         return Err(Error::Usage {
             message: format!(
                 "{}: mixup and cutmix pair images, and an epoch has {samples}",
@@ -71,9 +71,9 @@ pub(super) fn check(
 pub fn images_at_once(task: &FinetuneTask, at_once: AtOnce) -> Result<usize, Error> {
     let most = match at_once {
         AtOnce::Images(images) if !is_part(task, images) => {
-            let pairs = match task.mix {
-                Some(_) => ", an even one because mixup and cutmix pair images",
-                None => "",
+            let pairs = match task.mixes() {
+                true => ", an even one because mixup and cutmix pair images",
+                false => "",
             };
             return Err(Error::Usage {
                 message: format!(
@@ -128,7 +128,7 @@ pub fn largest_carried_out<E>(
 
 /// Whether a batch can be cut into parts of so many images.
 pub fn is_part(task: &FinetuneTask, images: usize) -> bool {
-    let paired = task.mix.is_none() || images.is_multiple_of(2);
+    let paired = !task.mixes() || images.is_multiple_of(2);
     images > 0 && task.batch.is_multiple_of(images) && paired
 }
 

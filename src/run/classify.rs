@@ -28,12 +28,12 @@ pub(super) fn evaluate(cell: &Cell, features: &[Features<'_>]) -> Result<Outcome
             let among = ranking.classes().contains(label);
             result.top1 += u64::from(first == *label);
             result.top5 += u64::from(among);
-            let loss = cross_entropy(&row, *label).unwrap_or(f64::NAN);
-            result.loss += loss / labels.len() as f64;
+            result.loss += cross_entropy(&row, *label).unwrap_or(f64::NAN);
             outcomes.top1.push(first);
             outcomes.top5.push(among);
         }
     }
+    result.loss /= labels.len() as f64;
     let depth = cell.subject.architecture().map(|own| own.config.depth);
     let head = Head {
         name: "its own head".to_owned(),

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use super::pair::Pair;
 use super::{Terminal, dispatch};
 use crate::checkpoint::card::Card;
 use crate::checkpoint::source::TensorSource;
 use crate::checkpoint::{Checkpoint, ConvertError, LoadOptions, TimmModel, save_original};
 use crate::error::Error;
 use crate::features::Observer;
-use crate::store::{StoreError, write_atomic};
 
 /// What was written.
 #[derive(Clone, Debug)]
@@ -39,12 +39,12 @@ pub fn timm(
     }
     dispatch::check(&checkpoint)?;
     let model = TimmModel::of(&checkpoint)?;
-    let pair = Pair::beside(output);
-    model.write(&pair.weights)?;
-    write_atomic(&pair.card, model.card(&pair.weights)?.as_bytes())?;
-    read_back(&checkpoint, &model, &pair.weights, output)?;
-    write_atomic(&pair.card, model.card(output)?.as_bytes())?;
-    pair.put(output, &card)?;
+    Pair::beside(output).write(
+        output,
+        &|path| model.write(path),
+        &|path| model.card(path),
+        &|again| model.difference(again),
+    )?;
     terminal.notice(&format!(
         "{}: {} tensors of timm's {}; {} says what they are",
         output.display(),
@@ -59,89 +59,6 @@ pub fn timm(
         tensors: model.tensors(),
         python: Some(model.python(output)),
     })
-}
-
-/// Weights and their card under names of their own, beside those that they are to have; what is
-/// still there at the end is deleted.
-struct Pair {
-    weights: PathBuf,
-    card: PathBuf,
-}
-
-impl Pair {
-    fn beside(output: &Path) -> Self {
-        let stem = output.file_stem().unwrap_or_default().to_string_lossy();
-        let name = format!(".{stem}.{}.partial.safetensors", std::process::id());
-        let weights = output.with_file_name(name);
-        Self {
-            card: weights.with_extension("toml"),
-            weights,
-        }
-    }
-
-    /// Gives both their names, in place of what was there.
-    fn put(self, output: &Path, card: &Path) -> Result<(), StoreError> {
-        for (from, to) in [(&self.weights, output), (&self.card, card)] {
-            std::fs::rename(from, to).map_err(|source| StoreError::Io {
-                action: "write",
-                path: to.to_owned(),
-                source,
-            })?;
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Pair {
-    fn drop(&mut self) {
-        for path in [&self.weights, &self.card] {
-            let _ = std::fs::remove_file(path);
-        }
-    }
-}
-
-/// Opens what was written as anyone would: an error where it is not what the checkpoint is.
-fn read_back(
-    from: &Checkpoint,
-    model: &TimmModel<'_>,
-    written: &Path,
-    output: &Path,
-) -> Result<(), Error> {
-    let differs = match Checkpoint::open(written, &LoadOptions::default()) {
-        Err(error) => Some(error.to_string()),
-        Ok(again) => difference(from, model, &again).map(|what| format!("its {what} differs")),
-    };
-    match differs {
-        None => Ok(()),
-        Some(reason) => Err(ConvertError::NotTheSame {
-            path: output.to_owned(),
-            reason,
-        }
-        .into()),
-    }
-}
-
-/// The first of what a feature depends on that is not the same.
-fn difference(
-    from: &Checkpoint,
-    model: &TimmModel<'_>,
-    again: &Checkpoint,
-) -> Option<&'static str> {
-    let (input, read) = (&from.input, &again.input);
-    let same = [
-        ("architecture", again.config == model.config()),
-        ("feature", again.feature == from.feature),
-        ("input size", read.size == input.size),
-        ("resize", read.resize == input.resize),
-        ("interpolation", read.interpolation == input.interpolation),
-        ("mean", read.mean == input.mean),
-        ("standard deviation", read.std == input.std),
-        (
-            "way of resizing position tables",
-            again.position_resize() == from.position_resize(),
-        ),
-    ];
-    same.iter().find(|(_, same)| !same).map(|&(what, _)| what)
 }
 
 /// Writes the tensors of any file as they are to `output`.

@@ -19,6 +19,7 @@ mod linear;
 mod linear_cached;
 mod machine;
 pub mod overview;
+mod pair;
 mod progress;
 mod record;
 pub mod report;

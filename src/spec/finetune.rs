@@ -140,6 +140,11 @@ pub enum RelativeBiasChoice {
 }
 
 impl FinetuneTask {
+    /// Whether images are mixed, in pairs.
+    pub fn mixes(&self) -> bool {
+        self.mix.is_some_and(|mix| mix.mixes())
+    }
+
     /// Learning rate of updates of this batch.
     pub fn scaled_learning_rate(&self) -> f64 {
         match self.learning_rate_rule {
@@ -193,12 +198,25 @@ impl FinetuneTask {
                 ),
             );
         }
-        if self.mix.is_some() && !self.local_batch.is_multiple_of(2) {
+        if self.mixes() && !self.local_batch.is_multiple_of(2) {
             return wrong(
                 "task.local_batch",
                 format!(
                     "is {}: mixup and cutmix pair images, which takes an even number",
                     self.local_batch
+                ),
+            );
+        }
+        if self.repeats > 1 && !self.drop_last {
+            let reason = "leaves a rest that repeats images unevenly: it needs task.drop_last = true";
+            return wrong("task.repeats", reason.to_owned());
+        }
+        if self.repeats > 1 && self.mixes() && self.batch < 2 * self.repeats {
+            return wrong(
+                "task.repeats",
+                format!(
+                    "= {} would mix an image with itself in a batch of {}",
+                    self.repeats, self.batch
                 ),
             );
         }

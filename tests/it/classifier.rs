@@ -20,7 +20,7 @@ use crate::goldens::{GOLDENS, told, weights};
 use crate::support::{assert_close, fixture, shared, tensor};
 use crate::tensors::noise;
 
-fn encoder<E: Engine + 'static>(engine: E, checkpoint: &Checkpoint) -> Box<dyn Encoder> {
+pub fn encoder<E: Engine + 'static>(engine: E, checkpoint: &Checkpoint) -> Box<dyn Encoder> {
     let fine_tuned = checkpoint
         .classifier()
         .unwrap_or_else(|error| panic!("{error}"));

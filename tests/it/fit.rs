@@ -281,6 +281,8 @@ fn recipe(epoch: EpochLength, validate_every: Option<usize>) -> Recipe {
         epoch,
         batch: 4,
         local_batch: 2,
+        mixed: 2,
+        repeats: 1,
         learning_rate: 0.1,
         schedule: Schedule::EpochCosine { end: 0.01 },
         weight_decay: 0.05,

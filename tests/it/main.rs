@@ -25,6 +25,8 @@ mod corpora;
 mod curves;
 mod dialects;
 mod faults;
+mod finetune;
+mod finetune_presets;
 mod finetune_plan;
 mod finetuning;
 mod fit;

@@ -286,7 +286,9 @@ fn every_number_of_the_page_is_its_records() {
     let features = |kind| match kind {
         Kind::Knn => LAYERS,
         Kind::Attention => LAYERS * (1 + HEADS),
-        Kind::Linear | Kind::LinearCached => unreachable!("none is made here"),
+        Kind::Linear | Kind::LinearCached | Kind::Finetune | Kind::Classify => {
+            unreachable!("none is made here")
+        }
     };
     let kinds = made.records.values().map(|record| record.protocol.kind);
     assert_eq!(seen.len(), kinds.map(features).sum::<usize>());

@@ -5,8 +5,8 @@
 //! (`mlp_layer`).
 
 use super::class::Class;
+use super::model::Model;
 use super::value::Value::{self, Count, Flag, Number, Sides, Text};
-use crate::checkpoint::Checkpoint;
 use crate::engine::Activation;
 use crate::features::Token;
 use crate::vit::{FinalNorm, MlpKind, Pooler, RelativeBias, Rope, VitConfig};
@@ -36,8 +36,8 @@ pub(super) struct Architecture {
 
 impl Architecture {
     /// The class and its arguments, or what timm has no argument for.
-    pub(super) fn of(checkpoint: &Checkpoint, measured: Measured) -> Result<Self, String> {
-        let config = &checkpoint.config;
+    pub(super) fn of(model: &Model<'_>, measured: Measured) -> Result<Self, String> {
+        let config = model.config;
         let class = class(config)?;
         let heads = config.heads.uniform();
         let heads = heads.ok_or("its blocks have different numbers of heads")?;
@@ -49,16 +49,17 @@ impl Architecture {
             FinalNorm::None => return Err("it has no final norm".into()),
         }
         refuse_ambiguous(config)?;
-        let (pool, pooled_norm) = pooling(checkpoint);
+        let (pool, pooled_norm) = pooling(model);
         let mut wanted: Wanted = vec![
             ("img_size", Sides(config.input_size())),
             ("patch_size", Count(config.patch_size)),
             ("in_chans", Count(config.channels)),
             (
                 "num_classes",
-                Count(match config.pooler {
-                    Some(Pooler::Projection { width }) => width,
-                    _ => 0,
+                Count(match (model.head, config.pooler) {
+                    (Some(head), _) => head.classes,
+                    (None, Some(Pooler::Projection { width })) => width,
+                    (None, _) => 0,
                 }),
             ),
             ("global_pool", Text(pool)),
@@ -134,13 +135,13 @@ fn refuse_ambiguous(config: &VitConfig) -> Result<(), String> {
 }
 
 /// timm's pooling, and whether the final norm stands behind it.
-fn pooling(checkpoint: &Checkpoint) -> (&'static str, bool) {
-    let config = &checkpoint.config;
+fn pooling(model: &Model<'_>) -> (&'static str, bool) {
+    let config = model.config;
     match (config.final_norm, config.pooler) {
         (_, Some(Pooler::Attention { .. })) => ("map", false),
         (FinalNorm::MeanPatch, _) => ("avg", true),
         _ if !config.class_token => ("avg", false),
-        (_, None) if checkpoint.feature.token == Token::MeanPatch => ("avg", false),
+        (_, None) if model.feature.token == Token::MeanPatch => ("avg", false),
         _ => ("token", false),
     }
 }

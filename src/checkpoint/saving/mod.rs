@@ -3,8 +3,10 @@
 
 mod architecture;
 mod call;
+mod canonical;
 mod class;
 mod error;
+mod model;
 mod named;
 mod original;
 mod tensors;
@@ -16,7 +18,9 @@ use std::path::Path;
 use crate::nn::Weights;
 use crate::store::{Elements, NamedTensor, StoreError, TensorFile};
 
+pub use canonical::CanonicalModel;
 pub use error::ConvertError;
+pub use model::Trained;
 pub use original::save_original;
 pub use timm::TimmModel;
 

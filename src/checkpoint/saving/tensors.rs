@@ -3,8 +3,8 @@
 use super::architecture::Architecture;
 use super::call::Call;
 use super::class::Class;
+use super::model::Held;
 use super::value::Value::Flag;
-use crate::checkpoint::MappedWeights;
 use crate::engine::HostTensor;
 use crate::nn::WeightError;
 
@@ -33,14 +33,14 @@ pub(super) struct Planned {
 
 /// The tensors that the model of a call has, sorted by name.
 pub(super) fn plan(
-    weights: &MappedWeights<'_>,
+    weights: &dyn Held,
     architecture: &Architecture,
     call: &Call,
 ) -> Result<Vec<Planned>, WeightError> {
     let names = Names::new(architecture, call);
     let mut planned = Vec::new();
     for name in weights.names() {
-        names.plan(name, weights.shape(name)?, &mut planned);
+        names.plan(&name, weights.shape(&name)?, &mut planned);
     }
     planned.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(planned)
@@ -152,7 +152,7 @@ impl Names {
 
 impl Planned {
     /// Its elements.
-    pub(super) fn elements(&self, weights: &MappedWeights<'_>) -> Result<Vec<f32>, WeightError> {
+    pub(super) fn elements(&self, weights: &dyn Held) -> Result<Vec<f32>, WeightError> {
         let third = |tensor: HostTensor, part: usize| {
             let count = tensor.data.len() / 3;
             tensor.data[part * count..(part + 1) * count].to_vec()

@@ -1,4 +1,4 @@
-//! A checkpoint as a model of timm's.
+//! A model as timm has it.
 
 use std::path::Path;
 
@@ -6,49 +6,60 @@ use super::architecture::{Architecture, Measured};
 use super::call::Call;
 use super::error::ConvertError;
 use super::metadata;
+use super::model::{Held, Model, Trained};
 use super::tensors::{Planned, plan};
-use crate::checkpoint::card::{Card, CardFile, CardInput, CardModel};
-use crate::checkpoint::{Checkpoint, CheckpointError, MappedWeights};
+use crate::checkpoint::Checkpoint;
+use crate::checkpoint::card::CardModel;
 use crate::features::Token;
 use crate::store::{Slot, TensorFile};
 use crate::vit::{Pooler, Rope, VitConfig};
 
-/// A checkpoint and everything that timm calls otherwise.
+/// A model and everything that timm calls otherwise.
 #[derive(Debug)]
 pub struct TimmModel<'a> {
-    checkpoint: &'a Checkpoint,
+    model: Model<'a>,
     architecture: Architecture,
     call: Call,
     tensors: Vec<Planned>,
 }
 
 impl<'a> TimmModel<'a> {
-    /// The model of timm's that computes what the checkpoint does, or why there is none. The
-    /// checkpoint's tensors are known to be those of its configuration.
+    /// The model of timm's that computes what the checkpoint's encoder does, or why there is none.
+    /// The checkpoint's tensors are known to be those of its configuration.
     pub fn of(checkpoint: &'a Checkpoint) -> Result<Self, ConvertError> {
-        let inexpressible = |reason: &str| ConvertError::Inexpressible {
-            path: checkpoint.path.clone(),
-            reason: reason.to_owned(),
-        };
-        let unreadable = |source| ConvertError::weight(&checkpoint.path, source);
         let projected = matches!(checkpoint.config.pooler, Some(Pooler::Projection { .. }));
         if projected && checkpoint.feature.token == Token::Pooled {
-            return Err(inexpressible(
-                "its feature is CLIP's projection, which is a classifier there",
-            ));
+            return Err(ConvertError::Inexpressible {
+                path: checkpoint.path.clone(),
+                reason: "its feature is CLIP's projection, which is a classifier there".to_owned(),
+            });
         }
-        let weights = checkpoint.weights();
+        Self::new(Model::converted(checkpoint))
+    }
+
+    /// The model of timm's that computes the logits of a trained classifier, or why there is none.
+    pub fn trained(trained: Trained<'a>) -> Result<Self, ConvertError> {
+        Self::new(Model::trained(trained))
+    }
+
+    fn new(model: Model<'a>) -> Result<Self, ConvertError> {
+        let inexpressible = |reason: &str| ConvertError::Inexpressible {
+            path: model.from.path.clone(),
+            reason: reason.to_owned(),
+        };
+        let weights = &*model.weights;
         let measured = Measured {
-            key_bias: key_bias(checkpoint, &weights)?,
-            base: base(checkpoint, &weights)?,
+            key_bias: key_bias(&model, weights)?,
+            base: base(&model, weights)?,
         };
         let architecture =
-            Architecture::of(checkpoint, measured).map_err(|reason| inexpressible(&reason))?;
+            Architecture::of(&model, measured).map_err(|reason| inexpressible(&reason))?;
         let call = Call::shortest(&architecture)
             .ok_or_else(|| inexpressible("no name of timm's can be given its layers"))?;
-        let tensors = plan(&weights, &architecture, &call).map_err(unreadable)?;
+        let tensors = plan(weights, &architecture, &call)
+            .map_err(|source| ConvertError::weight(&model.from.path, source))?;
         Ok(Self {
-            checkpoint,
+            model,
             architecture,
             call,
             tensors,
@@ -57,7 +68,7 @@ impl<'a> TimmModel<'a> {
 
     /// The configuration that the file is read back with.
     pub fn config(&self) -> VitConfig {
-        let from = &self.checkpoint.config;
+        let from = self.model.config;
         VitConfig {
             positions: match self.architecture.folded {
                 true => Some(0),
@@ -70,6 +81,11 @@ impl<'a> TimmModel<'a> {
             rope: self.architecture.rope,
             ..from.clone()
         }
+    }
+
+    /// The first of what its numbers depend on that is not the same where it is read back.
+    pub fn difference(&self, again: &Checkpoint) -> Option<&'static str> {
+        self.model.difference(&self.config(), again)
     }
 
     /// Tensors in the file.
@@ -87,8 +103,9 @@ impl<'a> TimmModel<'a> {
         self.call.python(path)
     }
 
-    /// What is not as it was in the file that the checkpoint comes from.
+    /// What is not as it was where the model comes from.
     pub fn notes(&self) -> Vec<String> {
+        let config = self.model.config;
         let mut notes = Vec::new();
         if self.architecture.folded {
             notes.push(
@@ -96,13 +113,13 @@ impl<'a> TimmModel<'a> {
                     .to_owned(),
             );
         }
-        if let Some(Pooler::Projection { width }) = self.checkpoint.config.pooler {
+        if let Some(Pooler::Projection { width }) = config.pooler {
             notes.push(format!(
                 "The projection to {width} numbers is the classifier, head, which mimbench leaves out."
             ));
         }
         if let (Some(Rope::Normalised { base: None, .. }), Some(rope)) =
-            (self.checkpoint.config.rope, self.architecture.rope)
+            (config.rope, self.architecture.rope)
         {
             notes.push(format!(
                 "The stored periods of the rotary positions are computed ({rope}); features differ by rounding."
@@ -113,7 +130,7 @@ impl<'a> TimmModel<'a> {
 
     /// Writes the tensors in f32, one at a time, whole or not at all.
     pub fn write(&self, path: &Path) -> Result<(), ConvertError> {
-        let weights = self.checkpoint.weights();
+        let from = self.model.from;
         let slot = |planned: &Planned| Slot {
             name: planned.name.clone(),
             dtype: "F32".to_owned(),
@@ -124,86 +141,44 @@ impl<'a> TimmModel<'a> {
         let mut file = TensorFile::create(path)?.begin(&slots, &metadata())?;
         for planned in &self.tensors {
             let elements = planned
-                .elements(&weights)
-                .map_err(|source| ConvertError::weight(&self.checkpoint.path, source))?;
+                .elements(&*self.model.weights)
+                .map_err(|source| ConvertError::weight(&from.path, source))?;
             file.append(bytemuck::cast_slice(&elements))?;
         }
-        self.checkpoint.check_unchanged()?;
+        from.check_unchanged()?;
         Ok(file.commit()?)
     }
 
     /// The card of the file at `path`, with the call above it.
     pub fn card(&self, path: &Path) -> Result<String, ConvertError> {
-        let from = self.checkpoint;
-        let name = path.file_name().unwrap_or_default();
-        let file = from.path.file_name().unwrap_or_default();
-        let mut note = format!(
-            "Converted from {} (blake3 {}), whose names are those of {}.",
-            file.to_string_lossy(),
-            from.blake3,
-            from.dialect.name()
-        );
-        for sentence in self.notes() {
-            note.push(' ');
-            note.push_str(&sentence);
-        }
-        let card = Card {
-            name: from.name.clone(),
-            file: CardFile {
-                path: name.into(),
-                url: None,
-                page: None,
-                hf: None,
-                blake3: None,
-            },
-            model: CardModel {
-                dialect: Some(self.architecture.class.dialect()),
-                heads: Some(from.config.heads.clone()),
-                norm_eps: Some(from.config.norm_eps),
-                activation: Some(from.config.activation),
-                position_resize: Some(from.position_resize()),
-                class_token: Some(from.config.class_token),
-                rope: self.architecture.rope,
-            },
-            input: CardInput {
-                size: Some(from.config.input_size()),
-                resize: from.input.resize,
-                interpolation: from.input.interpolation,
-                mean: Some(from.input.mean.clone()),
-                std: Some(from.input.std.clone()),
-            },
-            feature: Some(from.feature),
-            licence: from.licence.clone(),
-            note: Some(note),
-            published: from.published.clone(),
-            // The head is left out, and anchors are its numbers.
-            anchors: Vec::new(),
+        let from = &self.model;
+        let model = CardModel {
+            dialect: Some(self.architecture.class.dialect()),
+            rope: self.architecture.rope,
+            ..from.facts()
         };
-        let card = toml::to_string(&card).map_err(|error| CheckpointError::Card {
-            path: path.with_extension("toml"),
-            reason: error.to_string(),
-        })?;
+        let name = path.file_name().unwrap_or_default();
         let mut text = "# In Python, with timm 1.0.31:\n#\n".to_owned();
         for line in self.python(Path::new(name)).lines() {
             text.push_str(&format!("#     {line}\n"));
         }
         text.push('\n');
-        text.push_str(&card);
+        text.push_str(&from.card(path, model, &self.notes())?);
         Ok(text)
     }
 }
 
 /// Whether a bias of keys is other than zero.
-fn key_bias(checkpoint: &Checkpoint, weights: &MappedWeights<'_>) -> Result<bool, ConvertError> {
-    let blocks = if checkpoint.config.qkv_bias {
-        checkpoint.config.depth
+fn key_bias(model: &Model<'_>, weights: &dyn Held) -> Result<bool, ConvertError> {
+    let blocks = if model.config.qkv_bias {
+        model.config.depth
     } else {
         0
     };
     for block in 0..blocks {
         let bias = weights
             .tensor(&format!("blocks.{block}.attn.qkv.bias"))
-            .map_err(|source| ConvertError::weight(&checkpoint.path, source))?;
+            .map_err(|source| ConvertError::weight(&model.from.path, source))?;
         let third = bias.data.len() / 3;
         if bias.data[third..2 * third].iter().any(|&bias| bias != 0.0) {
             return Ok(true);
@@ -213,16 +188,13 @@ fn key_bias(checkpoint: &Checkpoint, weights: &MappedWeights<'_>) -> Result<bool
 }
 
 /// The base whose powers the stored periods are, to f32's precision.
-fn base(checkpoint: &Checkpoint, weights: &MappedWeights<'_>) -> Result<Option<f64>, ConvertError> {
-    if !matches!(
-        checkpoint.config.rope,
-        Some(Rope::Normalised { base: None, .. })
-    ) {
+fn base(model: &Model<'_>, weights: &dyn Held) -> Result<Option<f64>, ConvertError> {
+    if !matches!(model.config.rope, Some(Rope::Normalised { base: None, .. })) {
         return Ok(None);
     }
     let periods = weights
         .tensor("rope_embed.periods")
-        .map_err(|source| ConvertError::weight(&checkpoint.path, source))?;
+        .map_err(|source| ConvertError::weight(&model.from.path, source))?;
     let count = periods.data.len() as f64;
     let last = f64::from(periods.data.last().copied().unwrap_or(1.0));
     // base^((n - 1) / n); of a single period, 1, nothing can be told.

@@ -11,7 +11,7 @@ use crate::data::Interpolation;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Affine(pub(super) [f64; 6]);
 
-/// Pixels of an image side by side.
+/// Width and height of an image, in pixels.
 #[derive(Clone, Copy)]
 pub(super) struct Extent {
     pub(super) width: usize,
@@ -93,6 +93,9 @@ fn byte(value: f64) -> u8 {
     (value.clamp(0.0, 255.0).floor() + WHOLE).to_bits() as u8
 }
 
+/// Pixels by which a border is repeated: what a place in an outermost pixel has as neighbours beyond.
+const MARGIN: usize = 2;
+
 /// An image whose border is repeated, so that every place in it has all its neighbours.
 struct Padded<const C: usize> {
     pixels: Vec<[u8; C]>,
@@ -101,20 +104,16 @@ struct Padded<const C: usize> {
 }
 
 impl<const C: usize> Padded<C> {
-    /// Pixels on each side: a place up to half a pixel beyond the middle of an outermost pixel has two
-    /// neighbours there.
-    const MARGIN: usize = 2;
-
     /// pixels: `[H, W, C]`
     fn new(pixels: &[[u8; C]], extent: Extent) -> Self {
-        let stride = extent.width + 2 * Self::MARGIN;
-        let mut padded = Vec::with_capacity(stride * (extent.height + 2 * Self::MARGIN));
-        for row in 0..extent.height + 2 * Self::MARGIN {
-            let row = row.saturating_sub(Self::MARGIN).min(extent.height - 1);
+        let stride = extent.width + 2 * MARGIN;
+        let mut padded = Vec::with_capacity(stride * (extent.height + 2 * MARGIN));
+        for row in 0..extent.height + 2 * MARGIN {
+            let row = row.saturating_sub(MARGIN).min(extent.height - 1);
             let line = &pixels[row * extent.width..][..extent.width];
-            padded.extend([line[0]; 2]);
+            padded.extend([line[0]; MARGIN]);
             padded.extend_from_slice(line);
-            padded.extend([line[extent.width - 1]; 2]);
+            padded.extend([line[extent.width - 1]; MARGIN]);
         }
         Self {
             pixels: padded,

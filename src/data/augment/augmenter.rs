@@ -1,5 +1,6 @@
 //! Image files to augmented tensors.
 
+use super::affine::Extent;
 use super::operation::Canvas;
 use super::{AugmentError, AugmentSpec, Draw, SampleKey};
 use crate::data::normalise::Normaliser;
@@ -9,7 +10,8 @@ use crate::data::{Colour, ImageError, InputSpec, Limits, Pixels, Resizer, Window
 /// so hold one per thread.
 #[derive(Debug)]
 pub struct Augmenter {
-    spec: AugmentSpec,
+    // On the heap, so that an augmenter is not much larger than what prepares for evaluation.
+    spec: Box<AugmentSpec>,
     input: InputSpec,
     limits: Limits,
     colour: Colour,
@@ -35,7 +37,7 @@ impl Augmenter {
         Ok(Self {
             normaliser: Normaliser::new(&input),
             fill: input.mean.iter().map(fill).collect(),
-            spec,
+            spec: Box::new(spec),
             input,
             limits,
             colour,
@@ -135,8 +137,10 @@ impl Augmenter {
         for operation in &draw.operations {
             operation.apply(&mut Canvas {
                 colour: self.colour,
-                width: self.input.width,
-                height: self.input.height,
+                extent: Extent {
+                    width: self.input.width,
+                    height: self.input.height,
+                },
                 interpolation: self.spec.interpolation,
                 fill: &self.fill,
                 bytes: &mut self.frame,

@@ -118,8 +118,7 @@ impl OperationKind {
 /// An image that operations change.
 pub(super) struct Canvas<'a> {
     pub(super) colour: Colour,
-    pub(super) width: usize,
-    pub(super) height: usize,
+    pub(super) extent: Extent,
     /// How maps look pixels up.
     pub(super) interpolation: Interpolation,
     /// What is where maps find nothing, a byte a channel.
@@ -141,11 +140,8 @@ impl Operation {
 
     /// [`Operation::apply`] to an image of `C` channels.
     fn apply_to<const C: usize>(self, canvas: &mut Canvas<'_>) {
-        let extent = Extent {
-            width: canvas.width,
-            height: canvas.height,
-        };
-        let (columns, rows) = (canvas.width as f64, canvas.height as f64);
+        let extent = canvas.extent;
+        let (columns, rows) = (extent.width as f64, extent.height as f64);
         let adjust = |canvas: &mut Canvas<'_>, adjustment: Adjustment| {
             adjustment.apply(canvas.bytes, canvas.colour);
         };
@@ -161,7 +157,7 @@ impl Operation {
             Self::Brightness(factor) => adjust(canvas, Adjustment::Brightness(factor)),
             Self::Sharpness(factor) => {
                 canvas.scratch.resize(canvas.bytes.len(), 0);
-                sharpness::<C>(factor, canvas.bytes, canvas.width, canvas.scratch);
+                sharpness::<C>(factor, canvas.bytes, extent.width, canvas.scratch);
                 std::mem::swap(canvas.bytes, canvas.scratch);
             }
             // Pillow copies an image that is not turned, without looking anything up.
@@ -181,15 +177,11 @@ impl Operation {
 
 impl Canvas<'_> {
     fn map<const C: usize>(&mut self, affine: Affine) {
-        let extent = Extent {
-            width: self.width,
-            height: self.height,
-        };
         self.scratch.clear();
-        let pixels = self.width * self.height;
+        let pixels = self.extent.width * self.extent.height;
         self.scratch
             .extend(self.fill.iter().cycle().take(pixels * C));
-        affine.apply::<C>(self.interpolation, self.bytes, extent, self.scratch);
+        affine.apply::<C>(self.interpolation, self.bytes, self.extent, self.scratch);
         std::mem::swap(self.bytes, self.scratch);
     }
 }

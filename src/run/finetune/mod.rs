@@ -7,6 +7,7 @@ mod memory;
 mod network;
 mod start;
 mod trial;
+mod weights;
 
 use super::Terminal;
 use super::training::{self, Course, Trained};
@@ -55,7 +56,10 @@ pub(super) fn evaluate(
         mix: task.mix,
         identity: vec![(AT_ONCE.to_owned(), at_once.to_string())],
         build: &|| network::build(&basis, run.compute),
-        ended: &|_, _| Ok(()),
+        ended: &|trained, folder| {
+            let line = weights::keep(cell, &basis, trained, folder, &run.run_folder(cell))?;
+            Ok(vec![line])
+        },
     };
     training::train(cell, &course, folder, stamps, run, terminal)
 }

@@ -26,7 +26,7 @@ use crate::train::{
 pub(super) use images::TrainingImages;
 use monitor::{Finished, TrainingMonitor};
 use run_folder::RunFolder;
-pub(super) use run_folder::recomputes;
+pub(super) use run_folder::{CARD, WEIGHTS, recomputes};
 
 /// A classifier in training, whatever computes it.
 pub(super) type Training = dyn Trainable<Batch = ImageBatch, Scores = Vec<HeadScores>>;
@@ -45,8 +45,9 @@ pub(super) struct Course<'a> {
     pub identity: Identity,
     /// Makes the network as it begins.
     pub build: &'a dyn Fn() -> Result<Box<Training>, Error>,
-    /// Sees the network at its end, and where the run's files are.
-    pub ended: &'a dyn Fn(&Training, &Path) -> Result<(), Error>,
+    /// Keeps of the network at its end what is to be kept, in the folder of the run's files; what
+    /// there is to say of it.
+    pub ended: &'a dyn Fn(&Training, &Path) -> Result<Vec<String>, Error>,
 }
 
 /// What training gave, and what it looked at.
@@ -171,8 +172,11 @@ fn attempt(
     );
     monitor.rest();
     fitted?;
-    (course.ended)(&*network, &folder)?;
-    monitor.finish()
+    let finished = monitor.finish()?;
+    for line in (course.ended)(&*network, &folder)? {
+        terminal.notice(&line);
+    }
+    Ok(finished)
 }
 
 /// What a run's state must agree in to be gone on from.

@@ -5,12 +5,17 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 use crate::plan::{Cell, RunOptions};
-use crate::store::{Lock, METRICS, StoreError, curves_path, delete_folder, write_atomic};
+use crate::store::{Lock, METRICS, StoreError, curves_path, delete, delete_folder, write_atomic};
 use crate::train::{Curves, Identity, StateFolder};
 
 /// Inside a run's folder that of the run that is to take its place. The record, the states and the
 /// curves of the one before stay as they are until the new record stands.
 const RECOMPUTATION: &str = "recompute";
+
+/// The trained weights, where a run keeps them.
+pub(in crate::run) const WEIGHTS: &str = "model.safetensors";
+/// Their card.
+pub(in crate::run) const CARD: &str = "model.toml";
 
 /// Whether a cell's training is being done again: begun, and its record not yet written.
 pub(in crate::run) fn recomputes(run: &RunOptions, cell: &Cell) -> bool {
@@ -74,10 +79,28 @@ impl RunFolder {
     pub(in crate::run) fn settle(self) -> Result<(), Error> {
         if let Some(recomputation) = &self.recomputation {
             Curves::replace(&self.run, recomputation)?;
+            for name in [WEIGHTS, CARD] {
+                replace(&self.run.join(name), &recomputation.join(name))?;
+            }
             let states = |folder| StateFolder::new(folder, Identity::new(), Default::default());
             states(&self.run).replace(&states(recomputation))?;
             delete_folder(recomputation)?;
         }
         Ok(())
+    }
+}
+
+/// Puts a file in the place of another; where there is none, the place is empty afterwards.
+fn replace(old: &Path, new: &Path) -> Result<(), StoreError> {
+    if new.exists() {
+        return std::fs::rename(new, old).map_err(|source| StoreError::Io {
+            action: "write",
+            path: old.to_owned(),
+            source,
+        });
+    }
+    match old.exists() {
+        true => delete(old),
+        false => Ok(()),
     }
 }

@@ -208,7 +208,8 @@ impl FinetuneTask {
             );
         }
         if self.repeats > 1 && !self.drop_last {
-            let reason = "leaves a rest that repeats images unevenly: it needs task.drop_last = true";
+            let reason =
+                "leaves a rest that repeats images unevenly: it needs task.drop_last = true";
             return wrong("task.repeats", reason.to_owned());
         }
         if self.repeats > 1 && self.mixes() && self.batch < 2 * self.repeats {

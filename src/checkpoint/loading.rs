@@ -288,6 +288,12 @@ impl Checkpoint {
         (&self.parts, self.regrid())
     }
 
+    /// Whether its keys may have a bias: where its code base leaves it out or masks it, it is zero
+    /// for good.
+    pub fn key_bias(&self) -> bool {
+        !self.parts.values().any(|part| part.recipe.leaves_keys())
+    }
+
     /// Whose way of bringing its position tables to another grid.
     pub fn position_resize(&self) -> PositionResize {
         self.resize

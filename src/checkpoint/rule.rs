@@ -199,6 +199,11 @@ impl Recipe {
 }
 
 impl Recipe {
+    /// Whether it is the bias of queries, keys and values of a code base whose keys have none.
+    pub(super) fn leaves_keys(&self) -> bool {
+        matches!(self, Self::ZeroFilled([_, None, _]) | Self::Masked(..))
+    }
+
     /// What it does with a key, for the audit.
     pub(super) fn verb(&self) -> &'static str {
         match self {

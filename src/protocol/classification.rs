@@ -159,12 +159,17 @@ fn largest(
         selection,
         ..Measured::of(Measure::from_hits("top1_max", hits, validation.images)?)
     };
-    let note = format!(
-        "largest top-1 of {} heads and {} validations: {name} after epoch {}",
-        heads.len(),
-        validations.len(),
-        validation.epoch + 1
-    );
+    let epoch = validation.epoch + 1;
+    let note = match heads.len() {
+        1 => format!(
+            "largest top-1 of {} validations: after epoch {epoch}",
+            validations.len()
+        ),
+        several => format!(
+            "largest top-1 of {several} heads and {} validations: {name} after epoch {epoch}",
+            validations.len()
+        ),
+    };
     Ok(Some((measured, note)))
 }
 

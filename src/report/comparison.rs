@@ -596,6 +596,13 @@ fn notes(sides: &[Vec<Run>], described: &[Side]) -> Vec<String> {
         ));
     }
     let records = || sides.iter().flatten().map(|run| &run.record);
+    if records().any(|record| record.protocol.kind.trains()) {
+        let most = described.iter().map(|side| side.runs.len()).max();
+        notes.push(match most {
+            Some(2..) => "every seed is a training run: an image counts by the mean of its side's runs, p and the interval are over the images alone, and what is within noise is within that of images and runs together",
+            _ => "every checkpoint was trained once: p and the interval are those of these runs, and what another seed would change is in neither",
+        }.to_owned());
+    }
     for record in records() {
         let name = &record.subject.name;
         let settings = record

@@ -1,4 +1,4 @@
-//! Linear probes as tables.
+//! Classifiers as tables: linear probes, whole networks that were fine-tuned, and heads as they are.
 
 use super::knn_tables::{footnotes, marks, percent, protocol, value};
 use super::labels::labelled;
@@ -52,6 +52,8 @@ pub fn linear_table(records: &[Record]) -> Table {
     let names = names(&subjects);
     let each = subjects.iter().zip(&names);
     let each = each.flat_map(|(runs, first)| runs.iter().map(move |run| (*run, first)));
+    let heads = tells_heads(records);
+    let trained = records.iter().any(|record| record.data.train.is_some());
     let mut rows = Vec::new();
     for (record, first) in each {
         for top1 in record.measures.iter().filter(|m| is_headline(m, "top1")) {
@@ -59,12 +61,13 @@ pub fn linear_table(records: &[Record]) -> Table {
             let top5 = measures.find(|m| m.feature == top1.feature && is_headline(m, "top5"));
             let mut row = vec![Cell::Text(first.subject.name.clone())];
             row.extend(seeds.then_some(Cell::Count(record.cell.seed)));
-            row.push(Cell::Text(top1.feature.clone()));
+            row.extend(heads.then(|| Cell::Text(top1.feature.clone())));
             row.push(value(Some(top1), record, true, 1));
             row.push(value(top5, record, false, 1));
             row.extend(largest.map(|_| value(self::largest(record), record, false, 1)));
             let train = record.data.train.as_ref();
-            row.push(Cell::Count(train.map_or(0, |train| train.images as u64)));
+            let train = train.map_or(0, |train| train.images as u64);
+            row.extend(trained.then_some(Cell::Count(train)));
             row.push(Cell::Count(top1.measure.n));
             rows.push(row);
         }
@@ -74,19 +77,33 @@ pub fn linear_table(records: &[Record]) -> Table {
         .any(|record| record.protocol.kind == Kind::LinearCached);
     let mut columns = vec![Column::text("checkpoint")];
     columns.extend(seeds.then(|| Column::numbers("seed", None)));
-    columns.push(Column::text(if cached { "feature" } else { "head" }));
+    let head = || Column::text(if cached { "feature" } else { "head" });
+    columns.extend(heads.then(head));
     columns.extend([percent("top-1"), percent("top-5")]);
     columns.extend(largest.map(|largest| match largest.selection {
         Selection::BestEpoch => percent("best epoch"),
         _ => percent("best head and epoch"),
     }));
-    columns.extend(["train images", "n"].map(|name| Column::numbers(name, None)));
+    columns.extend(trained.then(|| Column::numbers("train images", None)));
+    columns.push(Column::numbers("n", None));
     Table {
         title: title(records),
         columns,
         rows,
         footnotes: footnotes(records),
     }
+}
+
+/// Whether heads are to be told apart: of probes always; of whole classifiers, which have one, where
+/// they read different things.
+fn tells_heads(records: &[Record]) -> bool {
+    let whole = |record: &Record| matches!(record.protocol.kind, Kind::Finetune | Kind::Classify);
+    let mut features = records
+        .iter()
+        .flat_map(|record| record.measures.iter().filter(|m| is_headline(m, "top1")))
+        .map(|measured| &measured.feature);
+    let first = features.next();
+    !records.iter().all(whole) || features.any(|feature| Some(feature) != first)
 }
 
 fn is_headline(measured: &Measured, name: &str) -> bool {

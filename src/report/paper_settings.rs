@@ -9,12 +9,14 @@ use crate::data::{InputSpec, Resize, Statistics};
 use crate::spec::{ColumnDefinition, Measurement, setting};
 
 /// Settings that choose no number: a column names its own k and images, and shows no epoch but the
-/// last.
-const FREE: [&str; 4] = [
+/// last; whom a protocol is for, and what it knows of its paper, are no settings of the run.
+const FREE: [&str; 6] = [
     "data.dataset",
+    "task.depth",
     "task.k",
     "task.headline",
     "task.validate_every",
+    "task.not_in_paper",
 ];
 
 /// What was measured otherwise than the paper did, a short sentence each; where the paper does not
@@ -29,7 +31,7 @@ pub(super) fn differences(
     let Ok(protocol) = record.protocol.text.parse::<toml::Table>() else {
         return vec!["its protocol does not parse".to_owned()];
     };
-    let usual = measurement.protocol.usual().unwrap_or_default();
+    let usual = column.usual().unwrap_or_default();
     for path in paths(&protocol, &usual, column) {
         let resolved = setting(&protocol, &path);
         let wanted = column.paper_settings.get(&path);
@@ -42,9 +44,10 @@ pub(super) fn differences(
             _ => false,
         };
         if !same {
-            let whose = match column.paper_settings.contains_key(&path) {
-                true => "the paper's is",
-                false => "the usual is",
+            let whose = match (column.paper_settings.contains_key(&path), column.preset) {
+                (true, _) => "the paper's is".to_owned(),
+                (false, None) => "the usual is".to_owned(),
+                (false, Some(preset)) => format!("that of finetune/{} is", preset.name()),
             };
             let words = |value: Option<&Value>| value.map_or_else(|| "not set".to_owned(), shown);
             found.push(format!(

@@ -34,11 +34,13 @@ pub(super) fn evaluate(cell: &Cell, features: &[Features<'_>]) -> Result<Outcome
         }
     }
     result.loss /= labels.len() as f64;
-    let depth = cell.subject.architecture().map(|own| own.config.depth);
+    let Some(checkpoint) = cell.subject.architecture() else {
+        return Ok(Outcome::default());
+    };
     let head = Head {
-        name: "its own head".to_owned(),
+        name: checkpoint.classifier()?.reads.value,
         input: 0,
-        layer: depth.map(|depth| depth.saturating_sub(1)),
+        layer: Some(checkpoint.config.depth.saturating_sub(1)),
         learning_rate: None,
     };
     let validation = Validation {

@@ -57,6 +57,11 @@ impl Kind {
         }
     }
 
+    /// Whether a network or heads over it are trained, image by image.
+    pub fn trains(self) -> bool {
+        matches!(self, Self::Linear | Self::Finetune)
+    }
+
     /// The protocol file that explains every key.
     pub fn file(self) -> &'static str {
         match self {

@@ -92,7 +92,7 @@ impl Task {
 
     /// Whether a network or heads over it are trained, image by image.
     pub fn trains(&self) -> bool {
-        matches!(self, Self::Linear(_) | Self::Finetune(_))
+        self.kind().trains()
     }
 
     fn check(&self) -> Result<(), WrongValue> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{CardKey, Kind, PaperError, Protocol, line_of};
+use super::{CardKey, FinetunePreset, Kind, PaperError, Protocol, line_of};
 
 /// One table of one paper (TOML).
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -96,6 +96,8 @@ pub struct ColumnDefinition {
     pub decimals: Option<u8>,
     /// What measures this very number.
     pub measured: Option<Measurement>,
+    /// The recipe whose settings count where the paper says none; the usual one, where absent.
+    pub preset: Option<FinetunePreset>,
     /// The paper's own settings of that protocol, by key path.
     #[serde(default)]
     pub paper_settings: BTreeMap<String, toml::Value>,
@@ -236,12 +238,6 @@ impl MeasuredBy {
             Self::Segment => None,
         }
     }
-
-    /// The settings that count when no file is given, where there is such a protocol.
-    pub fn usual(self) -> Option<toml::Table> {
-        let protocol = Protocol::builtin(self.kind()?, &[]).ok()?;
-        protocol.text.parse().ok()
-    }
 }
 
 /// Datasets that papers report on.
@@ -377,6 +373,16 @@ impl RowDefinition {
 }
 
 impl ColumnDefinition {
+    /// The settings that count where the paper says none, where there is such a protocol.
+    pub fn usual(&self) -> Option<toml::Table> {
+        let measured = self.measured.as_ref()?;
+        let protocol = match self.preset {
+            Some(preset) => Protocol::finetune(preset, &[]),
+            None => Protocol::builtin(measured.protocol.kind()?, &[]),
+        };
+        protocol.ok()?.text.parse().ok()
+    }
+
     fn check(&self, file: &Path) -> Result<(), PaperError> {
         let field = |name: &str| format!("column \"{}\": {name}", self.name);
         let wrong = |name: &str, reason: String| Err(PaperError::field(file, field(name), reason));
@@ -398,11 +404,18 @@ impl ColumnDefinition {
             return wrong("decimals", "are at most 6".to_owned());
         }
         let Some(measured) = &self.measured else {
-            return match self.paper_settings.is_empty() {
-                true => Ok(()),
-                false => wrong("paper_settings", "is for columns with measured".to_owned()),
+            let given = [
+                ("paper_settings", !self.paper_settings.is_empty()),
+                ("preset", self.preset.is_some()),
+            ];
+            return match given.into_iter().find(|(_, given)| *given) {
+                None => Ok(()),
+                Some((name, _)) => wrong(name, "is for columns with measured".to_owned()),
             };
         };
+        if self.preset.is_some() && measured.protocol != MeasuredBy::Finetune {
+            return wrong("preset", "is for finetune".to_owned());
+        }
         let measures = measured.protocol.measures();
         if !measures.contains(&measured.measure.as_str()) {
             let given = &measured.measure;
@@ -416,7 +429,7 @@ impl ColumnDefinition {
             (MeasuredBy::Knn, Some(_)) | (_, None) => {}
             (_, Some(_)) => return wrong("measured.k", "is for knn".to_owned()),
         }
-        let Some(known) = measured.protocol.usual() else {
+        let Some(known) = self.usual() else {
             return Ok(());
         };
         for (path, value) in &self.paper_settings {

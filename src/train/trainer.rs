@@ -35,6 +35,9 @@ pub struct TrainerSettings<E: Engine> {
     pub clip_norm: Option<f64>,
     /// A moving average of the parameters, where one is kept.
     pub ema: Option<Ema<E>>,
+    /// What gradients are multiplied by, and the places of their parameters: 0 where an element
+    /// stays as it is.
+    pub masks: Vec<(usize, E::Tensor)>,
     /// With whom it trains.
     pub world: Box<dyn AllReduce<E>>,
 }
@@ -44,6 +47,7 @@ impl<E: Engine> Default for TrainerSettings<E> {
         Self {
             clip_norm: None,
             ema: None,
+            masks: Vec::new(),
             world: Box::new(Solo),
         }
     }
@@ -97,7 +101,11 @@ impl<E: Engine, O: Objective<E>> Trainer<E, O> {
             })
         };
         let gradients = gradients.into_iter().zip(&self.parameters);
-        Ok(gradients.map(found).collect::<Result<_, _>>()?)
+        let mut gradients: Vec<_> = gradients.map(found).collect::<Result<_, _>>()?;
+        for (place, mask) in &self.settings.masks {
+            gradients[*place] = self.engine.mul(&gradients[*place], mask)?;
+        }
+        Ok(gradients)
     }
 
     /// The values of scalars, by one copy to the host.

@@ -11,8 +11,8 @@ use mimbench::report::{
     SCHEMA, Selection, Source, SplitRecord, SubjectRecord, Table, paper_table, published_page,
 };
 use mimbench::spec::{
-    CardKey, ColumnDefinition, Content, Kind, LinearPreset, PaperFolders, PaperTable, Papers,
-    Place, Protocol, PublishedRow, Setting,
+    CardKey, ColumnDefinition, Content, FinetunePreset, Kind, LinearPreset, PaperFolders,
+    PaperTable, Papers, Place, Protocol, PublishedRow, Setting,
 };
 use mimbench::stats::Measure;
 use serde_json::Value;
@@ -1125,13 +1125,8 @@ fn a_stale_page_is_told_and_written_again() {
     bench.run(&["table", "--check"]).refused(&["checkpoints"]);
 }
 
-/// A linear probe of a checkpoint on all of ImageNet-1K, whose sixth head is the best.
-fn probe(preset: LinearPreset, card: &str, settings: &[&str]) -> Record {
-    let set: Vec<_> = settings
-        .iter()
-        .map(|&text| Setting(text.to_owned()))
-        .collect();
-    let protocol = Protocol::preset(preset, &set).unwrap();
+/// A record of a checkpoint on all of ImageNet-1K under another protocol than nearest neighbours.
+fn under(protocol: Protocol, card: &str, settings: &[&str]) -> Record {
     let mut record = record(Some(card), card, settings, 0, 30_000);
     record.cell.key = blake3::hash(protocol.text.as_bytes()).to_hex().to_string();
     record.cell.protocol.clone_from(&protocol.hash);
@@ -1143,6 +1138,18 @@ fn probe(preset: LinearPreset, card: &str, settings: &[&str]) -> Record {
         text: protocol.text,
         modified: protocol.modified,
     };
+    record
+}
+
+fn set(settings: &[&str]) -> Vec<Setting> {
+    let settings = settings.iter();
+    settings.map(|&text| Setting(text.to_owned())).collect()
+}
+
+/// A linear probe of a checkpoint on all of ImageNet-1K, whose sixth head is the best.
+fn probe(preset: LinearPreset, card: &str, settings: &[&str]) -> Record {
+    let protocol = Protocol::preset(preset, &set(settings)).unwrap();
+    let mut record = under(protocol, card, settings);
     let head = |block: usize| Measured {
         feature: format!("block {block} concat norm"),
         layer: Some(block),
@@ -1235,4 +1242,98 @@ fn probes_of_other_recipes_say_what_differs_and_those_of_stored_features_never_j
 
     let cached = joined("medic-2", &[of(LinearPreset::Cached)]);
     assert_eq!(cached, joined("medic-2", &[]));
+}
+
+/// A fine-tuned checkpoint, and what its last epoch gives beside the largest of all.
+fn fine_tuned(preset: FinetunePreset, card: &str, settings: &[&str]) -> Record {
+    let protocol = Protocol::finetune(preset, &set(settings)).unwrap();
+    let mut record = under(protocol, card, settings);
+    let measured = |name, hits| Measured {
+        feature: "cls norm".to_owned(),
+        layer: Some(11),
+        ..Measured::of(Measure::from_hits(name, hits, 50_000).unwrap())
+    };
+    record.measures = vec![
+        Measured {
+            headline: true,
+            ..measured("top1", 42_000)
+        },
+        Measured {
+            selection: Selection::BestEpoch,
+            ..measured("top1_max", 42_500)
+        },
+    ];
+    record.sealed()
+}
+
+#[test]
+fn fine_tuning_stands_in_its_column_and_differs_from_no_paper_by_that_papers_recipe() {
+    for (table, preset, card, row, heading) in [
+        (
+            "medic-2",
+            FinetunePreset::MedicPaper,
+            "medic-vit-base-16",
+            "MEDiC",
+            "Fine-tune",
+        ),
+        (
+            "medic-12",
+            FinetunePreset::MedicPaper,
+            "medic-token-cls-vit-base-16",
+            "",
+            "Fine-tune",
+        ),
+        (
+            "maskalign-1",
+            FinetunePreset::MaskAlignPaper,
+            "mae-vit-base-16",
+            "MAE",
+            "FT Acc.",
+        ),
+    ] {
+        let own = joined(table, &[fine_tuned(preset, card, &[])]);
+        let heading = format!("{heading} measured");
+        let cells = column(&own, &heading);
+        let place = cells
+            .iter()
+            .position(|cell| matches!(cell, Cell::Value { .. }))
+            .unwrap_or_else(|| panic!("{table}: no cell of {row}"));
+        // The last epoch's, not the largest.
+        assert_eq!(number(cells[place]), 84.0, "{table}");
+        assert_eq!(marks(cells[place]), [], "{table}: {:?}", own.footnotes);
+        note(
+            &own,
+            &format!("{heading}: protocol finetune/{}", preset.name()),
+        );
+
+        // MAE's recipe is not what these papers have.
+        let other = joined(table, &[fine_tuned(FinetunePreset::Mae, card, &[])]);
+        let cell = column(&other, &heading)[place];
+        assert_eq!(marks(cell), [Mark::Differs], "{table}");
+        let note = note(&other, "§");
+        assert!(
+            note.contains("task.drop_path") == (table == "maskalign-1"),
+            "{note}"
+        );
+        assert!(
+            note.contains("task.learning_rate is 0.0005") == (table == "maskalign-1"),
+            "{note}"
+        );
+        assert!(!note.contains("task.not_in_paper"), "{note}");
+    }
+    // What the paper says, and what it leaves to its code.
+    let mae = fine_tuned(FinetunePreset::Mae, "medic-vit-base-16", &[]);
+    let table = joined("medic-2", &[mae]);
+    let said = note(&table, "§");
+    for said_so in [
+        "task.mix.mixup is 0.8, the paper's is 0.6",
+        "task.pool is mean_patch, that of finetune/medic-paper is cls",
+        "task.learning_rate_rule is per256, the paper's is absolute",
+    ] {
+        assert!(said.contains(said_so), "{said_so}: {said}");
+    }
+    let of_head = ["task.epochs=99"];
+    let shorter = fine_tuned(FinetunePreset::MedicPaper, "medic-vit-base-16", &of_head);
+    let table = joined("medic-2", &[shorter]);
+    note(&table, "task.epochs is 99, the paper's is 100");
 }

@@ -154,9 +154,18 @@ impl<'a> Model<'a> {
         again: &Checkpoint,
     ) -> Option<&'static str> {
         let (input, read) = (&self.input, &again.input);
+        // What a head reads is its own affair: pooling is for who has none.
+        let pooler = match self.head {
+            Some(_) => config.pooler,
+            None => again.config.pooler,
+        };
+        let read_as = VitConfig {
+            pooler,
+            ..again.config.clone()
+        };
         let head = || again.classifier().ok().map(|classifier| classifier.head);
         let same = [
-            ("architecture", again.config == *config),
+            ("architecture", read_as == *config),
             ("head", self.head.is_none() || head() == self.head),
             ("feature", again.feature == self.feature),
             ("input size", Some(read.size) == input.size),

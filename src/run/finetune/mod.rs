@@ -61,5 +61,12 @@ pub(super) fn evaluate(
             Ok(vec![line])
         },
     };
-    training::train(cell, &course, folder, stamps, run, terminal)
+    let mut trained = training::train(cell, &course, folder, stamps, run, terminal)?;
+    if !task.not_in_paper.is_empty() {
+        trained.outcome.notes.push(format!(
+            "not in the paper, and as its code has it: {}",
+            task.not_in_paper.join(", ")
+        ));
+    }
+    Ok(trained)
 }

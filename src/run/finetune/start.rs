@@ -25,6 +25,8 @@ pub(super) struct Start {
     pub head: HeadConfig,
     /// All tensors, under timm's names.
     pub weights: Weights,
+    /// Whether keys may have a bias.
+    pub key_bias: bool,
 }
 
 /// The architecture that a cell trains.
@@ -156,10 +158,15 @@ pub(super) fn start(basis: &Basis<'_>) -> Result<Start, Error> {
         weights.insert("head.weight".to_owned(), matrix);
         weights.insert("head.bias".to_owned(), constant(head.classes, 0.0));
     }
+    let key_bias = match &basis.origin {
+        Origin::Subject(subject) => checkpoint(subject)?.key_bias(),
+        Origin::Architecture(_) => true,
+    };
     Ok(Start {
         config,
         head,
         weights,
+        key_bias,
     })
 }
 

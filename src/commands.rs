@@ -190,6 +190,7 @@ struct Prospects<'a> {
 impl Prospects<'_> {
     /// Each of them, on the images that are there or on the published counts of the dataset.
     fn look(self, options: &RunOptions, terminal: &mut Terminal) -> Result<Vec<Prospect>, Error> {
+        let arch = self.arch.map(Architecture::named).transpose()?;
         let dataset = self.protocol.data.dataset.clone();
         let known = published(&dataset);
         let set = match known {
@@ -205,7 +206,6 @@ impl Prospects<'_> {
                 published.name, published.train, published.val, published.classes
             ));
         }
-        let arch = self.arch.map(Architecture::named).transpose()?;
         let (set, origins) = match (set, arch) {
             (Some(set), None) => {
                 let protocols = vec![self.protocol];

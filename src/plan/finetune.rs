@@ -86,8 +86,9 @@ pub fn images_at_once(task: &FinetuneTask, at_once: AtOnce) -> Result<usize, Err
         AtOnce::Images(images) => images,
         AtOnce::Usual | AtOnce::Fitting => USUAL_AT_ONCE,
     };
-    let fitting = parts(task).into_iter().filter(|&images| images <= most);
-    Ok(fitting.last().unwrap_or(task.batch))
+    let parts = parts(task);
+    let fitting = parts.iter().rfind(|&&images| images <= most);
+    Ok(fitting.copied().unwrap_or(task.batch))
 }
 
 /// Numbers of images that a batch can be cut into, ascending.

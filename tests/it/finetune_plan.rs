@@ -275,8 +275,8 @@ fn auto_goes_on_with_the_number_of_the_state() {
     let plan = [&more[..], &["--plan", "--json", "--batch", "4"]].concat();
     assert_eq!(forecast(finetune(&bench, &plan))["done"], "all");
     std::fs::remove_dir_all(bench.path("other/records")).unwrap();
-    let again = |batch| finetune(&bench, &[&more[..], &["--batch", batch]].concat());
-    let refused = again("2");
+    let again = |batch: &[&str]| finetune(&bench, &[&more[..], batch].concat());
+    let refused = again(&["--quiet", "--batch", "2"]);
     refused.refused(&["number of images at once (--batch) is 4, this run's is 2"]);
     assert!(refused.stderr.contains("--batch 4 or --batch auto goes on"));
     let plan = [&more[..], &["--plan", "--json", "--batch", "auto"]].concat();
@@ -285,7 +285,7 @@ fn auto_goes_on_with_the_number_of_the_state() {
     assert_eq!(found["done"]["part"]["updates"], 6);
     assert_eq!(found["recipe"]["at_once"], 4);
     assert_eq!(found["time"]["left"], 0.0);
-    let auto = again("auto").ok();
+    let auto = again(&["--batch", "auto"]).ok();
     let said = "4 images at once, as in the state that the run goes on from";
     assert!(auto.stderr.contains(said), "{}", auto.stderr);
 }

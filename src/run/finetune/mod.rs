@@ -58,7 +58,7 @@ pub(super) fn evaluate(
         build: &|| network::build(&basis, run.compute),
         ended: &|trained, folder| {
             let line = weights::keep(cell, &basis, trained, folder, &run.run_folder(cell))?;
-            Ok(vec![line])
+            Ok(Some(line))
         },
     };
     let mut trained = training::train(cell, &course, folder, stamps, run, terminal)?;

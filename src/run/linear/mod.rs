@@ -43,7 +43,7 @@ pub(super) fn evaluate(
         mix: None,
         identity: vec![("list of heads".to_owned(), inputs.join(", "))],
         build: &|| probe::probe(checkpoint, run.compute, settings),
-        ended: &|_, _| Ok(Vec::new()),
+        ended: &|_, _| Ok(None),
     };
     training::train(cell, &course, folder, stamps, run, terminal)
 }

@@ -31,6 +31,9 @@ pub(super) use run_folder::{CARD, WEIGHTS, recomputes};
 /// A classifier in training, whatever computes it.
 pub(super) type Training = dyn Trainable<Batch = ImageBatch, Scores = Vec<HeadScores>>;
 
+/// What is done with a network at its end, and what there is to say of it.
+pub(super) type Ended<'a> = dyn Fn(&Training, &Path) -> Result<Option<String>, Error> + 'a;
+
 /// What a run of a cell does.
 pub(super) struct Course<'a> {
     /// How it is trained.
@@ -45,9 +48,8 @@ pub(super) struct Course<'a> {
     pub identity: Identity,
     /// Makes the network as it begins.
     pub build: &'a dyn Fn() -> Result<Box<Training>, Error>,
-    /// Keeps of the network at its end what is to be kept, in the folder of the run's files; what
-    /// there is to say of it.
-    pub ended: &'a dyn Fn(&Training, &Path) -> Result<Vec<String>, Error>,
+    /// Keeps of the network at its end what is to be kept, in the folder of the run's files.
+    pub ended: &'a Ended<'a>,
 }
 
 /// What training gave, and what it looked at.
@@ -173,7 +175,7 @@ fn attempt(
     monitor.rest();
     fitted?;
     let finished = monitor.finish()?;
-    for line in (course.ended)(&*network, &folder)? {
+    if let Some(line) = (course.ended)(&*network, &folder)? {
         terminal.notice(&line);
     }
     Ok(finished)

@@ -19,7 +19,7 @@ mod resize;
 pub mod scenes;
 mod shards;
 mod statistics;
-mod stream;
+pub(crate) mod stream;
 mod subset;
 mod synset;
 

@@ -13,7 +13,7 @@ pub enum Preparation {
         /// What the model takes.
         input: InputSpec,
         /// What happens to images on the way.
-        augment: AugmentSpec,
+        augment: Box<AugmentSpec>,
         /// The run's seed.
         seed: u64,
         /// How pairs of the tensors are mixed, after everything else.
@@ -44,7 +44,7 @@ impl Preparation {
             } => {
                 mix.as_ref().map_or(Ok(()), MixSpec::check)?;
                 Preparer::Training {
-                    augmenter: Augmenter::new(augment.clone(), input.clone(), limits)?,
+                    augmenter: Augmenter::new((**augment).clone(), input.clone(), limits)?,
                     seed: *seed,
                 }
             }

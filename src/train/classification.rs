@@ -1,10 +1,8 @@
 //! The objective of fine-tuning: the cross entropy of a whole classifier on mixed images.
 
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
-
 use super::{HeadScores, ImageBatch, Objective, Share};
 use crate::data::Pick;
+use crate::data::stream::Stream;
 use crate::engine::{Engine, Result, Targets};
 use crate::vit::{Classifier, DropPath};
 
@@ -34,8 +32,12 @@ impl<E: Engine> Classification<E> {
 
     /// What is left out of each image, a function of the seed, the image and its pass.
     fn dropped(&self, engine: &E, picks: &[Pick]) -> Result<DropPath<E>> {
-        let mut streams: Vec<_> = picks.iter().map(|pick| stream(self.seed, *pick)).collect();
-        let mut draw = |image: usize| [0; 2].map(|_| streams[image].random::<f64>());
+        let stream = |pick: &Pick| {
+            let words = [self.seed, pick.pass as u64, pick.index as u64];
+            Stream::new(b"dropping", words)
+        };
+        let mut streams: Vec<_> = picks.iter().map(stream).collect();
+        let mut draw = |image: usize| [0; 2].map(|_| streams[image].unit());
         DropPath::new(engine, &self.drop_path, picks.len(), &mut draw)
     }
 
@@ -55,16 +57,6 @@ impl<E: Engine> Classification<E> {
         }
         targets
     }
-}
-
-/// The random numbers of one image in one pass.
-fn stream(seed: u64, pick: Pick) -> ChaCha8Rng {
-    let mut key = *b"........................dropping";
-    let words = [seed, pick.pass as u64, pick.index as u64];
-    for (bytes, word) in key.as_chunks_mut().0.iter_mut().zip(words) {
-        *bytes = word.to_le_bytes();
-    }
-    ChaCha8Rng::from_seed(key)
 }
 
 impl<E: Engine> Objective<E> for Classification<E> {

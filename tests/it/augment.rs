@@ -250,7 +250,7 @@ fn augment() -> AugmentSpec {
 fn training(seed: u64) -> Preparation {
     Preparation::Training {
         input: input(),
-        augment: augment(),
+        augment: Box::new(augment()),
         seed,
         mix: None,
     }
@@ -363,11 +363,11 @@ fn the_evaluation_crop_without_changes_is_the_evaluation() {
         };
         let training = Preparation::Training {
             input: input.clone(),
-            augment: AugmentSpec {
+            augment: Box::new(AugmentSpec {
                 crop: CropSpec::Centre,
                 flip: 0.0,
                 ..AugmentSpec::default()
-            },
+            }),
             seed: 0,
             mix: None,
         };
@@ -401,10 +401,10 @@ fn a_consumer_may_stop_and_a_wrong_specification_or_place_is_an_error() {
         |_: &mut Images<'_>| -> Result<(), LoadError> { panic!("nothing was to be loaded") };
     let wrong = Preparation::Training {
         input: input(),
-        augment: AugmentSpec {
+        augment: Box::new(AugmentSpec {
             flip: 2.0,
             ..augment()
-        },
+        }),
         seed: 0,
         mix: None,
     };

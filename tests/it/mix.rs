@@ -368,10 +368,10 @@ fn training(mix: Option<MixSpec>) -> Preparation {
             mean: vec![0.5; 3],
             std: vec![0.25; 3],
         },
-        augment: AugmentSpec {
+        augment: Box::new(AugmentSpec {
             crop: CropSpec::Mae,
             ..AugmentSpec::default()
-        },
+        }),
         seed: SEED,
         mix,
     }

@@ -1,6 +1,6 @@
 //! Which part of an image is seen.
 
-use super::draw::Stream;
+use crate::data::stream::Stream;
 use crate::data::{ImageError, Pixels};
 
 /// Tries of torchvision's crop (`transforms/transforms.py`, `RandomResizedCrop.get_params`).
@@ -131,11 +131,12 @@ mod tests {
     };
 
     fn stream(index: u64) -> Stream {
-        Stream::new(SampleKey {
+        SampleKey {
             seed: 5,
             pass: 0,
             index,
-        })
+        }
+        .stream()
     }
 
     fn inside(crop: Crop, width: usize, height: usize) -> bool {

@@ -1,8 +1,5 @@
 //! What happens to one image in one pass.
 
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
-
 use super::colour::Adjustment;
 use super::crop::{Bounds, Crop};
 use super::erasure::Erasure;
@@ -10,6 +7,7 @@ use super::noise::normal;
 use super::operation::{MAX_MAGNITUDE, Operation, OperationKind};
 use super::{AugmentSpec, CropSpec, Erase, Jitter, RandAugment};
 use crate::data::InputSpec;
+use crate::data::stream::Stream;
 
 /// What a draw is a function of, besides the specification and the image's size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +18,13 @@ pub struct SampleKey {
     pub pass: u64,
     /// The image's place in its split.
     pub index: u64,
+}
+
+impl SampleKey {
+    /// The random numbers of the image in the pass.
+    pub(super) fn stream(self) -> Stream {
+        Stream::new(b"augment1", [self.seed, self.pass, self.index])
+    }
 }
 
 /// The parameters of one image's augmentation.
@@ -40,42 +45,6 @@ pub struct Draw {
     pub erasures: Vec<Erasure>,
 }
 
-/// The random numbers of one image in one pass.
-///
-/// Written here because rand may change what its own ranges draw from a seed.
-pub(super) struct Stream(ChaCha8Rng);
-
-impl Stream {
-    pub(super) fn new(key: SampleKey) -> Self {
-        let mut seed = *b"........................augment1";
-        let words = [key.seed, key.pass, key.index];
-        for (bytes, word) in seed.as_chunks_mut().0.iter_mut().zip(words) {
-            *bytes = word.to_le_bytes();
-        }
-        Self(ChaCha8Rng::from_seed(seed))
-    }
-
-    /// 64 random bits.
-    pub(super) fn word(&mut self) -> u64 {
-        self.0.next_u64()
-    }
-
-    /// Uniform in `[0, 1)`, with 53 bits.
-    pub(super) fn unit(&mut self) -> f64 {
-        (self.word() >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    /// Uniform from `low` to `high`.
-    pub(super) fn between(&mut self, [low, high]: [f64; 2]) -> f64 {
-        low + (high - low) * self.unit()
-    }
-
-    /// Uniform in `0..n`; a bias below n / 2^64 is let be.
-    pub(super) fn below(&mut self, n: usize) -> usize {
-        ((u128::from(self.word()) * n as u128) >> 64) as usize
-    }
-}
-
 impl Draw {
     /// What happens under `spec` to the image of `key`, which is `width` x `height` pixels, on its way
     /// to `input`.
@@ -86,7 +55,7 @@ impl Draw {
         width: usize,
         height: usize,
     ) -> Self {
-        let mut stream = Stream::new(key);
+        let mut stream = key.stream();
         let bounds = Bounds {
             scale: spec.scale,
             ratio: spec.ratio,

@@ -3,9 +3,9 @@
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::draw::Stream;
 use super::noise::normal;
 use super::spec::Erase;
+use crate::data::stream::Stream;
 
 /// Tries of a box that fits (timm `data/random_erasing.py`).
 const TRIES: usize = 10;
@@ -97,11 +97,12 @@ mod tests {
     use super::*;
 
     fn stream(index: u64) -> Stream {
-        Stream::new(SampleKey {
+        SampleKey {
             seed: 8,
             pass: 0,
             index,
-        })
+        }
+        .stream()
     }
 
     const ALWAYS: Erase = Erase {

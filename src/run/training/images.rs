@@ -35,7 +35,7 @@ impl Source for TrainingImages {
     ) -> Result<(), TrainError> {
         let preparation = Preparation::Training {
             input: self.input.clone(),
-            augment: self.augment.clone(),
+            augment: Box::new(self.augment.clone()),
             seed: self.seed,
             mix: self.mix,
         };

@@ -454,18 +454,16 @@ mod tests {
     #[test]
     fn class_lists_name_every_class_once() {
         let root = tree(&[]);
-        assert_eq!(class_list(root.path()).unwrap(), None);
+        let file = root.path().join("classes.txt");
+        assert_eq!(class_list(&file).unwrap(), None);
         write(root.path(), "classes.txt", b"red fox\tVulpes\n  cat\n\n");
-        assert_eq!(
-            class_list(root.path()).unwrap().unwrap(),
-            ["red fox", "cat"]
-        );
+        assert_eq!(class_list(&file).unwrap().unwrap(), ["red fox", "cat"]);
         for (text, message) in [
             ("a\n\nb", "line 2: no class name"),
             ("crane\ncat\ncrane", "line 3: `crane` is named before"),
         ] {
             write(root.path(), "classes.txt", text.as_bytes());
-            let error = class_list(root.path()).unwrap_err().to_string();
+            let error = class_list(&file).unwrap_err().to_string();
             assert!(error.ends_with(message), "{error}");
         }
     }

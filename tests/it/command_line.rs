@@ -30,6 +30,7 @@ fn help_lists_every_subcommand() {
     let expected = [
         "knn",
         "linear",
+        "finetune",
         "attention",
         "all",
         "compare",

@@ -98,9 +98,7 @@ impl SpecError {
             Self::Value {
                 field: WARMUP_EPOCHS,
                 ..
-            } => format!(
-                "--set {WARMUP_EPOCHS}=N with fewer epochs than the run, 0 for none; protocols/linear-mae.toml has such a schedule"
-            ),
+            } => format!("--set {WARMUP_EPOCHS}=N with fewer epochs than the run, 0 for none"),
             Self::Parse {
                 kind: Some(kind), ..
             }

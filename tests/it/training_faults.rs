@@ -97,6 +97,7 @@ struct End {
 }
 
 impl Bench {
+    /// `more`: the subcommand, and what it takes besides.
     fn training(&self, results: &str, more: &[&str]) -> Command {
         let args = [
             "--threads",
@@ -705,7 +706,7 @@ fn what_cannot_be_trained_on_is_refused() {
     let bench = Bench::new();
     let settings = [&ADAMW[..], &["--epochs", "2", "--quiet"]].concat();
     bench
-        .train("results", &["--preset", "mae", "--quiet"])
+        .train("results", &["linear", "--preset", "mae", "--quiet"])
         .refused(&["an epoch of whole batches of 16384 has none", "24 images"]);
     let image = fs::read(bench.path("data/train/bee/3.png")).unwrap();
     for bad in ["data/train/bee/3.png", "data/val/cat/1.png"] {

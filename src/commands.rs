@@ -139,7 +139,8 @@ pub fn finetune(args: FinetuneArgs) -> Outcome {
         Some(Batch::Auto) => AtOnce::Fitting,
     };
     let compute_args = ComputeArgs {
-        batch: args.compute.batch.filter(|&batch| batch != Batch::Auto),
+        // What validates needs little memory; an evaluation alone has nothing to fit.
+        batch: (args.compute.batch).filter(|&batch| args.eval || batch != Batch::Auto),
         ..args.compute
     };
     in_pool(
@@ -360,7 +361,10 @@ pub fn all(args: AllArgs) -> Outcome {
         &args.compute.engine,
         args.compute.quiet,
         |compute, terminal| {
-            let options = run_options(compute, &args.compute, &args.store)?;
+            let options = RunOptions {
+                reset_head: args.reset_head,
+                ..run_options(compute, &args.compute, &args.store)?
+            };
             let paths = fetched_all(&args.ckpt, terminal)?;
             let (subjects, unopened) = run::open_each_subject(&paths, &load)?;
             let (mut plan, skipped) = Plan::over(subjects, protocols, &data, options);

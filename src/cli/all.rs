@@ -21,6 +21,9 @@ pub struct AllArgs {
     /// Use at most N images of each split, stratified by class; marks the rows
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: Option<u32>,
+    /// Fine-tune with a new head where a checkpoint has one
+    #[arg(long)]
+    pub reset_head: bool,
     /// Print what is there and what is to be computed, and stop
     #[arg(long)]
     pub plan: bool,

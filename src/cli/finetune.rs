@@ -29,7 +29,7 @@ pub struct FinetuneArgs {
     #[arg(long, value_name = "FILE")]
     pub protocol: Option<PathBuf>,
     /// Train nothing: evaluate the checkpoint's own head, as fine-tuned files have it
-    #[arg(long, conflicts_with_all = ["epochs", "shots", "seeds", "from_scratch", "reset_head", "run"])]
+    #[arg(long, conflicts_with_all = ["epochs", "shots", "seeds", "from_scratch", "reset_head", "run", "state_every"])]
     pub eval: bool,
     /// Train nothing: print what the run takes, by count and by a few steps that are timed; without images, on a known dataset as published
     #[arg(long, conflicts_with = "eval")]

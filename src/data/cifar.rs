@@ -203,10 +203,11 @@ impl Cifar {
         let mut samples = Vec::new();
         let mut shards = Vec::new();
         for (file, shard) in files.iter().zip(0..) {
-            let stamp = self.scan(file, shard, classes.len(), &mut samples)?;
+            let (stamp, contents) = self.scan(file, shard, classes.len(), &mut samples)?;
             shards.push(Shard {
                 name: (*file).into(),
                 stamp,
+                contents: Some(contents),
             });
         }
         let directory = self.folder.file_name().unwrap_or(self.folder.as_os_str());
@@ -221,14 +222,14 @@ impl Cifar {
         })
     }
 
-    /// Adds the records of one file.
+    /// Adds the records of one file -> its stamp and the BLAKE3 of its contents.
     fn scan(
         &self,
         name: &str,
         shard: u32,
         classes: usize,
         samples: &mut Vec<Sample>,
-    ) -> Result<FileStamp, DatasetError> {
+    ) -> Result<(FileStamp, [u8; 32]), DatasetError> {
         let path = self.folder.join(name);
         if !path.exists() {
             return Err(self.error(name, CifarProblem::Missing));
@@ -275,7 +276,10 @@ impl Cifar {
                 },
             });
         }
-        Ok(FileStamp::of(&metadata, 0))
+        let mut hasher = blake3::Hasher::new();
+        hasher.update_reader(&file).map_err(failed)?;
+        let contents = hasher.finalize().into();
+        Ok((FileStamp::of(&metadata, 0), contents))
     }
 
     fn error(&self, file: &str, problem: CifarProblem) -> DatasetError {

@@ -118,6 +118,8 @@ pub(super) enum Location {
 pub(super) struct Shard {
     pub(super) name: String,
     pub(super) stamp: FileStamp,
+    /// BLAKE3 of all of it, where names, sizes and labels tell no two copies apart.
+    pub(super) contents: Option<[u8; 32]>,
 }
 
 /// Where a split's labels come from.

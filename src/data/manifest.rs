@@ -76,8 +76,9 @@ pub fn fingerprint(split: &Split, content_hashes: &[[u8; 16]]) -> Result<[u8; 32
 }
 
 impl Split {
-    /// BLAKE3 over path, size and label of every sample in order. Paths are relative, so a moved
-    /// or copied dataset keeps its hash.
+    /// BLAKE3 over path, size and label of every sample in order; of files of records, whose paths
+    /// and sizes are all alike, over their contents too. Paths are relative, so a moved or copied
+    /// dataset keeps its hash.
     pub fn manifest_hash(&self) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new();
         hasher.update(b"mimbench manifest 1\0");
@@ -85,6 +86,9 @@ impl Split {
             update_text(&mut hasher, &sample.path);
             hasher.update(&sample.bytes.to_le_bytes());
             hasher.update(&sample.label.to_le_bytes());
+        }
+        for contents in self.shards.iter().filter_map(|shard| shard.contents) {
+            hasher.update(&contents);
         }
         hasher.finalize().into()
     }

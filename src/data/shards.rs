@@ -138,6 +138,7 @@ pub(super) fn scan(root: &Path, names: Vec<String>) -> Result<Scanned, DatasetEr
         shards.push(Shard {
             stamp: archive.stamp,
             name,
+            contents: None,
         });
     }
     index.finish(root, shards)

@@ -175,8 +175,10 @@ impl Cell {
                 )
             }
         };
-        if head == HeadStart::Own {
-            subject_key = digest(&(&subject_key, "with its head"));
+        if let (HeadStart::Own, Subject::Checkpoint(checkpoint)) = (head, &*subject) {
+            // What a head reads may be the word of config.json, which the weights do not tell.
+            let own = checkpoint.classifier()?.head;
+            subject_key = digest(&(&subject_key, "with its head", own));
         }
         let mut dims = Vec::new();
         for &tap in &taps {

@@ -72,15 +72,19 @@ pub fn images_at_once(task: &FinetuneTask, at_once: AtOnce) -> Result<usize, Err
     let most = match at_once {
         AtOnce::Images(images) if !is_part(task, images) => {
             let pairs = match task.mixes() {
-                true => ", an even one because mixup and cutmix pair images",
-                false => "",
+                true => "even parts, because mixup and cutmix pair images",
+                false => "equal parts",
             };
+            let parts: Vec<_> = parts(task).iter().map(ToString::to_string).collect();
             return Err(Error::Usage {
                 message: format!(
-                    "--batch {images} is no divisor of task.batch = {}{pairs}",
+                    "--batch {images} does not cut task.batch = {} into {pairs}",
                     task.batch
                 ),
-                hint: "--batch auto finds the largest that fits; gradients are gathered until task.batch images are seen".to_owned(),
+                hint: format!(
+                    "it takes {}; --batch auto finds the largest that fits",
+                    parts.join(", ")
+                ),
             });
         }
         AtOnce::Images(images) => images,

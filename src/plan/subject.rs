@@ -7,7 +7,7 @@ use crate::checkpoint::Checkpoint;
 use crate::data::InputSpec;
 use crate::error::Error;
 use crate::nn::TensorStore;
-use crate::vit::Heads;
+use crate::vit::{Heads, stays_untrained};
 
 /// What is evaluated.
 #[derive(Debug)]
@@ -68,9 +68,22 @@ pub(super) fn subject_key(subject: &Subject, input: &InputSpec) -> String {
             ))
         }
         Subject::Untrained { checkpoint, .. } => {
-            // Its first weights are a function of the names and shapes of the file's.
-            let names: Vec<_> = checkpoint.weights().left();
-            digest(&("untrained", &checkpoint.config, names, input))
+            // Its first weights are a function of the names and shapes of the file's, and of the
+            // few tensors that no training makes.
+            let mut weights = checkpoint.weights();
+            let names = weights.left();
+            let kept: Vec<_> = (names.iter().filter(|name| stays_untrained(name)))
+                .filter_map(|name| weights.take(name).ok())
+                .map(|tensor| {
+                    tensor
+                        .data
+                        .into_iter()
+                        .map(f32::to_bits)
+                        .collect::<Vec<_>>()
+                })
+                .collect();
+            let network = (&checkpoint.config, checkpoint.key_bias());
+            digest(&("untrained", network, (names, kept), input))
         }
         Subject::Pixels(_) => digest(&("pixels", input)),
     }

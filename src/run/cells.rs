@@ -395,6 +395,7 @@ fn run_group(
                 seconds: trained.seconds,
                 stamps,
                 wall: Duration::from_secs_f64(trained.seconds),
+                batch: trained.batch,
             };
             found.push(keep(plan, cell, evaluated, trained.outcome)?);
             trained.folder.settle()?;
@@ -422,6 +423,7 @@ fn run_group(
             seconds,
             stamps,
             wall: start.elapsed() + Duration::from_secs_f64(seconds),
+            batch: plan.run.pass.batch,
         };
         found.push(keep(plan, cell, evaluated, outcome)?);
         begun.kept.insert(cell.key.clone());

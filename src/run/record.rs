@@ -47,6 +47,8 @@ pub(super) struct Evaluated<'a> {
     pub stamps: &'a str,
     /// Time that the cell took.
     pub wall: Duration,
+    /// Images that went through the network together.
+    pub batch: usize,
 }
 
 /// The record of a cell that was just evaluated.
@@ -187,7 +189,7 @@ fn compute(run: &RunOptions, cell: &Cell, evaluated: &Evaluated<'_>) -> ComputeR
         precision: run.compute.precision.name().to_owned(),
         device: device(run.compute),
         threads: run.threads,
-        batch: run.pass.batch,
+        batch: evaluated.batch,
         stored: cell.rows(run).name().to_owned(),
         decoder: DECODERS.to_owned(),
         mimbench: program(),

@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::linear::REFERENCE_BATCH;
-use super::protocol::WrongValue;
+use super::protocol::{WrongValue, of_section};
 use super::{LearningRateRule, Shots};
 use crate::data::augment::{AugmentSpec, CropSpec};
 use crate::data::{Interpolation, MixSpec};
@@ -250,11 +250,8 @@ impl FinetuneTask {
         check("task.optimizer", self.optimizer.check())?;
         super::linear::check_schedule(self.schedule, self.epochs)?;
         if let Some(mix) = &self.mix {
-            check("task.mix", mix.check().map_err(|error| error.to_string()))?;
+            check("task.mix", of_section("mix.", mix.check()))?;
         }
-        check(
-            "task.augment",
-            self.augment.check().map_err(|error| error.to_string()),
-        )
+        check("task.augment", of_section("augment.", self.augment.check()))
     }
 }

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::protocol::WrongValue;
+use super::protocol::{WrongValue, of_section};
 use super::{FeatureChoice, NormChoice, Shots};
 use crate::data::augment::AugmentSpec;
 use crate::decoders::ProbeInput;
@@ -298,10 +298,7 @@ impl LinearTask {
         check("task.head.initial", self.head.initial.check())?;
         check("task.optimizer", self.optimizer.check())?;
         check_schedule(self.schedule, self.epochs)?;
-        check(
-            "task.augment",
-            self.augment.check().map_err(|error| error.to_string()),
-        )
+        check("task.augment", of_section("augment.", self.augment.check()))
     }
 }
 

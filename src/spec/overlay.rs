@@ -30,6 +30,11 @@ impl Setting {
             .ok()
             .and_then(|mut table| table.remove("value"))
             .unwrap_or_else(|| Value::String(text.to_owned()));
+        if value.as_table().is_some_and(Table::is_empty) {
+            return Err(wrong(
+                "is an empty table, which stands for what is usual: name a key of it",
+            ));
+        }
         let mut keys: Vec<_> = path.split('.').map(str::trim).collect();
         let last = keys
             .pop()

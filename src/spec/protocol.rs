@@ -59,6 +59,14 @@ pub(super) struct WrongValue {
     pub reason: String,
 }
 
+/// What is wrong in a section, whose errors begin with its name, as of a field of that name.
+pub(super) fn of_section<E: ToString>(name: &str, checked: Result<(), E>) -> Result<(), String> {
+    checked.map_err(|error| {
+        let text = error.to_string();
+        text.strip_prefix(name).unwrap_or(&text).to_owned()
+    })
+}
+
 /// A file, its kind's task in it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// Which train images are learnt from: all, or a fixed class-stratified choice.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[serde(try_from = "Written", into = "String")]
 pub enum Shots {
     /// `"all"`.
     All,
@@ -50,11 +50,22 @@ impl FromStr for Shots {
     }
 }
 
-impl TryFrom<String> for Shots {
+/// Shots as a protocol has them; a number is one of every class.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Number(u64),
+    Text(String),
+}
+
+impl TryFrom<Written> for Shots {
     type Error = String;
 
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
+    fn try_from(written: Written) -> Result<Self, String> {
+        match written {
+            Written::Number(images) => images.to_string().parse(),
+            Written::Text(text) => text.parse(),
+        }
     }
 }
 

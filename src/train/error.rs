@@ -174,7 +174,8 @@ impl TrainError {
                     .to_owned(),
             ),
             Self::Image { .. } => Some(
-                "training leaves no image out: mend the file or remove it from the folder".to_owned(),
+                "neither training nor its validation leaves an image out: mend the file or remove it (mimbench data check names all such files)"
+                    .to_owned(),
             ),
             Self::Label { .. } => {
                 Some("the dataset has more classes than the checkpoint's head".to_owned())

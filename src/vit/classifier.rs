@@ -2,6 +2,7 @@
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
+use serde::Serialize;
 
 use super::init::{cut_normal_tensor, random_weights};
 use super::{DropPath, Vit, VitConfig};
@@ -10,7 +11,7 @@ use crate::features::Token;
 use crate::nn::{Linear, Loader, WeightError, Weights};
 
 /// What a linear head reads of the last block's tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum HeadInput {
     /// One vector an image, as [`Vit::pool`] makes it.
     Pooled {
@@ -26,7 +27,7 @@ pub enum HeadInput {
 }
 
 /// A linear head's architecture.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct HeadConfig {
     /// What it reads.
     pub input: HeadInput,

@@ -94,7 +94,7 @@ pub fn untrained(weights: &Weights, seed: u64) -> Weights {
         fresh.insert(
             name.to_owned(),
             match last {
-                "periods" => tensor.clone(),
+                _ if stays_untrained(name) => tensor.clone(),
                 "gamma" => constant(0.1),
                 "bias" | "relative_position_bias_table" => constant(0.0),
                 "weight" if shape.len() == 1 => constant(1.0),
@@ -103,6 +103,11 @@ pub fn untrained(weights: &Weights, seed: u64) -> Weights {
         );
     }
     fresh
+}
+
+/// Whether a tensor is the same before any training as after it: the periods of rotary positions.
+pub fn stays_untrained(name: &str) -> bool {
+    name.ends_with(".periods")
 }
 
 /// Numbers of standard deviation 0.02, cut at two deviations.

@@ -25,7 +25,7 @@ pub use config::{FinalNorm, MlpKind, Pooler, RelativeBias, VitConfig};
 pub use drop_path::{DropPath, drop_path_rates};
 pub use encoder::{VitEncoder, tap_shape};
 pub use heads::{Heads, HeadsError};
-pub use init::{random_weights, untrained};
+pub use init::{random_weights, stays_untrained, untrained};
 pub use model::{Site, Vit};
 pub use relative::{relative_index, table_rows};
 pub use rope::{AXIAL_BASE, Rope};

@@ -13,7 +13,7 @@ use super::Terminal;
 use super::training::{self, Course, Trained};
 use crate::error::Error;
 use crate::features::Observer;
-use crate::plan::{Cell, HeadStart, RunOptions};
+use crate::plan::{Cell, HeadStart, RunOptions, Subject};
 use crate::protocol::classification::Head;
 use crate::spec::FinetuneTask;
 use crate::train::AT_ONCE;
@@ -51,6 +51,7 @@ pub(super) fn evaluate(
     }];
     let course = Course {
         recipe: task.recipe(cell.seed, at_once),
+        at_once,
         heads: &heads,
         augment: &task.augment,
         mix: task.mix,
@@ -62,8 +63,18 @@ pub(super) fn evaluate(
         },
     };
     let mut trained = training::train(cell, &course, folder, stamps, run, terminal)?;
+    let notes = &mut trained.outcome.notes;
+    match (cell.head, &*cell.subject) {
+        (HeadStart::Own, _) => {
+            notes.push("training went on with the checkpoint's own head".to_owned())
+        }
+        (HeadStart::New, Subject::Checkpoint(checkpoint)) if checkpoint.classifier().is_ok() => {
+            notes.push("the checkpoint's own head was left out (--reset-head)".to_owned());
+        }
+        (HeadStart::New, _) => {}
+    }
     if !task.not_in_paper.is_empty() {
-        trained.outcome.notes.push(format!(
+        notes.push(format!(
             "not in the paper, and as its code has it: {}",
             task.not_in_paper.join(", ")
         ));

@@ -10,7 +10,7 @@ use crate::spec::FinetuneTask;
 use crate::train::{
     Classification, Optimizer, Parameter, TrainError, Trainer, TrainerSettings, layer_groups,
 };
-use crate::vit::{Classifier, drop_path_rates};
+use crate::vit::{Classifier, drop_path_rates, stays_untrained};
 
 /// The network before its first update.
 pub(super) fn build(basis: &Basis<'_>, compute: Compute) -> Result<Box<Training>, Error> {
@@ -33,7 +33,7 @@ impl Job for Build<'_> {
         } = start;
         // What no parameter is made of is read again by the network that validates.
         let mut constants = Weights::default();
-        for (name, tensor) in weights.iter().filter(|(name, _)| name.ends_with("periods")) {
+        for (name, tensor) in weights.iter().filter(|(name, _)| stays_untrained(name)) {
             constants.insert(name.to_owned(), tensor.clone());
         }
         let mut loader = Loader::trainable(&engine, &mut weights);

@@ -109,9 +109,7 @@ pub(super) fn network(basis: &Basis<'_>) -> Result<Network, Error> {
             Token::MeanPatch
         }
         Pool::Cls => {
-            if !config.final_norm.over_tokens() {
-                config.final_norm = FinalNorm::Tokens;
-            }
+            config.final_norm = FinalNorm::Tokens;
             Token::Cls
         }
     };
@@ -208,6 +206,14 @@ fn renormalise(weights: &mut Weights, config: &VitConfig) {
         FinalNorm::Tokens => &["norm"],
         FinalNorm::None => &[],
     };
+    // The class token's own norm is all that a head over it reads.
+    if config.final_norm == FinalNorm::Tokens {
+        for part in ["weight", "bias"] {
+            if let Some(own) = weights.remove(&format!("cls_norm.{part}")) {
+                weights.insert(format!("norm.{part}"), own);
+            }
+        }
+    }
     let above = ["norm", "cls_norm", "fc_norm", "projection", "attn_pool"];
     let dropped: Vec<_> = (weights.left().into_iter())
         .filter(|name| {

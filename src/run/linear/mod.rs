@@ -38,6 +38,7 @@ pub(super) fn evaluate(
     let inputs: Vec<_> = cell.heads.iter().map(ToString::to_string).collect();
     let course = Course {
         recipe: task.recipe(cell.seed),
+        at_once: run.pass.batch,
         heads: &heads,
         augment: &task.augment,
         mix: None,

@@ -38,6 +38,8 @@ pub(super) type Ended<'a> = dyn Fn(&Training, &Path) -> Result<Option<String>, E
 pub(super) struct Course<'a> {
     /// How it is trained.
     pub recipe: Recipe,
+    /// Images in a forward pass of the network.
+    pub at_once: usize,
     /// What is validated.
     pub heads: &'a [Head],
     /// What happens to train images.
@@ -62,6 +64,8 @@ pub(super) struct Trained {
     pub encoded: usize,
     /// Seconds of training and validation, earlier attempts included.
     pub seconds: f64,
+    /// Images in a forward pass of the network.
+    pub batch: usize,
     /// Where it was trained.
     pub folder: RunFolder,
 }
@@ -118,6 +122,7 @@ pub(super) fn train(
         },
         looked: finished.looked,
         encoded: finished.encoded,
+        batch: course.at_once,
         seconds: finished.seconds,
         folder,
     })
@@ -203,7 +208,7 @@ fn groups_text(groups: &[GroupSummary], recipe: &Recipe) -> Vec<String> {
     const NAMED: usize = 16;
     let all: usize = groups.iter().map(|group| group.elements).sum();
     let mut lines = vec![format!(
-        "training {all} parameters in {} group(s), batches of {} in local batches of {}:",
+        "training {all} parameters in {} group(s), updates of {} images, {} at once:",
         groups.len(),
         recipe.batch,
         recipe.local_batch

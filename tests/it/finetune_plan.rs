@@ -225,7 +225,7 @@ fn a_plan_needs_neither_images_nor_weights() {
 fn numbers_at_once_that_cannot_be_are_refused() {
     let bench = Bench::new();
     for (batch, said) in [
-        ("33", "--batch 33 is no divisor"),
+        ("33", "--batch 33 does not cut"),
         ("1", "mixup and cutmix pair images"),
     ] {
         finetune(&bench, &["--batch", batch]).refused(&[said, "task.batch = 8"]);

@@ -463,10 +463,11 @@ fn keep(
     Ok(record.write(results)?)
 }
 
-/// The cell's record, if nothing it depends on has changed since and no other is asked for or
-/// begun.
+/// The cell's record, if nothing it depends on has changed since, no other is asked for or begun,
+/// and what was trained is there.
 pub(super) fn up_to_date(run: &RunOptions, cell: &Cell, stamps: &str) -> Option<Record> {
-    match run.recompute || training::recomputes(run, cell) {
+    let again = run.recompute || training::recomputes(run, cell);
+    match again || training::lacks_weights(run, cell) {
         true => None,
         false => valid(run, cell, stamps),
     }

@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 use super::cells::{Stamps, groups, up_to_date};
 use super::dispatch::{Job, dispatch};
 use crate::checkpoint::Checkpoint;
-use crate::engine::{Engine, EngineError};
+use crate::engine::{Compute, Engine, EngineError};
 use crate::error::Error;
 use crate::features::EncoderError;
-use crate::plan::{Cell, Part, Plan, Request, Skipped, Subject};
+use crate::plan::{Cell, Part, Plan, Request, Skipped, Subject, images_at_once};
 use crate::report::{Cell as TableCell, Column, Table};
 use crate::spec::{LinearTask, Task};
 use crate::store::list_spans;
+use crate::vit::VitConfig;
 
 /// Share of one large product's pace that a whole forward pass reaches.
 const PACE: f64 = 0.8;
@@ -124,6 +125,13 @@ fn estimate(
             Duration::from_secs_f64(encoding + decoding) + tail(cell, pace)
         }
     };
+    if let (Task::Finetune(task), Some(checkpoint), false) =
+        (&cell.protocol.task, cell.subject.architecture(), done)
+    {
+        // Two states with what the optimizer has, and the trained weights.
+        let numbers = 2 * (1 + task.optimizer.remembered()) + 1;
+        disk += 4 * numbers * block_weights(&checkpoint.config);
+    }
     Ok(Estimate {
         state,
         images: new,
@@ -217,21 +225,37 @@ fn trained_numbers(cell: &Cell, task: &LinearTask, checkpoint: &Checkpoint) -> u
     rows * cell.set.classes.len() * task.learning_rates.len() * each
 }
 
-/// Weights, a batch of inputs and a layer's activations; of a probe its heads.
+/// Weights, a batch of inputs and a layer's activations; of a probe its heads, of fine-tuning all
+/// that it keeps.
 fn memory(plan: &Plan, cell: &Cell) -> usize {
     let Some(checkpoint) = cell.subject.architecture() else {
         return 0;
     };
     let config = &checkpoint.config;
-    let weights = config.depth * (4 * config.width + 2 * config.mlp_width) * config.width;
+    let weights = block_weights(config);
     let input = cell.input.channels * cell.input.height * cell.input.width;
     let activations = config.tokens() * (4 * config.width + config.mlp_width);
+    if let Task::Finetune(task) = &cell.protocol.task {
+        let at_once = images_at_once(task, plan.run.at_once).unwrap_or(task.batch);
+        let Compute {
+            engine, precision, ..
+        } = plan.run.compute;
+        let kept = config.activation_bytes(engine, precision) as usize;
+        // Weights, gradients of the images at once and of those before, what the optimizer has.
+        let numbers = weights * (3 + task.optimizer.remembered());
+        return 4 * numbers + at_once * (kept + 4 * 4 * input);
+    }
     // Two batches are decoded ahead.
     let heads = match &cell.protocol.task {
         Task::Linear(task) => trained_numbers(cell, task, checkpoint),
         _ => 0,
     };
     4 * (weights + heads + plan.run.pass.batch * (3 * input + 2 * activations))
+}
+
+/// Elements of the matrices of all blocks, which nearly all weights are.
+fn block_weights(config: &VitConfig) -> usize {
+    config.depth * (4 * config.width + 2 * config.mlp_width) * config.width
 }
 
 /// Multiplications and additions a second of a product as large as a ViT-B's.

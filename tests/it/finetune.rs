@@ -386,6 +386,45 @@ fn heads_of_fine_tuned_files_are_evaluated_as_they_are() {
 }
 
 #[test]
+fn what_a_head_reads_is_part_of_its_row() {
+    let bench = bench();
+    let weights = random_classifier_weights(&tiny(), 3, 3);
+    std::fs::create_dir(bench.path("model")).unwrap();
+    save(&bench.path("model/model.safetensors"), &weights).unwrap();
+    let mut rows = Vec::new();
+    for pool in ["token", "avg"] {
+        bench.write(
+            "model/config.json",
+            format!(r#"{{"global_pool": "{pool}"}}"#),
+        );
+        let told = bench.eval("model/model.safetensors", &["--json"]).ok();
+        assert!(!told.stderr.contains("is up to date"), "{told:?}");
+        rows.push(results(&told.records()[0]));
+    }
+    assert_ne!(rows[0], rows[1]);
+}
+
+#[test]
+fn over_the_class_token_its_own_norm_is_trained() {
+    let bench = bench();
+    let ckpt = weights(&fixture("goldens/dinov3_original_swiglu_untied_bf16"));
+    let more = [
+        "--reset-head",
+        "--set",
+        "task.pool=cls",
+        "--epochs",
+        "1",
+        "--json",
+        "--run",
+        "run",
+    ];
+    let trained = bench.handful(ckpt.to_str().unwrap(), &more).ok();
+    let eval = bench.eval("run/model.safetensors", &["--json"]).ok();
+    let record = &trained.records()[0];
+    assert_eq!(results(&eval.records()[0]), results(record));
+}
+
+#[test]
 fn a_real_head_gives_its_published_number() {
     let Some(shared) = shared("data") else { return };
     let ckpt = shared.join("weights/sachin_cifar10/model.safetensors");
@@ -527,6 +566,13 @@ fn scratch_seeds_and_recomputations_have_records_and_weights_of_their_own() {
     let again = bench.handful("tiny.safetensors", &["--json"]).ok();
     assert!(again.stderr.contains("is up to date"), "{again:?}");
     assert!(!again.stderr.contains("epoch 1 of"), "{again:?}");
+
+    // What was deleted is in the state still.
+    std::fs::remove_file(bench.path(&run).join("model.safetensors")).unwrap();
+    let again = bench.handful("tiny.safetensors", &["--json"]).ok();
+    assert!(!again.stderr.contains("epoch 1 of"), "{again:?}");
+    assert_eq!(results(&again.records()[0]), results(record));
+    assert_eq!(weights(&run).unwrap(), trained);
 
     let anew = bench
         .handful("tiny.safetensors", &["--recompute", "--json"])

@@ -22,12 +22,17 @@ const LINES: usize = 8;
 pub(super) fn runs(entries: &[Entry]) -> Vec<(String, Row)> {
     let mut entries: Vec<&Entry> = entries.iter().collect();
     entries.retain(|entry| !entry.curves.is_empty());
+    entries.sort_by_key(|Entry { record, .. }| {
+        let (name, protocol) = (&record.subject.name, &record.protocol.name);
+        (name.clone(), protocol.clone(), record.cell.seed)
+    });
     let records: Vec<&Record> = entries.iter().map(|entry| &entry.record).collect();
     let runs = labelled(&records).into_iter().zip(entries).enumerate();
     runs.map(|(place, (record, entry))| {
         let (name, protocol) = (&record.subject.name, &record.protocol.name);
         let key = short(&record.cell.key);
-        let title = format!("{name}, {protocol} ({key})");
+        let seed = record.cell.seed;
+        let title = format!("{name}, {protocol}, seed {seed} ({key})");
         let charts = charts(&format!("training-{}", place + 1), &entry.curves);
         let plots = charts.into_iter().map(Plot::Chart).collect();
         (title, Row { title: None, plots })

@@ -26,7 +26,7 @@ use crate::train::{
 pub(super) use images::TrainingImages;
 use monitor::{Finished, TrainingMonitor};
 use run_folder::RunFolder;
-pub(super) use run_folder::{CARD, WEIGHTS, recomputes};
+pub(super) use run_folder::{CARD, WEIGHTS, lacks_weights, recomputes};
 
 /// A classifier in training, whatever computes it.
 pub(super) type Training = dyn Trainable<Batch = ImageBatch, Scores = Vec<HeadScores>>;

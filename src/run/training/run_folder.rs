@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 use crate::plan::{Cell, RunOptions};
+use crate::spec::Task;
 use crate::store::{Lock, METRICS, StoreError, curves_path, delete, delete_folder, write_atomic};
 use crate::train::{Curves, Identity, StateFolder};
 
@@ -23,6 +24,15 @@ pub(in crate::run) fn recomputes(run: &RunOptions, cell: &Cell) -> bool {
     let states = || StateFolder::new(&folder(), Identity::new(), run.states.every);
     // A folder that cannot be listed has its error told by who trains in it.
     cell.protocol.task.trains() && states().holds_state().unwrap_or(true)
+}
+
+/// Whether a cell's run has ended and its weights have been deleted since: its state has them still.
+pub(in crate::run) fn lacks_weights(run: &RunOptions, cell: &Cell) -> bool {
+    let folder = run.run_folder(cell);
+    let states = StateFolder::new(&folder, Identity::new(), run.states.every);
+    matches!(cell.protocol.task, Task::Finetune(_))
+        && !folder.join(WEIGHTS).exists()
+        && states.holds_state().unwrap_or(true)
 }
 
 /// The folder of a cell's run, which no other process trains in.

@@ -20,7 +20,7 @@ pub struct MaeDecoderConfig {
 impl MaeDecoderConfig {
     /// Its blocks, which have the epsilon, the activation and the biases of the encoder's
     /// (facebookresearch/mae `models_mae.py`, transformers `models/vit_mae/modeling_vit_mae.py`).
-    fn blocks(&self, encoder: &VitConfig) -> VitConfig {
+    pub(crate) fn blocks(&self, encoder: &VitConfig) -> VitConfig {
         let size = (self.width, self.depth, self.heads);
         VitConfig {
             heads: Heads::same(self.heads, self.depth),
@@ -42,8 +42,8 @@ pub struct MaeDecoder<E: Engine> {
     patches: usize,
     width: usize,
     embed: Linear<E>,
-    /// `[1, 1, W]`
-    mask_token: E::Tensor,
+    /// `[1, 1, W]`, where patches may be missing.
+    mask_token: Option<E::Tensor>,
     /// `[1, P + N, W]`
     positions: E::Tensor,
     blocks: Blocks<E>,
@@ -52,13 +52,14 @@ pub struct MaeDecoder<E: Engine> {
 }
 
 impl<E: Engine> MaeDecoder<E> {
-    /// From `decoder.embed`, `decoder.mask_token`, `decoder.pos_embed`, `decoder.blocks.N`,
+    /// From `decoder.embed`, where patches may be missing `decoder.mask_token`, `decoder.pos_embed`, `decoder.blocks.N`,
     /// `decoder.norm` and `decoder.pred`. MAE's positions are fixed sines and cosines: its recipe
     /// leaves `decoder.pos_embed` out of what is trained.
     pub fn load(
         loader: &mut Loader<'_, E>,
         encoder: &VitConfig,
         config: &MaeDecoderConfig,
+        missing: bool,
     ) -> std::result::Result<Self, WeightError> {
         let width = config.width;
         let (prefix, patches) = (encoder.prefix(), encoder.patches());
@@ -69,7 +70,9 @@ impl<E: Engine> MaeDecoder<E> {
             patches,
             width,
             embed: Linear::load(loader, "decoder.embed", encoder.width, width)?,
-            mask_token: loader.take("decoder.mask_token", &[1, 1, width])?,
+            mask_token: missing
+                .then(|| loader.take("decoder.mask_token", &[1, 1, width]))
+                .transpose()?,
             positions: loader.take("decoder.pos_embed", &positions)?,
             blocks: Blocks::load(loader, "decoder.", &config.blocks(encoder))?,
             norm: LayerNorm::load(loader, "decoder.norm", width, encoder.norm_eps)?,
@@ -98,12 +101,18 @@ impl<E: Engine> MaeDecoder<E> {
                 });
             }
         };
-        let tokens = if seen == all {
-            tokens
-        } else {
-            let hidden = [batch, all - seen, self.width];
-            let hidden = engine.expand(&self.mask_token, &hidden)?;
-            engine.cat(&[&tokens, &hidden], 1)?
+        let tokens = match &self.mask_token {
+            _ if seen == all => tokens,
+            Some(token) => {
+                let hidden = engine.expand(token, &[batch, all - seen, self.width])?;
+                engine.cat(&[&tokens, &hidden], 1)?
+            }
+            None => {
+                return Err(EngineError {
+                    op: "MAE's decoder",
+                    message: format!("{seen} of {all} tokens, and no token for the others"),
+                });
+            }
         };
         let tokens = select_tokens(engine, &tokens, self.prefix, restore)?;
         let tokens = engine.add(&tokens, &self.positions)?;

@@ -246,6 +246,14 @@ pub(super) fn check_matmul(x: &[usize], y: &[usize]) -> Result<()> {
     }
 }
 
+/// Refuses a `beta` of a smooth L1 loss that is no number from 0 on.
+pub(super) fn check_beta(beta: f64) -> Result<()> {
+    match beta.is_finite() && beta >= 0.0 {
+        true => Ok(()),
+        false => refuse("smooth_l1", format!("beta is {beta}")),
+    }
+}
+
 /// Refuses a weight or a bias that is not `[D]` for x `[.., D]`.
 pub(super) fn check_norm(x: &[usize], weight: &[usize], bias: &[usize]) -> Result<()> {
     match x {

@@ -345,6 +345,11 @@ pub trait Engine: Clone + Send {
     /// Every element to the power of `exponent`.
     fn pow(&self, x: &Self::Tensor, exponent: f64) -> Result<Self::Tensor>;
 
+    /// `0.5 x² / beta` where `|x| < beta`, else `|x| - 0.5 beta`, of every element: PyTorch's
+    /// `smooth_l1_loss` of the difference x without a reduction. With a `beta` of 0 it is `|x|`, whose
+    /// slope at 0 is 0.
+    fn smooth_l1(&self, x: &Self::Tensor, beta: f64) -> Result<Self::Tensor>;
+
     /// Element-wise activation.
     fn activation(&self, x: &Self::Tensor, activation: Activation) -> Result<Self::Tensor>;
 

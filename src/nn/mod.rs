@@ -8,6 +8,7 @@ mod loader;
 mod mlp;
 mod model_error;
 mod norm;
+mod resize;
 mod tokens;
 mod weights;
 
@@ -20,5 +21,6 @@ pub use loader::Loader;
 pub use mlp::{GatedMlp, Mlp};
 pub use model_error::ModelError;
 pub use norm::LayerNorm;
+pub use resize::Resize;
 pub use tokens::select_tokens;
 pub use weights::{TensorStore, WeightError, Weights};

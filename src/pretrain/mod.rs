@@ -1,9 +1,36 @@
-//! Models as they are pre-trained: masks, targets and losses.
+//! Pre-training: what is hidden of an image, whom a student learns from, and the terms of its loss.
 
-mod mae;
+mod blank;
+mod blueprint;
 mod mask;
+mod method;
+mod objective;
 mod pixels;
+mod scene;
+mod student;
+mod target;
+mod teacher;
+mod term;
 
-pub use mae::{Mae, MaeConfig};
-pub use mask::{Mask, MaskError};
+pub use blank::{Initialisation, sin_cos_positions};
+pub use blueprint::{Blueprint, OwnAttention, PlannedTerm};
+pub use mask::{
+    AttentionLayers, AttentionSource, EpochOf, Mask, MaskError, MaskKey, MaskSpec, Sample,
+};
+pub use method::{
+    Method, MethodError, PositionKind, RelativeBiasKind, StudentArchitecture, StudentSize,
+    StudentSpec, TeacherSpec,
+};
+pub use objective::{Pretraining, TeacherClock};
 pub use pixels::{normalise_patches, patch_pixels};
+pub use scene::{Positions, Scene};
+pub use student::{Encoded, Encoding, Student};
+pub use target::TargetNorm;
+pub use teacher::{
+    Conversion, Lesson, Queries, Statistics, Teacher, Wanted, WantedAttention,
+};
+pub use term::{
+    Adaptor, AlignmentMatrix, AlignmentSpec, ClassDistillationSpec, ClassLoss, Heads, MatrixPlace,
+    PatchDistillationSpec, PixelDecoder, PixelLoss, PixelNorm, PixelReconstructionSpec, Reads,
+    Sides, Term, TermSpec,
+};

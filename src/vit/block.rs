@@ -1,7 +1,7 @@
 //! One pre-norm transformer block.
 
 use super::drop_path::BlockKeep;
-use super::relative::RelativeTable;
+use super::relative::{PairRows, RelativeTable};
 use super::rope::Rotation;
 use super::{MlpKind, RelativeBias, VitConfig};
 use crate::engine::{Engine, Result};
@@ -10,10 +10,10 @@ use crate::nn::{Attention, GatedMlp, LayerNorm, Loader, Mixed, Mlp, Wanted, Weig
 /// What positions add to the attention of a block.
 #[derive(Debug)]
 pub(super) struct Positions<'a, E: Engine> {
-    /// Scores of every query and key, `[1, H, N, N]`, shared by all blocks.
+    /// Scores of every query and key, `[1 or B, H, N, N]`, shared by all blocks.
     pub shared_bias: Option<&'a E::Tensor>,
-    /// [`super::relative_index`] of the grid.
-    pub index: &'a [u32],
+    /// Rows of the tables, where there are tables.
+    pub pairs: Option<&'a PairRows>,
     /// The turn of queries and keys.
     pub rotation: Option<&'a Rotation<E>>,
 }
@@ -93,13 +93,12 @@ impl<E: Engine> Block<E> {
         &self,
         engine: &E,
         x: &E::Tensor,
-        config: &VitConfig,
         positions: &Positions<'_, E>,
         (wanted, keep): (Wanted, Option<&BlockKeep<E>>),
     ) -> Result<Mixed<E>> {
-        let own = match &self.relative {
-            Some(table) => Some(table.bias(engine, config, positions.index)?),
-            None => None,
+        let own = match (&self.relative, positions.pairs) {
+            (Some(table), Some(pairs)) => Some(table.bias(engine, pairs)?),
+            _ => None,
         };
         let bias = match (positions.shared_bias, own) {
             (Some(shared), Some(own)) => Some(engine.add(&own, shared)?),

@@ -2,10 +2,10 @@
 
 use super::block::{Block, Positions};
 use super::drop_path::DropPath;
-use super::relative::{RelativeTable, relative_index};
+use super::relative::{PairRows, RelativeTable};
 use super::rope::{Rope, Rotation};
-use super::{RelativeBias, Site, VitConfig};
-use crate::engine::{Engine, Result};
+use super::{PatchView, RelativeBias, Site, VitConfig};
+use crate::engine::{Engine, EngineError, Result};
 use crate::nn::{Loader, Wanted, WeightError};
 
 /// The blocks of an encoder or of a decoder.
@@ -13,8 +13,8 @@ use crate::nn::{Loader, Wanted, WeightError};
 pub struct Blocks<E: Engine> {
     config: VitConfig,
     shared_table: Option<RelativeTable<E>>,
-    /// Empty where there are no tables.
-    relative_index: Vec<u32>,
+    /// Rows of the tables, where there are tables.
+    pairs: Option<PairRows>,
     rotation: Option<Rotation<E>>,
     blocks: Vec<Block<E>>,
 }
@@ -37,10 +37,7 @@ impl<E: Engine> Blocks<E> {
             shared_table: shared
                 .then(|| RelativeTable::load(loader, &table, config.grid, config.heads.of(0)))
                 .transpose()?,
-            relative_index: match config.relative_bias {
-                Some(_) => relative_index(config.grid),
-                None => Vec::new(),
-            },
+            pairs: (config.relative_bias).map(|_| PairRows::all(config.grid)),
             rotation: config
                 .rope
                 .map(|rope| rotation(loader, prefix, rope, config))
@@ -65,35 +62,56 @@ impl<E: Engine> Blocks<E> {
         wants: &dyn Fn(Site) -> bool,
         visit: &mut dyn FnMut(Site, &E::Tensor) -> Result<()>,
     ) -> Result<E::Tensor> {
-        self.run(engine, tokens, (depth, None), wants, visit)
+        let training = Training::default();
+        self.run(engine, tokens, (depth, &training), wants, visit)
     }
 
-    /// All blocks, with branches left out: `[B, N, D]` -> `[B, N, D]`
-    pub fn all_dropping(
+    /// All blocks as training runs them: over what a view shows of the patches, with branches left
+    /// out: `[B, N, D]` -> `[B, N, D]`
+    ///
+    /// # Errors
+    /// Some patches alone are seen, and positions are rotary: a turn belongs to a place in the grid.
+    pub fn train(
         &self,
         engine: &E,
         tokens: &E::Tensor,
-        dropped: &DropPath<E>,
+        (view, dropped): (&PatchView<'_, E>, Option<&DropPath<E>>),
+        wants: &dyn Fn(Site) -> bool,
+        visit: &mut dyn FnMut(Site, &E::Tensor) -> Result<()>,
     ) -> Result<E::Tensor> {
-        let depth = (self.config.depth, Some(dropped));
-        self.run(engine, tokens, depth, &|_| false, &mut |_, _| Ok(()))
+        let pairs = match (view, &self.pairs) {
+            (PatchView::Seeing(_), _) if self.rotation.is_some() => {
+                return Err(EngineError {
+                    op: "blocks",
+                    message: "some patches alone cannot have rotary positions".to_owned(),
+                });
+            }
+            (PatchView::Seeing(seen), Some(all)) => {
+                Some(all.of_seen(seen, engine.shape(tokens)[0]))
+            }
+            _ => None,
+        };
+        let training = Training { dropped, pairs };
+        let depth = (self.config.depth, &training);
+        self.run(engine, tokens, depth, wants, visit)
     }
 
     fn run(
         &self,
         engine: &E,
         tokens: &E::Tensor,
-        (depth, dropped): (usize, Option<&DropPath<E>>),
+        (depth, training): (usize, &Training<'_, E>),
         wants: &dyn Fn(Site) -> bool,
         visit: &mut dyn FnMut(Site, &E::Tensor) -> Result<()>,
     ) -> Result<E::Tensor> {
-        let shared_bias = match &self.shared_table {
-            Some(table) => Some(table.bias(engine, &self.config, &self.relative_index)?),
-            None => None,
+        let pairs = training.pairs.as_ref().or(self.pairs.as_ref());
+        let shared_bias = match (&self.shared_table, pairs) {
+            (Some(table), Some(pairs)) => Some(table.bias(engine, pairs)?),
+            _ => None,
         };
         let positions = Positions {
             shared_bias: shared_bias.as_ref(),
-            index: &self.relative_index,
+            pairs,
             rotation: self.rotation.as_ref(),
         };
         let mut x = tokens.clone();
@@ -103,8 +121,8 @@ impl<E: Engine> Blocks<E> {
                 weights: wants(Site::Attention(i)),
                 statistics: statistics.then(|| self.config.patch_grid()),
             };
-            let keep = dropped.and_then(|dropped| dropped.of(i));
-            let mixed = block.forward(engine, &x, &self.config, &positions, (wanted, keep))?;
+            let keep = training.dropped.and_then(|dropped| dropped.of(i));
+            let mixed = block.forward(engine, &x, &positions, (wanted, keep))?;
             if let Some(weights) = mixed.weights {
                 visit(Site::Attention(i), &weights)?;
             }
@@ -123,6 +141,23 @@ impl<E: Engine> Blocks<E> {
     pub fn all(&self, engine: &E, tokens: &E::Tensor) -> Result<E::Tensor> {
         let depth = self.config.depth;
         self.forward(engine, tokens, depth, &|_| false, &mut |_, _| Ok(()))
+    }
+}
+
+/// What training changes of a pass.
+#[derive(Debug)]
+struct Training<'a, E: Engine> {
+    dropped: Option<&'a DropPath<E>>,
+    /// Rows of the tables where images show some patches alone.
+    pairs: Option<PairRows>,
+}
+
+impl<E: Engine> Default for Training<'_, E> {
+    fn default() -> Self {
+        Self {
+            dropped: None,
+            pairs: None,
+        }
     }
 }
 

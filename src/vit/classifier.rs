@@ -141,9 +141,11 @@ impl<E: Engine> Classifier<E> {
         images: &E::Tensor,
         dropped: &DropPath<E>,
     ) -> Result<E::Tensor> {
-        let embedded = self.vit.embed(engine, images)?;
-        let tokens = self.vit.blocks();
-        let tokens = tokens.all_dropping(engine, &embedded, dropped)?;
+        let how = (&PatchView::All, Some(dropped));
+        let nothing = &mut |_, _: &E::Tensor| Ok(());
+        let tokens = self
+            .vit
+            .train(engine, images, how, &|_| false, nothing)?;
         self.logits(engine, &tokens)
     }
 

@@ -1,8 +1,8 @@
 //! From pixels to the input of the first block.
 
-use super::VitConfig;
+use super::{PatchView, VitConfig};
 use crate::engine::{Engine, Result};
-use crate::nn::{LayerNorm, Linear, Loader, WeightError};
+use crate::nn::{LayerNorm, Linear, Loader, WeightError, select_tokens};
 
 /// Patch projection, prefix tokens, absolute positions, and the norm before the first block.
 #[derive(Clone, Debug)]
@@ -50,12 +50,13 @@ impl<E: Engine> Embeddings<E> {
         })
     }
 
-    /// images: `[B, C, H, W]`, normalised -> `[B, N, D]`
+    /// images: `[B, C, H, W]`, normalised -> `[B, N, D]` of the prefix tokens and what `view` shows
     pub(super) fn forward(
         &self,
         engine: &E,
         config: &VitConfig,
         images: &E::Tensor,
+        view: &PatchView<'_, E>,
     ) -> Result<E::Tensor> {
         let &VitConfig {
             patch_size: p,
@@ -73,7 +74,17 @@ impl<E: Engine> Embeddings<E> {
         let patches = engine.reshape(&images, &[batch, channels, rows, p, columns, p])?;
         let patches = engine.permute(&patches, &[0, 2, 4, 1, 3, 5])?;
         let patches = engine.reshape(&patches, &[batch, rows * columns, channels * p * p])?;
-        let patches = self.proj.forward(engine, &patches)?;
+        let patches = match *view {
+            PatchView::All => self.proj.forward(engine, &patches)?,
+            PatchView::Hiding { mask_token, hidden } => {
+                let patches = self.proj.forward(engine, &patches)?;
+                hide(engine, &patches, mask_token, hidden)?
+            }
+            PatchView::Seeing(seen) => {
+                let seen = select_tokens(engine, &patches, 0, seen)?;
+                self.proj.forward(engine, &seen)?
+            }
+        };
         let mut tokens = Vec::new();
         for token in &self.prefix {
             let count = engine.shape(token)[1];
@@ -82,7 +93,7 @@ impl<E: Engine> Embeddings<E> {
         tokens.push(patches);
         let tokens = match (&self.positions, config.positions) {
             (Some(positions), Some(prefix)) => {
-                self.place(engine, config, tokens, positions, prefix)?
+                self.place(engine, config, tokens, (positions, prefix), view)?
             }
             _ => joined(engine, &tokens)?,
         };
@@ -98,25 +109,59 @@ impl<E: Engine> Embeddings<E> {
         engine: &E,
         config: &VitConfig,
         mut tokens: Vec<E::Tensor>,
-        positions: &E::Tensor,
-        prefix: usize,
+        (positions, prefix): (&E::Tensor, usize),
+        view: &PatchView<'_, E>,
     ) -> Result<E::Tensor> {
-        if prefix == config.prefix() {
+        let seen = match view {
+            PatchView::Seeing(seen) => Some(seen),
+            PatchView::All | PatchView::Hiding { .. } => None,
+        };
+        if prefix == config.prefix() && seen.is_none() {
             return engine.add(&joined(engine, &tokens)?, positions);
         }
         // Rows of the table follow the tokens that have one; the patches, last, always do.
         let last = tokens.len() - 1;
         let mut row = 0;
         for (i, token) in tokens.iter_mut().enumerate() {
-            let count = engine.shape(token)[1];
-            if i == last || row + count <= prefix {
-                let rows = engine.narrow(positions, 1, row, count)?;
-                *token = engine.add(token, &rows)?;
-                row += count;
+            let count = match i == last {
+                true => config.patches(),
+                false => engine.shape(token)[1],
+            };
+            if i < last && row + count > prefix {
+                continue;
             }
+            let mut rows = engine.narrow(positions, 1, row, count)?;
+            if let (true, Some(seen)) = (i == last, seen) {
+                let flat = engine.reshape(&rows, &[count, config.width])?;
+                let chosen = engine.index_select(&flat, 0, seen)?;
+                rows = engine.reshape(&chosen, &engine.shape(token))?;
+            }
+            *token = engine.add(token, &rows)?;
+            row += count;
         }
         joined(engine, &tokens)
     }
+}
+
+/// Patches of which the hidden ones are the mask token.
+///
+/// patches: `[B, N, D]`; mask_token: `[1, 1, D]`; hidden: `[B, N]`
+fn hide<E: Engine>(
+    engine: &E,
+    patches: &E::Tensor,
+    mask_token: &E::Tensor,
+    hidden: &[bool],
+) -> Result<E::Tensor> {
+    let shape = engine.shape(patches);
+    let share = |of: bool| -> Result<E::Tensor> {
+        let share: Vec<f32> = (hidden.iter())
+            .map(|&hidden| f32::from(u8::from(hidden == of)))
+            .collect();
+        engine.tensor(&share[..], &[shape[0], shape[1], 1])
+    };
+    let own = engine.mul(patches, &share(false)?)?;
+    let token = engine.expand(mask_token, &shape)?;
+    engine.add(&own, &engine.mul(&token, &share(true)?)?)
 }
 
 /// Joined along the tokens: each `[B, n, D]`.

@@ -4,7 +4,7 @@ use super::blocks::Blocks;
 use super::embeddings::Embeddings;
 use super::final_norm::FinalNormLayer;
 use super::pooler::PoolerLayer;
-use super::{FinalNorm, VitConfig};
+use super::{DropPath, FinalNorm, PatchView, VitConfig};
 use crate::engine::{Engine, EngineError, Result};
 use crate::features::Token;
 use crate::nn::{Loader, WeightError};
@@ -65,7 +65,23 @@ impl<E: Engine> Vit<E> {
     ///
     /// images: `[B, C, H, W]`, normalised -> `[B, N, D]`
     pub fn embed(&self, engine: &E, images: &E::Tensor) -> Result<E::Tensor> {
-        self.embeddings.forward(engine, &self.config, images)
+        let view = PatchView::All;
+        self.embeddings.forward(engine, &self.config, images, &view)
+    }
+
+    /// [`Vit::embed`] and all blocks over what a view shows of the images, with branches left out ->
+    /// the last block's output, before any final normalisation: `[B, N, D]`
+    pub fn train(
+        &self,
+        engine: &E,
+        images: &E::Tensor,
+        (view, dropped): (&PatchView<'_, E>, Option<&DropPath<E>>),
+        wants: &dyn Fn(Site) -> bool,
+        visit: &mut dyn FnMut(Site, &E::Tensor) -> Result<()>,
+    ) -> Result<E::Tensor> {
+        let config = &self.config;
+        let tokens = self.embeddings.forward(engine, config, images, view)?;
+        (self.blocks).train(engine, &tokens, (view, dropped), wants, visit)
     }
 
     /// The stack of blocks; without relative biases and rotary positions it runs over any subset of

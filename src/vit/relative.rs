@@ -1,7 +1,6 @@
 //! Learned biases of the attention scores: which row of a table belongs to which pair of tokens, and
 //! what the rows make of the scores.
 
-use super::VitConfig;
 use crate::engine::{Engine, Result};
 use crate::nn::{Loader, WeightError};
 
@@ -36,6 +35,47 @@ pub fn relative_index(grid: [usize; 2]) -> Vec<u32> {
     index
 }
 
+/// Rows of a table for the pairs of tokens of each image, or of every image.
+#[derive(Clone, Debug)]
+pub(super) struct PairRows {
+    /// Images with rows of their own; 1 where all have the same.
+    images: usize,
+    /// Tokens T of an image.
+    tokens: usize,
+    /// `[images, T, T]`
+    rows: Vec<u32>,
+}
+
+impl PairRows {
+    /// Of a class token and all patches.
+    pub(super) fn all(grid: [usize; 2]) -> Self {
+        Self {
+            images: 1,
+            tokens: 1 + grid[0] * grid[1],
+            rows: relative_index(grid),
+        }
+    }
+
+    /// Of a class token and some patches: `[B, K]`.
+    pub(super) fn of_seen(&self, seen: &[u32], images: usize) -> Self {
+        let kept = seen.len() / images.max(1);
+        let tokens = 1 + kept;
+        let mut rows = Vec::with_capacity(images * tokens * tokens);
+        for seen in seen.chunks_exact(kept.max(1)) {
+            let places = || std::iter::once(0).chain(seen.iter().map(|patch| 1 + *patch as usize));
+            for query in places() {
+                let of_query = &self.rows[query * self.tokens..][..self.tokens];
+                rows.extend(places().map(|key| of_query[key]));
+            }
+        }
+        Self {
+            images,
+            tokens,
+            rows,
+        }
+    }
+}
+
 /// One table: `[(2 h - 1)(2 w - 1) + 3, H]`.
 #[derive(Clone, Debug)]
 pub(super) struct RelativeTable<E: Engine>(E::Tensor);
@@ -51,12 +91,12 @@ impl<E: Engine> RelativeTable<E> {
         Ok(Self(loader.take(&name, &[table_rows(grid), heads])?))
     }
 
-    /// index: [`relative_index`] of the grid -> `[1, H, N, N]`
-    pub(super) fn bias(&self, engine: &E, config: &VitConfig, index: &[u32]) -> Result<E::Tensor> {
-        let rows = engine.index_select(&self.0, 0, index)?;
+    /// -> `[1 or B, H, T, T]`
+    pub(super) fn bias(&self, engine: &E, pairs: &PairRows) -> Result<E::Tensor> {
+        let rows = engine.index_select(&self.0, 0, &pairs.rows)?;
         let heads = engine.shape(&self.0)[1];
-        let tokens = config.tokens();
-        let bias = engine.reshape(&rows, &[1, tokens, tokens, heads])?;
+        let shape = [pairs.images, pairs.tokens, pairs.tokens, heads];
+        let bias = engine.reshape(&rows, &shape)?;
         engine.permute(&bias, &[0, 3, 1, 2])
     }
 }

@@ -52,6 +52,8 @@ fn apply<E: Engine>(e: &E, name: &str, x: &[E::Tensor]) -> Option<Result<E::Tens
         ("log_softmax", [x]) => e.log_softmax(x),
         ("log", [x]) => squares(e, x).and_then(|x| e.log(&x)),
         ("pow", [x]) => squares(e, x).and_then(|x| e.pow(&x, -1.5)),
+        ("smooth_l1", [x]) => e.smooth_l1(x, 0.5),
+        ("l1", [x]) => e.smooth_l1(x, 0.0),
         ("gelu", [x]) => e.activation(x, Activation::Gelu),
         ("gelu_tanh", [x]) => e.activation(x, Activation::GeluTanh),
         ("quick_gelu", [x]) => e.activation(x, Activation::QuickGelu),

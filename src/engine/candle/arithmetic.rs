@@ -103,6 +103,33 @@ pub(super) fn round_to_bf16(x: &Tensor) -> Result<Tensor> {
     }))
 }
 
+pub(super) fn smooth_l1(x: &Tensor, beta: f64) -> Result<Tensor> {
+    let kept = x.value.contiguous()?;
+    let value = if kept.dtype() == DType::F32 {
+        from_vec(
+            kernels::smooth_l1(&elements(&kept)?, beta as f32),
+            kept.dims(),
+        )
+    } else {
+        let distance = kept.abs()?;
+        let near = distance.minimum(beta)?;
+        // Of the part below beta a parabola, of what is above it a line.
+        let parabola = near.sqr()?.affine(if beta > 0.0 { 0.5 / beta } else { 0.0 }, 0.0)?;
+        parabola + (distance - near)?
+    }?;
+    Ok(Tensor::computed(value, [x], move |dy| {
+        let slope = if kept.dtype() == DType::F32 {
+            let slope = kernels::smooth_l1_slope(&elements(&kept)?, beta as f32);
+            from_vec(slope, kept.dims())
+        } else if beta > 0.0 {
+            kept.affine(1.0 / beta, 0.0)?.clamp(-1.0, 1.0)
+        } else {
+            kept.sign()
+        }?;
+        Ok([Some(product_of(&dy, &slope)?)])
+    }))
+}
+
 pub(super) fn log(x: &Tensor) -> Result<Tensor> {
     let kept = x.value.clone();
     Ok(Tensor::computed(x.value.log()?, [x], move |dy| {

@@ -242,6 +242,11 @@ impl Engine for Candle {
         arithmetic::pow(x, exponent).named("pow")
     }
 
+    fn smooth_l1(&self, x: &Tensor, beta: f64) -> Result<Tensor> {
+        composite::check_beta(beta)?;
+        arithmetic::smooth_l1(x, beta).named("smooth_l1")
+    }
+
     fn activation(&self, x: &Tensor, activation: Activation) -> Result<Tensor> {
         layers::activation(x, activation).named("activation")
     }

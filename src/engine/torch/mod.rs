@@ -432,6 +432,14 @@ impl Engine for Torch {
         wrap(apply(), "pow")
     }
 
+    fn smooth_l1(&self, x: &Tensor, beta: f64) -> Result<Tensor> {
+        composite::check_beta(beta)?;
+        let loss = self
+            .wide(&x.0)
+            .and_then(|x| x.f_smooth_l1_loss(&x.f_zeros_like()?, Reduction::None, beta));
+        wrap(loss, "smooth_l1")
+    }
+
     fn activation(&self, x: &Tensor, activation: Activation) -> Result<Tensor> {
         let x = &x.0;
         wrap(

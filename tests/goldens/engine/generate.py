@@ -87,6 +87,8 @@ CASES = {
     "pow": ([(3, 7)], lambda x: (x * x + 0.5).pow(-1.5)),
     "attention_with_statistics": ([(2, 4, 18)], attention_with_statistics),
     "cross_entropy_smoothed": ([(3, 4)], lambda x: F.cross_entropy(x, CLASSES, label_smoothing=0.1)),
+    "smooth_l1": ([(3, 7)], lambda x: F.smooth_l1_loss(x, torch.zeros_like(x), reduction="none", beta=0.5)),
+    "l1": ([(3, 7)], lambda x: x.abs()),
 }
 
 tensors = {}

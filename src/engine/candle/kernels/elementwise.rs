@@ -35,6 +35,35 @@ pub fn scale_shift(x: &[f32], a: f32, b: f32) -> Vec<f32> {
     })
 }
 
+/// PyTorch's `smooth_l1_loss` of differences, without a reduction.
+pub fn smooth_l1(x: &[f32], beta: f32) -> Vec<f32> {
+    map(x, |x| {
+        let distance = x.abs();
+        match distance < beta {
+            true => 0.5 * distance * distance / beta,
+            false => distance - 0.5 * beta,
+        }
+    })
+}
+
+/// The slope of [`smooth_l1`].
+pub fn smooth_l1_slope(x: &[f32], beta: f32) -> Vec<f32> {
+    map(x, |x| match x.abs() < beta {
+        true => x / beta,
+        false if x == 0.0 => 0.0,
+        false => x.signum(),
+    })
+}
+
+#[inline(always)]
+fn map(x: &[f32], with: impl Fn(f32) -> f32 + Sync) -> Vec<f32> {
+    chunks(x.len(), CHUNK, |index, out| {
+        for (out, &x) in out.iter_mut().zip(&x[index * CHUNK..]) {
+            *out = with(x);
+        }
+    })
+}
+
 #[inline(always)]
 fn combine(x: &[f32], y: &[f32], with: impl Fn(f32, f32) -> f32 + Sync) -> Vec<f32> {
     chunks(x.len(), CHUNK, |index, mut out| {

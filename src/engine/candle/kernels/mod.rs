@@ -21,7 +21,7 @@ mod vector;
 pub use activation::{activation, activation_gradient};
 pub use adamw::adamw;
 pub use attention::{Attended, AttentionGradient, Bias, Packed, attention, attention_gradient};
-pub use elementwise::{add, column_sums, mul, scale_shift, sub};
+pub use elementwise::{add, column_sums, mul, scale_shift, smooth_l1, smooth_l1_slope, sub};
 pub use linear::{linear, linear_gradient};
 pub use loss::{
     cross_entropy_classes, cross_entropy_classes_gradient, cross_entropy_soft,

@@ -1,6 +1,6 @@
 //! From named weights to the tensors of a model.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{TensorStore, WeightError};
 use crate::engine::{Engine, HostTensor};
@@ -10,6 +10,7 @@ pub struct Loader<'a, E: Engine> {
     engine: &'a E,
     weights: &'a mut dyn TensorStore,
     parameters: Option<Vec<(String, E::Tensor)>>,
+    fixed: BTreeSet<String>,
     shared: BTreeMap<String, E::Tensor>,
 }
 
@@ -28,6 +29,7 @@ impl<'a, E: Engine> Loader<'a, E> {
             engine,
             weights,
             parameters: None,
+            fixed: BTreeSet::new(),
             shared: BTreeMap::new(),
         }
     }
@@ -53,11 +55,15 @@ impl<'a, E: Engine> Loader<'a, E> {
     /// Every tensor becomes a parameter, listed in [`Loader::into_parameters`].
     pub fn trainable(engine: &'a E, weights: &'a mut dyn TensorStore) -> Self {
         Self {
-            engine,
-            weights,
             parameters: Some(Vec::new()),
-            shared: BTreeMap::new(),
+            ..Self::frozen(engine, weights)
         }
+    }
+
+    /// These tensors stay constants all the same, as positions that a formula gives.
+    pub fn fixing<'n>(mut self, names: impl IntoIterator<Item = &'n str>) -> Self {
+        self.fixed.extend(names.into_iter().map(str::to_owned));
+        self
     }
 
     /// Names and handles of what was taken as a parameter, in the order of taking.
@@ -112,15 +118,46 @@ impl<'a, E: Engine> Loader<'a, E> {
             source,
         };
         match &mut self.parameters {
-            None => self.engine.tensor(&tensor.data[..], shape),
-            Some(parameters) => {
-                self.engine
-                    .parameter(&tensor.data[..], shape)
-                    .inspect(|parameter| {
-                        parameters.push((name.to_owned(), parameter.clone()));
-                    })
-            }
+            Some(parameters) if !self.fixed.contains(name) => self
+                .engine
+                .parameter(&tensor.data[..], shape)
+                .inspect(|parameter| {
+                    parameters.push((name.to_owned(), parameter.clone()));
+                }),
+            _ => self.engine.tensor(&tensor.data[..], shape),
         }
         .map_err(on_engine)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Precision;
+    use crate::engine::candle::Candle;
+    use crate::nn::Weights;
+
+    #[test]
+    fn what_is_fixed_is_no_parameter() {
+        let engine = Candle::new(Precision::F32);
+        let mut weights = Weights::default();
+        for (name, value) in [("patch_embed", 2.0), ("pos_embed", 3.0)] {
+            let tensor = HostTensor {
+                shape: vec![1],
+                data: vec![value],
+            };
+            weights.insert(name.to_owned(), tensor);
+        }
+        let mut loader = Loader::trainable(&engine, &mut weights).fixing(["pos_embed"]);
+        let trained = loader.take("patch_embed", &[1]).unwrap();
+        let fixed = loader.take("pos_embed", &[1]).unwrap();
+        let parameters = loader.into_parameters();
+        let names: Vec<_> = parameters.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["patch_embed"]);
+        let product = engine.sum(&engine.mul(&trained, &fixed).unwrap(), &[0]);
+        let gradients = engine.grad(&product.unwrap(), &[&trained, &fixed]).unwrap();
+        let slope = gradients[0].as_ref().unwrap();
+        assert_eq!(engine.to_f32(slope).unwrap(), [3.0]);
+        assert!(gradients[1].is_none());
     }
 }

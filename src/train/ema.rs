@@ -41,8 +41,9 @@ impl EmaSettings {
     }
 }
 
-/// Averages of parameters, constants of the engine in memory of their own.
-#[derive(Clone, Debug)]
+/// Averages of parameters: constants of the engine in memory of their own, which every handle to
+/// them sees change.
+#[derive(Debug)]
 pub struct Ema<E: Engine> {
     settings: EmaSettings,
     averages: Vec<Parameter<E>>,
@@ -88,16 +89,17 @@ impl<E: Engine> Ema<E> {
             });
         }
         let decay = self.settings.decay_after(self.updates);
-        for (average, parameter) in self.averages.iter_mut().zip(parameters) {
+        for (average, parameter) in self.averages.iter().zip(parameters) {
             let old = engine.affine(&average.tensor, decay, 0.0)?;
             let new = engine.affine(&engine.detach(&parameter.tensor)?, 1.0 - decay, 0.0)?;
-            average.tensor = engine.add(&old, &new)?;
+            engine.assign(&average.tensor, &engine.add(&old, &new)?)?;
         }
         self.updates += 1;
         Ok(())
     }
 
-    /// Names and averages, in the order of [`Ema::new`].
+    /// Names and averages, in the order of [`Ema::new`]. A model that is built over them
+    /// ([`crate::nn::Loader::sharing`]) follows every update.
     pub fn averages(&self) -> &[Parameter<E>] {
         &self.averages
     }
@@ -124,15 +126,15 @@ impl<E: Engine> Ema<E> {
     ) -> Result<(), OptimizerError> {
         let find = |average: &Parameter<E>| {
             let name = slot_name(&average.name);
-            match slots(&name) {
-                Some(elements) => Ok(Parameter {
-                    name: average.name.clone(),
-                    tensor: engine.tensor(elements, &engine.shape(&average.tensor))?,
-                }),
-                None => Err(OptimizerError::Missing { name }),
-            }
+            let elements = slots(&name).ok_or(OptimizerError::Missing { name })?;
+            Ok(engine.tensor(elements, &engine.shape(&average.tensor))?)
         };
-        self.averages = self.averages.iter().map(find).collect::<Result<_, _>>()?;
+        let found: Vec<_> = (self.averages.iter())
+            .map(find)
+            .collect::<Result<_, OptimizerError>>()?;
+        for (average, found) in self.averages.iter().zip(&found) {
+            engine.assign(&average.tensor, found)?;
+        }
         self.updates = updates;
         Ok(())
     }
@@ -179,6 +181,36 @@ mod tests {
         assert_eq!(values(&engine, &ema), [2.0, -0.25]);
         assert_eq!(ema.updates(), 1);
         assert!(ema.update(&engine, &[]).is_err());
+    }
+
+    #[test]
+    fn a_handle_sees_what_comes_after_it() {
+        let engine = Candle::new(Precision::F32);
+        let x = [parameter(&engine)];
+        let settings = EmaSettings {
+            decay: 0.5,
+            warmup: None,
+        };
+        let mut ema = Ema::new(&engine, settings, &x).unwrap();
+        let handles = [
+            ema.averages()[0].tensor.clone(),
+            engine.detach(&ema.averages()[0].tensor).unwrap(),
+            ema.slots()[0].1.clone(),
+        ];
+        let seen = |expected: [f32; 2]| {
+            for handle in &handles {
+                assert_eq!(engine.to_f32(handle).unwrap(), expected);
+            }
+        };
+        set(&engine, &x[0], 5.0);
+        seen([1.0, -2.0]);
+        ema.update(&engine, &x).unwrap();
+        seen([3.0, 1.5]);
+        let stored = |_: &str| Some(HostSlice::F32(&[7.0, 8.0]));
+        ema.restore(&engine, 1, &stored).unwrap();
+        seen([7.0, 8.0]);
+        // The weights are others' memory.
+        assert_eq!(engine.to_f32(&x[0].tensor).unwrap(), [5.0, 5.0]);
     }
 
     #[test]

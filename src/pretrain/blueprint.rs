@@ -20,6 +20,7 @@ pub struct Blueprint {
     wanted: BTreeMap<String, Wanted>,
     blocks: Vec<usize>,
     normed: bool,
+    hides: bool,
 }
 
 /// A term that counts.
@@ -44,6 +45,7 @@ impl Blueprint {
     ) -> Result<Self, MethodError> {
         method.check()?;
         let student = method.student.config()?;
+        let hides = method.hides()?;
         for (name, teacher) in &teachers {
             if teacher.grid != student.grid {
                 return Err(MethodError::Grid {
@@ -64,7 +66,7 @@ impl Blueprint {
         }
         let sides = Sides {
             student: &student,
-            unseen: unseen(method),
+            unseen: method.student.encoding == Encoding::Sparse && hides,
             teachers: &teachers,
         };
         let mut wanted: BTreeMap<String, Wanted> = BTreeMap::new();
@@ -81,9 +83,9 @@ impl Blueprint {
                 reads,
             });
         }
-        if let Some(teacher) = method.mask.teacher() {
+        if let Some(teacher) = method.mask_teacher() {
             let config = sides.teacher("the mask", teacher)?;
-            if method.mask.queries() == Some(Queries::Class) && !config.class_token {
+            if queries(&method.mask) == Some(Queries::Class) && !config.class_token {
                 return Err(MethodError::NoClassToken {
                     term: "the mask".to_owned(),
                     whose: "teacher",
@@ -109,6 +111,7 @@ impl Blueprint {
             terms,
             wanted,
             blocks,
+            hides,
         })
     }
 
@@ -149,14 +152,14 @@ impl Blueprint {
 
     /// Whether a learned token stands in the places of hidden patches.
     pub fn has_mask_token(&self) -> bool {
-        self.method.student.encoding == Encoding::Dense && self.method.mask.hides()
+        self.method.student.encoding == Encoding::Dense && self.hides
     }
 
     /// The networks that terms are between.
     pub fn sides(&self) -> Sides<'_> {
         Sides {
             student: &self.student,
-            unseen: unseen(&self.method),
+            unseen: self.method.student.encoding == Encoding::Sparse && self.hides,
             teachers: &self.teachers,
         }
     }
@@ -232,19 +235,21 @@ pub enum OwnAttention {
     Average,
 }
 
-/// Whether the student has no token of a hidden patch.
-fn unseen(method: &Method) -> bool {
-    method.student.encoding == Encoding::Sparse && method.mask.hides()
+/// Whose attention a mask is drawn by.
+fn queries(mask: &MaskSpec) -> Option<Queries> {
+    match mask {
+        MaskSpec::Attentive { .. } => Some(Queries::Class),
+        MaskSpec::Evolved(_) => Some(Queries::Patches),
+        MaskSpec::None {} | MaskSpec::Random { .. } | MaskSpec::Block(_) | MaskSpec::Grid { .. } => {
+            None
+        }
+    }
 }
 
 fn wanted_attention(mask: &MaskSpec) -> Option<WantedAttention> {
-    let layers = match mask.attention()? {
-        AttentionSource::Teacher { layers, .. }
-        | AttentionSource::Student { layers }
-        | AttentionSource::Ema { layers, .. } => *layers,
-    };
+    let layers = mask.attention()?.layers();
     Some(WantedAttention {
-        queries: mask.queries()?,
+        queries: queries(mask)?,
         every_block: layers == AttentionLayers::All,
     })
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::blank::Initialisation;
-use super::{Encoding, MaskError, MaskSpec, Positions, TermSpec};
+use super::{AttentionSource, Encoding, MaskError, MaskSpec, Positions, TermSpec};
 use crate::vit::{Architecture, FinalNorm, Heads, RelativeBias, UnknownArchitecture, VitConfig};
 
 /// Mask, student, teachers and the terms of the loss.
@@ -350,11 +350,32 @@ impl Method {
         let looked_at = |name: &str| {
             self.counting_terms()
                 .any(|(_, term)| term.teacher() == Some(name))
-                || self.mask.teacher() == Some(name)
+                || self.mask_teacher() == Some(name)
         };
         let teachers = self.teachers.iter();
         let teachers = teachers.map(|(name, spec)| (name.as_str(), spec));
         teachers.filter(move |(name, _)| looked_at(name))
+    }
+
+    /// Whether any patch is hidden.
+    ///
+    /// # Errors
+    /// The student is none.
+    pub fn hides(&self) -> Result<bool, MethodError> {
+        let config = self.student.config()?;
+        Ok(self.mask.kept(config.grid) != Some(config.patches()))
+    }
+
+    /// The teacher whose attention masks are drawn by; the only one, where the mask names none.
+    pub fn mask_teacher(&self) -> Option<&str> {
+        let AttentionSource::Teacher { name, .. } = self.mask.attention()? else {
+            return None;
+        };
+        let only = || match self.teachers.len() {
+            1 => self.teachers.keys().next().map(String::as_str),
+            _ => None,
+        };
+        name.as_deref().or_else(only).or(Some("teacher"))
     }
 
     /// Refuses what means nothing whatever the teachers are.
@@ -382,7 +403,7 @@ impl Method {
         }
         let named = |name: &String| {
             (self.terms.values()).any(|term| term.teacher() == Some(name))
-                || self.mask.teacher() == Some(name)
+                || self.mask_teacher() == Some(name)
         };
         if let Some(teacher) = self.teachers.keys().find(|name| !named(name)) {
             return Err(MethodError::IdleTeacher {
@@ -391,7 +412,7 @@ impl Method {
         }
         let users = (self.counting_terms())
             .map(|(name, term)| (format!("terms.{name}"), term.teacher()))
-            .chain([("the mask".to_owned(), self.mask.teacher())]);
+            .chain([("the mask".to_owned(), self.mask_teacher())]);
         for (user, teacher) in users {
             if let Some(teacher) = teacher
                 && !self.teachers.contains_key(teacher)
@@ -422,7 +443,7 @@ impl Method {
         let Some((on, decodes)) = term.positions() else {
             return Ok(());
         };
-        let hides = self.mask.hides();
+        let hides = self.hides()?;
         if on == Positions::Masked && !hides {
             return wrong("on = \"masked\", and the mask hides nothing".to_owned());
         }

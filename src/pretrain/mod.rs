@@ -15,7 +15,9 @@ mod term;
 pub use blank::{Initialisation, sin_cos_positions};
 pub use blueprint::{Blueprint, OwnAttention, PlannedTerm};
 pub use mask::{
-    AttentionLayers, AttentionSource, EpochOf, Mask, MaskError, MaskKey, MaskSpec, Sample,
+    AttentionLayers, AttentionSource, BlockMask, ClusterPace, ClusterSchedule, Clustering,
+    Distances, EmParts, EpochCount, EpochOf, EvolvedMask, Linkage, Mask, MaskError, MaskSpec,
+    Merge, PatchFeature, Sample, em_parts,
 };
 pub use method::{
     Method, MethodError, PositionKind, RelativeBiasKind, StudentArchitecture, StudentSize,

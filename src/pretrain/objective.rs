@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use super::teacher::look;
 use super::{
-    EpochOf, Heads, Lesson, Mask, MaskKey, MaskSpec, Scene, Student, Teacher, Term, Wanted,
+    EpochOf, Heads, Lesson, Mask, MaskError, MaskSpec, Scene, Student, Teacher, Term, Wanted,
     WantedAttention,
 };
 use crate::data::Pick;
+use crate::data::augment::SampleKey;
 use crate::data::stream::Stream;
 use crate::engine::{Engine, EngineError, Result};
 use crate::features::Token;
@@ -34,6 +35,8 @@ pub struct Pretraining<E: Engine> {
     pub reads: (Vec<usize>, bool),
     /// What is hidden.
     pub mask: MaskSpec,
+    /// The teacher whose attention masks are drawn by.
+    pub mask_teacher: Option<String>,
     /// Whose attention to the images masks are drawn by, where it is no teacher's.
     pub attends: Option<(Vit<E>, WantedAttention)>,
     /// How likely each block's branches are left out; empty where none ever is.
@@ -98,7 +101,7 @@ impl<E: Engine> Pretraining<E> {
         let config = self.frozen.config();
         let each = attention.len() / picks.len().max(1);
         let draw = |(i, pick): (usize, &Pick)| {
-            let key = MaskKey {
+            let key = SampleKey {
                 seed: self.seed,
                 pass: pick.pass as u64,
                 index: pick.index as u64,
@@ -112,11 +115,11 @@ impl<E: Engine> Pretraining<E> {
         };
         let samples = picks.iter().enumerate().map(draw);
         let samples = samples.collect::<std::result::Result<Vec<_>, _>>();
-        let samples = samples.map_err(|error| EngineError {
+        let mask = samples.and_then(|samples| Mask::new(config.patches(), samples));
+        mask.map_err(|error: MaskError| EngineError {
             op: "mask",
             message: error.to_string(),
-        })?;
-        Ok(Mask::new(config.patches(), samples))
+        })
     }
 
     /// What is left out of each image, a function of the seed, the image and its pass.
@@ -169,7 +172,7 @@ impl<E: Engine> Objective<E> for Pretraining<E> {
     fn loss(&mut self, engine: &E, batch: &ImageBatch, share: Share) -> Result<Vec<E::Tensor>> {
         let images = self.images(engine, batch)?;
         let mut lessons = self.lessons(engine, &images)?;
-        let attention = match (&self.attends, self.mask.teacher()) {
+        let attention = match (&self.attends, &self.mask_teacher) {
             (Some((vit, wanted)), _) => {
                 let wanted = Wanted {
                     attention: Some(*wanted),

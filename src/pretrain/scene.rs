@@ -78,8 +78,8 @@ impl<E: Engine> Scene<'_, E> {
         match self.encoding {
             Encoding::Sparse => {
                 let each = self.mask.patches() as u32;
+                let seen = self.mask.seen().unwrap_or_default();
                 let kept = self.mask.kept().unwrap_or_default().max(1);
-                let seen = self.mask.seen();
                 let row = |(i, patch): (usize, &u32)| (i / kept) as u32 * each + patch;
                 let rows: Vec<_> = seen.iter().enumerate().map(row).collect();
                 engine.index_select(patches, 0, &rows)
@@ -100,7 +100,7 @@ impl<E: Engine> Scene<'_, E> {
     }
 
     /// patches: `[B N, D]`
-    fn chosen(&self, engine: &E, patches: &E::Tensor, on: Positions) -> Result<E::Tensor> {
+    pub(super) fn chosen(&self, engine: &E, patches: &E::Tensor, on: Positions) -> Result<E::Tensor> {
         match on {
             Positions::All => Ok(patches.clone()),
             Positions::Masked => engine.index_select(patches, 0, &self.mask.hidden_rows()),

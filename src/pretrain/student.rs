@@ -100,11 +100,11 @@ impl<E: Engine> Student<E> {
             },
             (Encoding::Dense, None) => PatchView::All,
             (Encoding::Sparse, _) => {
-                if mask.kept().is_none() {
+                let Some(seen) = &seen else {
                     let message = "a sparse encoder sees as many patches of every image";
                     return Err(refused(message.to_owned()));
-                }
-                PatchView::Seeing(&seen)
+                };
+                PatchView::Seeing(seen)
             }
         };
         let mut kept = BTreeMap::new();

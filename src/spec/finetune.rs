@@ -168,6 +168,7 @@ impl FinetuneTask {
             learning_rate: self.scaled_learning_rate(),
             schedule: self.schedule,
             weight_decay: self.weight_decay,
+            weight_decay_schedule: Schedule::Constant {},
             validate_every: Some(self.validate_every),
             seed,
             batch_norm: false,

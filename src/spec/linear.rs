@@ -194,6 +194,7 @@ impl LinearTask {
             learning_rate,
             schedule: self.schedule,
             weight_decay: self.weight_decay,
+            weight_decay_schedule: Schedule::Constant {},
             mixed: self.local_batch,
             repeats: 1,
             validate_every: Some(self.validate_every),

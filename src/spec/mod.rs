@@ -18,8 +18,11 @@ mod paper_error;
 mod papers;
 mod pattern;
 mod preset;
+mod pretrain;
+mod pretrain_preset;
 mod protocol;
 mod published;
+mod recipe_error;
 mod section;
 mod shots;
 mod table;
@@ -43,8 +46,14 @@ pub use overlay::Setting;
 pub use paper_error::PaperError;
 pub use papers::{PaperFolders, Papers};
 pub use preset::LinearPreset;
+pub use pretrain::{
+    PretrainInput, PretrainMonitor, PretrainRecipe, PretrainTraining, PretrainedFeature,
+    ResolvedRecipe, StudentNormalise,
+};
+pub use pretrain_preset::PretrainPreset;
 pub use protocol::{Protocol, Task};
 pub use published::{Content, PaperTable, PublishedCell, PublishedMark, PublishedRow};
+pub use recipe_error::RecipeError;
 pub use section::{DataSection, InputSection, InterpolationChoice, Normalise, ResizeChoice};
 pub use shots::Shots;
 pub use table::{

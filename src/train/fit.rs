@@ -56,8 +56,13 @@ pub trait Monitor<T: Trainable + ?Sized> {
         scores: T::Scores,
     ) -> Result<usize, TrainError>;
 
-    /// The updates of `epoch` are done, and its validation, where it has one.
-    fn epoch_ended(&mut self, epoch: usize, validated: bool) -> Result<(), TrainError>;
+    /// The updates of `epoch` are done, and its validation, where it has one; it left `trainable`.
+    fn epoch_ended(
+        &mut self,
+        epoch: usize,
+        validated: bool,
+        trainable: &T,
+    ) -> Result<(), TrainError>;
 
     /// What it must get back to go on: a value and tensors.
     fn save(&mut self) -> Result<(serde_json::Value, Vec<NamedTensor<'static>>), TrainError>;
@@ -321,7 +326,8 @@ impl<T: Trainable + ?Sized> Run<'_, T> {
             epochs: recipe.epochs as u64,
         };
         let rate = LearningRate::new(recipe.schedule, recipe.learning_rate, position);
-        let gradient_norm = self.trainable.update(rate, recipe.weight_decay)?;
+        let decay = (recipe.weight_decay_schedule).at(recipe.weight_decay, position);
+        let gradient_norm = self.trainable.update(rate, decay)?;
         if !gradient_norm.is_finite() {
             let saved = self.last_good(update);
             return Err(TrainError::GradientNotFinite {
@@ -359,7 +365,7 @@ impl<T: Trainable + ?Sized> Run<'_, T> {
     }
 
     fn end_epoch(&mut self, epoch: usize, validated: bool) -> Result<(), TrainError> {
-        self.monitor.epoch_ended(epoch, validated)?;
+        self.monitor.epoch_ended(epoch, validated, self.trainable)?;
         self.progress = Progress::epoch(epoch + 1);
         Ok(())
     }

@@ -23,6 +23,8 @@ pub struct Recipe {
     pub schedule: Schedule,
     /// Weight decay, which groups scale by 0 or 1.
     pub weight_decay: f64,
+    /// How the weight decay moves, from that value on.
+    pub weight_decay_schedule: Schedule,
     /// Epochs between two validations; the last epoch is always validated.
     pub validate_every: Option<usize>,
     /// Seed of order and augmentation.

@@ -5,7 +5,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 use super::init::{cut_normal_tensor, random_weights};
-use super::{DropPath, Vit, VitConfig};
+use super::{DropPath, PatchView, Vit, VitConfig};
 use crate::engine::{Engine, HostTensor, Result};
 use crate::features::Token;
 use crate::nn::{Linear, Loader, WeightError, Weights};

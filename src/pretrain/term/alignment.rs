@@ -87,7 +87,7 @@ struct Shape {
 }
 
 impl AlignmentSpec {
-    pub(super) fn reads(&self, name: &str, sides: Sides<'_>) -> Result<Reads, MethodError> {
+    pub(super) fn reads(&self, name: &str, sides: Sides<'_>) -> std::result::Result<Reads, MethodError> {
         let teacher = sides.teacher(name, &self.teacher)?;
         let layer_wise = matches!(self.matrix, AlignmentMatrix::LayerWise {});
         let most = match layer_wise {
@@ -125,7 +125,7 @@ impl AlignmentSpec {
         })
     }
 
-    pub(super) fn check(&self) -> Result<(), String> {
+    pub(super) fn check(&self) -> std::result::Result<(), String> {
         not_negative("weight", self.weight)?;
         not_negative("beta", self.beta)?;
         positive("factor", self.factor)?;
@@ -143,7 +143,7 @@ impl AlignmentSpec {
     }
 
     /// `terms.NAME.matrix` `[K, S]` and `terms.NAME.adaptors.N`.
-    pub(super) fn blanks(&self, name: &str, sides: Sides<'_>) -> Result<Vec<Blank>, MethodError> {
+    pub(super) fn blanks(&self, name: &str, sides: Sides<'_>) -> std::result::Result<Vec<Blank>, MethodError> {
         let teacher = sides.teacher(name, &self.teacher)?.width;
         let (width, student) = (sides.student.width, sides.student.depth);
         let shape = Shape {

@@ -47,7 +47,7 @@ pub enum ClassLoss {
 }
 
 impl ClassDistillationSpec {
-    pub(super) fn reads(&self, name: &str, sides: Sides<'_>) -> Result<Reads, MethodError> {
+    pub(super) fn reads(&self, name: &str, sides: Sides<'_>) -> std::result::Result<Reads, MethodError> {
         let teacher = sides.teacher(name, &self.teacher)?;
         for (network, whose) in [(sides.student, "student"), (teacher, "teacher")] {
             if !network.class_token {
@@ -67,7 +67,7 @@ impl ClassDistillationSpec {
         })
     }
 
-    pub(super) fn check(&self) -> Result<(), String> {
+    pub(super) fn check(&self) -> std::result::Result<(), String> {
         not_negative("weight", self.weight)?;
         match self.loss {
             ClassLoss::CrossEntropy {

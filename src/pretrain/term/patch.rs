@@ -32,7 +32,7 @@ pub struct PatchDistillationSpec {
 }
 
 impl PatchDistillationSpec {
-    pub(super) fn reads(&self, name: &str, sides: Sides<'_>) -> Result<Reads, MethodError> {
+    pub(super) fn reads(&self, name: &str, sides: Sides<'_>) -> std::result::Result<Reads, MethodError> {
         let teacher = sides.teacher(name, &self.teacher)?;
         Ok(Reads {
             normed: true,
@@ -44,7 +44,7 @@ impl PatchDistillationSpec {
         })
     }
 
-    pub(super) fn check(&self) -> Result<(), String> {
+    pub(super) fn check(&self) -> std::result::Result<(), String> {
         not_negative("weight", self.weight)?;
         not_negative("beta", self.beta)
     }

@@ -11,7 +11,6 @@ use crate::pretrain::scene::{Positions, Scene};
 use crate::pretrain::student::Encoding;
 use crate::pretrain::target::layer_norm;
 use crate::pretrain::{normalise_patches, patch_pixels};
-use crate::vit::VitConfig;
 
 /// The difference of a decoder's pixels from the image's: the mean over patches and their numbers
 /// (facebookresearch/mae `models_mae.py`; MEDiC, eq. 4; microsoft/SimMIM `models/simmim.py`).

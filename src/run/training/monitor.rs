@@ -389,7 +389,12 @@ impl Monitor<Training> for TrainingMonitor<'_> {
         Ok(batch.labels.len())
     }
 
-    fn epoch_ended(&mut self, epoch: usize, validated: bool) -> Result<(), TrainError> {
+    fn epoch_ended(
+        &mut self,
+        epoch: usize,
+        validated: bool,
+        _: &Training,
+    ) -> Result<(), TrainError> {
         let after = EpochMeans {
             updates: self.epoch.updates,
             seen: self.epoch.seen,

@@ -32,7 +32,7 @@ torch.set_num_threads(options.threads)
 
 
 def positions(grid, width):
-    """MAE's fixed sines and cosines, of columns and then of rows, after zeros for the class token: `[1, 1 + N, width]`."""
+    """MAE's fixed sines and cosines, of columns, then of rows, after zeros for the class token: `[1, 1 + N, width]`."""
     rates = 10000 ** -(torch.arange(width // 4) / (width / 4))
     rows, columns = torch.meshgrid(*(torch.arange(side) for side in grid), indexing="ij")
     angles = [axis.reshape(-1, 1) * rates for axis in (columns, rows)]

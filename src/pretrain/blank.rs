@@ -72,7 +72,9 @@ impl Blank {
     fn tensor(self, initial: Initialisation, seed: u64) -> (String, HostTensor) {
         let elements: usize = self.shape.iter().product();
         let mut hasher = blake3::Hasher::new();
-        hasher.update(&seed.to_le_bytes()).update(self.name.as_bytes());
+        hasher
+            .update(&seed.to_le_bytes())
+            .update(self.name.as_bytes());
         let mut rng = ChaCha8Rng::from_seed(*hasher.finalize().as_bytes());
         let data = match (self.begin, initial) {
             (Begin::Constant(value), _) => vec![value; elements],

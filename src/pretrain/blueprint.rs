@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::blank::{Begin, Blank, encoder_blanks, frame_blanks, initial_weights, sin_cos_positions};
+use super::blank::{
+    Begin, Blank, encoder_blanks, frame_blanks, initial_weights, sin_cos_positions,
+};
 use super::method::{Method, MethodError, PositionKind};
 use super::term::{Reads, Sides, TermSpec, head_blanks, head_widths};
-use super::{AttentionLayers, AttentionSource, Encoding, MaskSpec, Queries, Wanted, WantedAttention};
+use super::{
+    AttentionLayers, AttentionSource, Encoding, MaskSpec, Queries, Wanted, WantedAttention,
+};
 use crate::nn::Weights;
 use crate::vit::VitConfig;
 
@@ -66,6 +70,7 @@ impl Blueprint {
         }
         let sides = Sides {
             student: &student,
+            hides,
             unseen: method.student.encoding == Encoding::Sparse && hides,
             teachers: &teachers,
         };
@@ -91,7 +96,8 @@ impl Blueprint {
                     whose: "teacher",
                 });
             }
-            wanted.entry(teacher.to_owned()).or_default().attention = wanted_attention(&method.mask);
+            wanted.entry(teacher.to_owned()).or_default().attention =
+                wanted_attention(&method.mask);
         }
         for wanted in wanted.values_mut() {
             wanted.blocks.sort_unstable();
@@ -159,6 +165,7 @@ impl Blueprint {
     pub fn sides(&self) -> Sides<'_> {
         Sides {
             student: &self.student,
+            hides: self.hides,
             unseen: self.method.student.encoding == Encoding::Sparse && self.hides,
             teachers: &self.teachers,
         }
@@ -240,9 +247,10 @@ fn queries(mask: &MaskSpec) -> Option<Queries> {
     match mask {
         MaskSpec::Attentive { .. } => Some(Queries::Class),
         MaskSpec::Evolved(_) => Some(Queries::Patches),
-        MaskSpec::None {} | MaskSpec::Random { .. } | MaskSpec::Block(_) | MaskSpec::Grid { .. } => {
-            None
-        }
+        MaskSpec::None {}
+        | MaskSpec::Random { .. }
+        | MaskSpec::Block(_)
+        | MaskSpec::Grid { .. } => None,
     }
 }
 

@@ -242,9 +242,7 @@ impl MethodError {
                 "--set teachers.{teacher}.input_size={} gives it as many patches",
                 student[0] * patch_size
             )),
-            Self::Channels { .. } => {
-                Some("student and teacher see the same images".to_owned())
-            }
+            Self::Channels { .. } => Some("student and teacher see the same images".to_owned()),
             Self::Mask(error) => Some(error.hint().to_owned()),
             Self::Term { .. } => None,
             Self::NoTerm { .. } => {

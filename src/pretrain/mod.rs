@@ -2,6 +2,7 @@
 
 mod blank;
 mod blueprint;
+mod learner;
 mod mask;
 mod method;
 mod objective;
@@ -14,6 +15,7 @@ mod term;
 
 pub use blank::{Initialisation, sin_cos_positions};
 pub use blueprint::{Blueprint, OwnAttention, PlannedTerm};
+pub use learner::Learner;
 pub use mask::{
     AttentionLayers, AttentionSource, BlockMask, ClusterPace, ClusterSchedule, Clustering,
     Distances, EmParts, EpochCount, EpochOf, EvolvedMask, Linkage, Mask, MaskError, MaskSpec,
@@ -28,11 +30,9 @@ pub use pixels::{normalise_patches, patch_pixels};
 pub use scene::{Positions, Scene};
 pub use student::{Encoded, Encoding, Student};
 pub use target::TargetNorm;
-pub use teacher::{
-    Conversion, Lesson, Queries, Statistics, Teacher, Wanted, WantedAttention,
-};
+pub use teacher::{Conversion, Lesson, Queries, Statistics, Teacher, Wanted, WantedAttention};
 pub use term::{
-    Adaptor, AlignmentMatrix, AlignmentSpec, ClassDistillationSpec, ClassLoss, Heads, MatrixPlace,
-    PatchDistillationSpec, PixelDecoder, PixelLoss, PixelNorm, PixelReconstructionSpec, Reads,
-    Sides, Term, TermSpec,
+    Adaptor, AlignmentMatrix, AlignmentSpec, ClassDistillationSpec, ClassLoss, DecoderInput, Heads,
+    MatrixPlace, PatchDistillationSpec, PixelDecoder, PixelLoss, PixelNorm,
+    PixelReconstructionSpec, Reads, Sides, Term, TermSpec,
 };

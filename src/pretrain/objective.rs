@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::teacher::look;
 use super::{
-    EpochOf, Heads, Lesson, Mask, MaskError, MaskSpec, Scene, Student, Teacher, Term, Wanted,
-    WantedAttention,
+    EpochOf, Learner, Lesson, Mask, MaskError, MaskSpec, Teacher, Wanted, WantedAttention,
 };
 use crate::data::Pick;
 use crate::data::augment::SampleKey;
@@ -21,18 +20,12 @@ use crate::vit::{DropPath, Vit};
 /// A student and its teachers.
 #[derive(Debug)]
 pub struct Pretraining<E: Engine> {
-    /// Who learns.
-    pub student: Student<E>,
+    /// Who learns, and the terms of its loss.
+    pub learner: Learner<E>,
     /// The same encoder without a graph: what is validated.
     pub frozen: Vit<E>,
     /// Teachers by name, and what is wanted of each.
     pub teachers: BTreeMap<String, (Teacher<E>, Wanted)>,
-    /// Heads that terms share.
-    pub heads: Heads<E>,
-    /// Names, weights and terms.
-    pub terms: Vec<(String, f64, Term<E>)>,
-    /// Blocks of the student that terms read, and whether they read its normalised tokens.
-    pub reads: (Vec<usize>, bool),
     /// What is hidden.
     pub mask: MaskSpec,
     /// The teacher whose attention masks are drawn by.
@@ -135,29 +128,6 @@ impl<E: Engine> Pretraining<E> {
         let mut draw = |image: usize| [0; 2].map(|_| streams[image].unit());
         DropPath::new(engine, &self.drop_path, picks.len(), &mut draw).map(Some)
     }
-
-    /// The terms of a batch under a mask, neither weighted nor shared.
-    pub fn terms_of(
-        &self,
-        engine: &E,
-        images: &E::Tensor,
-        (mask, dropped): (&Mask, Option<&DropPath<E>>),
-        lessons: &BTreeMap<String, Lesson<E>>,
-    ) -> Result<Vec<E::Tensor>> {
-        let (blocks, normed) = &self.reads;
-        let reads = (blocks.as_slice(), *normed);
-        let encoded = self.student.encode(engine, images, mask, reads, dropped)?;
-        let scene = Scene {
-            images,
-            mask,
-            encoding: self.student.encoding(),
-            student: &encoded,
-            lessons,
-        };
-        let terms = self.terms.iter();
-        let loss = |(_, _, term): &(String, f64, Term<E>)| term.loss(engine, &scene, &self.heads);
-        terms.map(loss).collect()
-    }
 }
 
 impl<E: Engine> Objective<E> for Pretraining<E> {
@@ -166,7 +136,7 @@ impl<E: Engine> Objective<E> for Pretraining<E> {
     type Scores = Vec<f32>;
 
     fn terms(&self) -> Vec<String> {
-        self.terms.iter().map(|(name, ..)| name.clone()).collect()
+        self.learner.names().map(str::to_owned).collect()
     }
 
     fn loss(&mut self, engine: &E, batch: &ImageBatch, share: Share) -> Result<Vec<E::Tensor>> {
@@ -188,12 +158,15 @@ impl<E: Engine> Objective<E> for Pretraining<E> {
         };
         let mask = self.masks(&batch.picks, &attention)?;
         let dropped = self.dropped(engine, &batch.picks)?;
-        let terms = self.terms_of(engine, &images, (&mask, dropped.as_ref()), &lessons)?;
+        let how = (&mask, dropped.as_ref());
+        let terms = self.learner.terms(engine, &images, how, &lessons)?;
         let part = batch.labels.len() as f64 / share.samples;
-        let weighted = |(term, (_, weight, _)): (&E::Tensor, &(String, f64, Term<E>))| {
-            engine.affine(term, weight * part, 0.0)
-        };
-        terms.iter().zip(&self.terms).map(weighted).collect()
+        let weighted = |(term, weight)| engine.affine(term, weight * part, 0.0);
+        terms
+            .iter()
+            .zip(self.learner.weights())
+            .map(weighted)
+            .collect()
     }
 
     fn validate(&self, engine: &E, batch: &ImageBatch) -> Result<Vec<f32>> {

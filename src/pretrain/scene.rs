@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Encoded, Encoding, Lesson, Mask};
+use super::{Encoded, Encoding, Lesson, Mask, TargetNorm};
 use crate::engine::{Engine, EngineError, Result};
 
 /// Which patches a term is about.
@@ -88,19 +88,39 @@ impl<E: Engine> Scene<'_, E> {
         }
     }
 
-    /// A teacher's patches that belong to [`Scene::student_rows`]: `[B, P + N, D]` -> `[rows, D]`
-    pub(super) fn teacher_rows(
+    /// A block of a teacher as a target: normalised, and of it the class tokens, where they are
+    /// wanted, and the patches that belong to [`Scene::student_rows`]: `[rows, D]`
+    pub(super) fn target(
         &self,
         engine: &E,
-        tokens: &E::Tensor,
-        prefix: usize,
-        on: Positions,
+        lesson: &Lesson<E>,
+        block: usize,
+        (normalise, class, on): (TargetNorm, bool, Positions),
     ) -> Result<E::Tensor> {
-        self.rows(engine, &rows_of(engine, tokens, prefix)?, on)
+        let mut tokens = lesson.block(block)?.clone();
+        // What is one statistic of a whole layer is taken before any of it is left out.
+        let whole = normalise == TargetNorm::Whole;
+        if whole {
+            tokens = normalise.apply(engine, &tokens)?;
+        }
+        let patches = rows_of(engine, &tokens, lesson.prefix)?;
+        let mut rows = self.rows(engine, &patches, on)?;
+        if class {
+            rows = engine.cat(&[&class_token(engine, &tokens)?, &rows], 0)?;
+        }
+        match whole {
+            true => Ok(rows),
+            false => normalise.apply(engine, &rows),
+        }
     }
 
     /// patches: `[B N, D]`
-    pub(super) fn chosen(&self, engine: &E, patches: &E::Tensor, on: Positions) -> Result<E::Tensor> {
+    pub(super) fn chosen(
+        &self,
+        engine: &E,
+        patches: &E::Tensor,
+        on: Positions,
+    ) -> Result<E::Tensor> {
         match on {
             Positions::All => Ok(patches.clone()),
             Positions::Masked => engine.index_select(patches, 0, &self.mask.hidden_rows()),

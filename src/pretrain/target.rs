@@ -19,6 +19,10 @@ pub enum TargetNorm {
     /// Every number of a token by its mean and biased variance over the tokens of all images that
     /// go through the network together, epsilon 1e-5: a BatchNorm in training (MaskAlign, table 6).
     Batch,
+    /// All numbers of all tokens of the images that go through the network together by one mean and
+    /// one unbiased variance, epsilon 1e-6: what MaskAlign's code calls "bn"
+    /// (OpenDriveLab/maskalign `models_pretrain.py`).
+    Whole,
     /// Nothing.
     None,
 }
@@ -41,6 +45,10 @@ impl TargetNorm {
                 let variance = engine.mean(&engine.mul(&centred, &centred)?, &[0])?;
                 let scale = engine.pow(&engine.affine(&variance, 1.0, EPS)?, -0.5)?;
                 engine.reshape(&engine.mul(&centred, &scale)?, &shape)
+            }
+            Self::Whole => {
+                let flat = engine.reshape(tokens, &[shape.iter().product()])?;
+                engine.reshape(&normalise_patches(engine, &flat)?, &shape)
             }
             Self::None => Ok(tokens.clone()),
         }

@@ -250,8 +250,8 @@ impl ResolvedRecipe {
             true => text,
             false => toml::to_string(&table).map_err(|error| wrong(path, error.to_string()))?,
         };
-        let recipe: PretrainRecipe = toml::from_str(&whole).map_err(|error| {
-            match settings.is_empty() {
+        let recipe: PretrainRecipe =
+            toml::from_str(&whole).map_err(|error| match settings.is_empty() {
                 true => wrong(path, line_of(&error, &whole)),
                 false => RecipeError::Set {
                     setting: (settings.iter())
@@ -260,8 +260,7 @@ impl ResolvedRecipe {
                         .join(" --set "),
                     reason: error.message().replace('\n', ", "),
                 },
-            }
-        })?;
+            })?;
         recipe.check().map_err(|error| match error {
             Wrong::Method(source) => RecipeError::Method {
                 recipe: recipe.name.clone(),
@@ -307,10 +306,7 @@ fn base_of(path: &Path, name: &str) -> Result<(PathBuf, String), RecipeError> {
 /// What is wrong with a recipe.
 enum Wrong {
     Method(MethodError),
-    Value {
-        field: &'static str,
-        reason: String,
-    },
+    Value { field: &'static str, reason: String },
 }
 
 impl PretrainRecipe {
@@ -416,12 +412,10 @@ impl PretrainRecipe {
         value("training.schedule", training.schedule.check(epochs))?;
         let augment = self.augment.check().map_err(|error| error.to_string());
         value("augment", augment)?;
-        let averaged = matches!(
-            self.mask.attention(),
-            Some(AttentionSource::Ema { .. })
-        );
+        let averaged = matches!(self.mask.attention(), Some(AttentionSource::Ema { .. }));
         if averaged && training.ema.is_none() {
-            let reason = "is missing: the mask is drawn by the attention of an average of the weights";
+            let reason =
+                "is missing: the mask is drawn by the attention of an average of the weights";
             return wrong("training.ema", reason.to_owned());
         }
         self.method().check().map_err(Wrong::Method)

@@ -79,12 +79,10 @@ impl RecipeError {
                     "a recipe is a TOML file such as protocols/pretrain/mae.toml, or one of {names}"
                 ))
             }
-            Self::Parse { .. } | Self::Set { .. } => Some(
-                "protocols/pretrain/medic-paper.toml shows the keys of a recipe".to_owned(),
-            ),
-            Self::Chain { .. } => {
-                Some("name the recipe that the other one extends".to_owned())
+            Self::Parse { .. } | Self::Set { .. } => {
+                Some("protocols/pretrain/medic-paper.toml shows the keys of a recipe".to_owned())
             }
+            Self::Chain { .. } => Some("name the recipe that the other one extends".to_owned()),
             Self::TakenName { .. } => Some("give it a name of its own".to_owned()),
             Self::Setting(error) => error.hint(),
             Self::Value { field, .. } => Some(format!("--set {field}=VALUE changes it")),

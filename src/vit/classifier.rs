@@ -143,9 +143,7 @@ impl<E: Engine> Classifier<E> {
     ) -> Result<E::Tensor> {
         let how = (&PatchView::All, Some(dropped));
         let nothing = &mut |_, _: &E::Tensor| Ok(());
-        let tokens = self
-            .vit
-            .train(engine, images, how, &|_| false, nothing)?;
+        let tokens = self.vit.train(engine, images, how, &|_| false, nothing)?;
         self.logits(engine, &tokens)
     }
 

@@ -114,7 +114,9 @@ pub(super) fn smooth_l1(x: &Tensor, beta: f64) -> Result<Tensor> {
         let distance = kept.abs()?;
         let near = distance.minimum(beta)?;
         // Of the part below beta a parabola, of what is above it a line.
-        let parabola = near.sqr()?.affine(if beta > 0.0 { 0.5 / beta } else { 0.0 }, 0.0)?;
+        let parabola = near
+            .sqr()?
+            .affine(if beta > 0.0 { 0.5 / beta } else { 0.0 }, 0.0)?;
         parabola + (distance - near)?
     }?;
     Ok(Tensor::computed(value, [x], move |dy| {

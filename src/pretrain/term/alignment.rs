@@ -87,7 +87,11 @@ struct Shape {
 }
 
 impl AlignmentSpec {
-    pub(super) fn reads(&self, name: &str, sides: Sides<'_>) -> std::result::Result<Reads, MethodError> {
+    pub(super) fn reads(
+        &self,
+        name: &str,
+        sides: Sides<'_>,
+    ) -> std::result::Result<Reads, MethodError> {
         let teacher = sides.teacher(name, &self.teacher)?;
         let layer_wise = matches!(self.matrix, AlignmentMatrix::LayerWise {});
         let most = match layer_wise {
@@ -143,7 +147,11 @@ impl AlignmentSpec {
     }
 
     /// `terms.NAME.matrix` `[K, S]` and `terms.NAME.adaptors.N`.
-    pub(super) fn blanks(&self, name: &str, sides: Sides<'_>) -> std::result::Result<Vec<Blank>, MethodError> {
+    pub(super) fn blanks(
+        &self,
+        name: &str,
+        sides: Sides<'_>,
+    ) -> std::result::Result<Vec<Blank>, MethodError> {
         let teacher = sides.teacher(name, &self.teacher)?.width;
         let (width, student) = (sides.student.width, sides.student.depth);
         let shape = Shape {
@@ -152,7 +160,8 @@ impl AlignmentSpec {
         };
         let mut blanks = Vec::new();
         let matrix = |entry: &dyn Fn(usize, usize) -> f64| {
-            let entries = (0..self.top).flat_map(|row| (0..student).map(move |column| (row, column)));
+            let entries =
+                (0..self.top).flat_map(|row| (0..student).map(move |column| (row, column)));
             let data = entries.map(|(row, column)| entry(row, column) as f32);
             Blank::exactly(
                 &format!("terms.{name}.matrix"),
@@ -275,9 +284,11 @@ impl<E: Engine> Alignment<E> {
         let student = |block: &usize| {
             let tokens = scene.student.blocks.get(block);
             let tokens = tokens.ok_or_else(|| missing("a block of the student was not kept"))?;
-            self.rows(engine, tokens, &|tokens| {
-                scene.student_rows(engine, tokens, spec.on)
-            })
+            let patches = scene.student_rows(engine, tokens, spec.on)?;
+            match spec.class_token {
+                true => engine.cat(&[&class_token(engine, tokens)?, &patches], 0),
+                false => Ok(patches),
+            }
         };
         let blocks: Vec<_> = self.student.iter().map(student).collect::<Result<_>>()?;
         let predicted = match (&self.matrix, spec.place) {
@@ -292,11 +303,8 @@ impl<E: Engine> Alignment<E> {
         let lesson = scene.lesson(&spec.teacher)?;
         let mut sum: Option<E::Tensor> = None;
         for (predicted, block) in predicted.iter().zip(&self.teacher) {
-            let target = lesson.block(*block)?;
-            let target = self.rows(engine, target, &|tokens| {
-                scene.teacher_rows(engine, tokens, lesson.prefix, spec.on)
-            })?;
-            let target = spec.normalise.apply(engine, &target)?;
+            let what = (spec.normalise, spec.class_token, spec.on);
+            let target = scene.target(engine, lesson, *block, what)?;
             let difference = engine.sub(predicted, &target)?;
             let own = mean_of(engine, &engine.smooth_l1(&difference, spec.beta)?)?;
             sum = Some(match sum {
@@ -306,21 +314,6 @@ impl<E: Engine> Alignment<E> {
         }
         let sum = sum.ok_or_else(|| missing("an alignment of no block"))?;
         engine.affine(&sum, spec.factor / spec.top as f64, 0.0)
-    }
-
-    /// The rows of the patches that are compared, before them those of the class tokens:
-    /// `[B, P + M, D]` -> `[rows, D]`
-    fn rows(
-        &self,
-        engine: &E,
-        tokens: &E::Tensor,
-        patches: &dyn Fn(&E::Tensor) -> Result<E::Tensor>,
-    ) -> Result<E::Tensor> {
-        let patches = patches(tokens)?;
-        match self.spec.class_token {
-            true => engine.cat(&[&class_token(engine, tokens)?, &patches], 0),
-            false => Ok(patches),
-        }
     }
 
     fn adapted(&self, engine: &E, blocks: &[E::Tensor]) -> Result<Vec<E::Tensor>> {

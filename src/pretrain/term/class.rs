@@ -47,7 +47,11 @@ pub enum ClassLoss {
 }
 
 impl ClassDistillationSpec {
-    pub(super) fn reads(&self, name: &str, sides: Sides<'_>) -> std::result::Result<Reads, MethodError> {
+    pub(super) fn reads(
+        &self,
+        name: &str,
+        sides: Sides<'_>,
+    ) -> std::result::Result<Reads, MethodError> {
         let teacher = sides.teacher(name, &self.teacher)?;
         for (network, whose) in [(sides.student, "student"), (teacher, "teacher")] {
             if !network.class_token {

@@ -26,7 +26,7 @@ pub(super) use heads::{head_blanks, head_widths};
 use patch::PatchDistillation;
 pub use patch::PatchDistillationSpec;
 use pixels::PixelReconstruction;
-pub use pixels::{PixelDecoder, PixelLoss, PixelNorm, PixelReconstructionSpec};
+pub use pixels::{DecoderInput, PixelDecoder, PixelLoss, PixelNorm, PixelReconstructionSpec};
 
 /// One term, as a recipe has it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -57,7 +57,10 @@ impl Reads {
     /// The one block of the teacher.
     fn teacher_block(&self) -> usize {
         let blocks = self.teacher.as_ref().map(|(_, blocks)| blocks);
-        blocks.and_then(|blocks| blocks.first()).copied().unwrap_or_default()
+        blocks
+            .and_then(|blocks| blocks.first())
+            .copied()
+            .unwrap_or_default()
     }
 }
 
@@ -66,6 +69,8 @@ impl Reads {
 pub struct Sides<'a> {
     /// The student's architecture.
     pub student: &'a VitConfig,
+    /// Whether patches are hidden.
+    pub hides: bool,
     /// Whether the student has no token of a hidden patch.
     pub unseen: bool,
     /// The teachers', by their names.
@@ -74,7 +79,11 @@ pub struct Sides<'a> {
 
 impl<'a> Sides<'a> {
     /// The architecture of a teacher that a term names.
-    pub fn teacher(&self, term: &str, name: &str) -> std::result::Result<&'a VitConfig, MethodError> {
+    pub fn teacher(
+        &self,
+        term: &str,
+        name: &str,
+    ) -> std::result::Result<&'a VitConfig, MethodError> {
         let teacher = self.teachers.get(name);
         teacher.ok_or_else(|| MethodError::NoTeacher {
             term: term.to_owned(),
@@ -193,9 +202,9 @@ impl<E: Engine> Term<E> {
             TermSpec::ClassDistillation(spec) => {
                 Self::ClassDistillation(ClassDistillation::new(spec, reads))
             }
-            TermSpec::PixelReconstruction(spec) => Self::PixelReconstruction(Box::new(
-                PixelReconstruction::load(loader, spec, sides)?,
-            )),
+            TermSpec::PixelReconstruction(spec) => {
+                Self::PixelReconstruction(Box::new(PixelReconstruction::load(loader, spec, sides)?))
+            }
             TermSpec::Alignment(spec) => {
                 Self::Alignment(Alignment::load(loader, (name, spec), reads, sides)?)
             }

@@ -32,7 +32,11 @@ pub struct PatchDistillationSpec {
 }
 
 impl PatchDistillationSpec {
-    pub(super) fn reads(&self, name: &str, sides: Sides<'_>) -> std::result::Result<Reads, MethodError> {
+    pub(super) fn reads(
+        &self,
+        name: &str,
+        sides: Sides<'_>,
+    ) -> std::result::Result<Reads, MethodError> {
         let teacher = sides.teacher(name, &self.teacher)?;
         Ok(Reads {
             normed: true,
@@ -73,9 +77,8 @@ impl PatchDistillation {
     ) -> Result<E::Tensor> {
         let spec = &self.spec;
         let lesson = scene.lesson(&spec.teacher)?;
-        let target = lesson.block(self.block)?;
-        let target = scene.teacher_rows(engine, target, lesson.prefix, spec.on)?;
-        let target = spec.normalise.apply(engine, &target)?;
+        let what = (spec.normalise, false, spec.on);
+        let target = scene.target(engine, lesson, self.block, what)?;
         let tokens = scene.student_rows(engine, scene.normed()?, spec.on)?;
         let predicted = heads.forward(engine, &spec.head, &tokens)?;
         let difference = engine.sub(&predicted, &target)?;

@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::{Reads, Sides, mean_of, not_negative};
 use crate::decoders::{MaeDecoder, MaeDecoderConfig};
 use crate::engine::{Engine, Result};
-use crate::nn::{Linear, Loader, WeightError};
+use crate::nn::{Linear, Loader, WeightError, select_tokens};
 use crate::pretrain::blank::{Begin, Blank, encoder_blanks, norm_blanks, sin_cos_positions};
-use crate::pretrain::scene::{Positions, Scene};
+use crate::pretrain::scene::{Positions, Scene, missing};
 use crate::pretrain::student::Encoding;
 use crate::pretrain::target::layer_norm;
 use crate::pretrain::{normalise_patches, patch_pixels};
@@ -64,12 +64,39 @@ pub enum PixelDecoder {
         depth: usize,
         /// Attention heads.
         heads: usize,
+        /// Which tokens of an encoder of all patches it reads.
+        #[serde(default)]
+        reads: DecoderInput,
     },
     /// One linear layer over every patch's token: SimMIM's.
     Linear {},
 }
 
+/// Which tokens of an encoder of all patches a decoder reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DecoderInput {
+    /// Those of the patches that are seen; its own mask token takes the places of the others
+    /// (aicip/MEDiC, `replace_mask_tokens`).
+    #[default]
+    Visible,
+    /// All of them.
+    All,
+}
+
 impl PixelReconstructionSpec {
+    /// Whether a token of the decoder's own stands in the places of hidden patches.
+    fn replaces(&self, sides: Sides<'_>) -> bool {
+        let visible = matches!(
+            self.decoder,
+            PixelDecoder::Transformer {
+                reads: DecoderInput::Visible,
+                ..
+            }
+        );
+        sides.unseen || (sides.hides && visible)
+    }
+
     pub(super) fn reads() -> Reads {
         Reads {
             normed: true,
@@ -83,6 +110,7 @@ impl PixelReconstructionSpec {
             width,
             depth,
             heads,
+            ..
         } = self.decoder
         else {
             return Ok(());
@@ -106,6 +134,7 @@ impl PixelReconstructionSpec {
                 width,
                 depth,
                 heads,
+                ..
             } => Some(MaeDecoderConfig {
                 width,
                 depth,
@@ -142,7 +171,7 @@ impl PixelReconstructionSpec {
         blanks.extend(norm_blanks("decoder.norm", width));
         blanks.extend(linear("embed", width, student.width));
         blanks.extend(linear("pred", pixels, width));
-        if sides.unseen {
+        if self.replaces(sides) {
             let name = "decoder.mask_token".to_owned();
             blanks.push(Blank::new(name, &[1, 1, width], Begin::Token));
         }
@@ -159,6 +188,8 @@ pub struct PixelReconstruction<E: Engine> {
     channels: usize,
     patch_size: usize,
     grid: [usize; 2],
+    /// Whether the decoder's own token stands in the places of hidden patches.
+    replaces: bool,
     decoder: Decoder<E>,
 }
 
@@ -175,10 +206,11 @@ impl<E: Engine> PixelReconstruction<E> {
         sides: Sides<'_>,
     ) -> std::result::Result<Self, WeightError> {
         let student = sides.student;
+        let replaces = spec.replaces(sides);
         let pixels = student.patch_size.pow(2) * student.channels;
         let decoder = match spec.transformer() {
             Some(config) => {
-                Decoder::Transformer(MaeDecoder::load(loader, student, &config, sides.unseen)?)
+                Decoder::Transformer(MaeDecoder::load(loader, student, &config, replaces)?)
             }
             None => Decoder::Linear(Linear::load(loader, "decoder.pred", student.width, pixels)?),
         };
@@ -187,6 +219,7 @@ impl<E: Engine> PixelReconstruction<E> {
             channels: student.channels,
             patch_size: student.patch_size,
             grid: student.grid,
+            replaces,
             decoder,
         })
     }
@@ -197,12 +230,21 @@ impl<E: Engine> PixelReconstruction<E> {
         let tokens = scene.normed()?;
         match &self.decoder {
             Decoder::Transformer(decoder) => {
-                let every: Vec<u32> = (0..scene.mask.patches() as u32).collect();
-                let places = match scene.encoding {
-                    Encoding::Sparse => scene.mask.restore().to_vec(),
-                    Encoding::Dense => every.repeat(scene.mask.batch()),
+                let mask = scene.mask;
+                let every: Vec<u32> = (0..mask.patches() as u32).collect();
+                let pixels = match (scene.encoding, self.replaces) {
+                    (Encoding::Sparse, _) => decoder.forward(engine, tokens, mask.restore())?,
+                    (Encoding::Dense, false) => {
+                        decoder.forward(engine, tokens, &every.repeat(mask.batch()))?
+                    }
+                    (Encoding::Dense, true) => {
+                        let seen = mask.seen().ok_or_else(|| {
+                            missing("a decoder of seen patches takes as many of every image")
+                        })?;
+                        let seen = select_tokens(engine, tokens, scene.student.prefix, &seen)?;
+                        decoder.forward(engine, &seen, mask.restore())?
+                    }
                 };
-                let pixels = decoder.forward(engine, tokens, &places)?;
                 let shape = engine.shape(&pixels);
                 engine.reshape(&pixels, &[shape[0] * shape[1], shape[2]])
             }

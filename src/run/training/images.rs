@@ -74,37 +74,46 @@ impl TrainingImages {
         images: &mut Images<'_>,
         picks: &mut dyn Iterator<Item = Pick>,
     ) -> Result<ImageBatch, TrainError> {
-        let values = self.input.channels * self.input.height * self.input.width;
-        let mut batch = ImageBatch {
-            pixels: Vec::with_capacity(images.len() * values),
-            labels: Vec::with_capacity(images.len()),
-            picks: Vec::with_capacity(images.len()),
-            mixed: Vec::with_capacity(images.len()),
-            contents: Vec::with_capacity(images.len()),
-        };
-        for image in images {
-            let image = image?;
-            let sample = &split.samples[image.index];
-            if sample.label as usize >= self.classes {
-                return Err(TrainError::Label {
-                    path: split.located(image.index),
-                    label: sample.label,
-                    classes: self.classes,
-                });
-            }
-            let pixels = image.pixels.map_err(|error| TrainError::Image {
-                path: split.located(image.index),
-                reason: error.to_string(),
-            })?;
-            batch.pixels.extend_from_slice(&pixels);
-            batch.labels.push(sample.label);
-            batch.picks.extend(picks.next());
-            batch.mixed.push(image.mixed.map(|mixed| MixedIn {
-                label: split.samples[mixed.partner].label,
-                lambda: mixed.lambda,
-            }));
-            batch.contents.push(image.content);
-        }
-        Ok(batch)
+        image_batch(split, images, picks, (&self.input, self.classes))
     }
+}
+
+/// The images of a split that a pass hands out, of at most so many classes.
+pub(in crate::run) fn image_batch(
+    split: &Split,
+    images: &mut Images<'_>,
+    picks: &mut dyn Iterator<Item = Pick>,
+    (input, classes): (&InputSpec, usize),
+) -> Result<ImageBatch, TrainError> {
+    let mut batch = ImageBatch {
+        pixels: Vec::with_capacity(images.len() * input.values()),
+        labels: Vec::with_capacity(images.len()),
+        picks: Vec::with_capacity(images.len()),
+        mixed: Vec::with_capacity(images.len()),
+        contents: Vec::with_capacity(images.len()),
+    };
+    for image in images {
+        let image = image?;
+        let sample = &split.samples[image.index];
+        if sample.label as usize >= classes {
+            return Err(TrainError::Label {
+                path: split.located(image.index),
+                label: sample.label,
+                classes,
+            });
+        }
+        let pixels = image.pixels.map_err(|error| TrainError::Image {
+            path: split.located(image.index),
+            reason: error.to_string(),
+        })?;
+        batch.pixels.extend_from_slice(&pixels);
+        batch.labels.push(sample.label);
+        batch.picks.extend(picks.next());
+        batch.mixed.push(image.mixed.map(|mixed| MixedIn {
+            label: split.samples[mixed.partner].label,
+            lambda: mixed.lambda,
+        }));
+        batch.contents.push(image.content);
+    }
+    Ok(batch)
 }

@@ -1,7 +1,9 @@
 //! Training runs of cells: images on their way, states and curves in a folder, and what validations
 //! say at the end.
 
+mod epoch_means;
 mod images;
+mod ledger;
 mod monitor;
 mod run_folder;
 
@@ -23,7 +25,9 @@ use crate::train::{
     GroupSummary, HeadScores, Identity, ImageBatch, Recipe, Solo, StateFolder, TRAINING_VERSION,
     TrainError, Trainable, fit,
 };
-pub(super) use images::TrainingImages;
+pub(super) use epoch_means::EpochMeans;
+pub(super) use images::{TrainingImages, image_batch};
+pub(super) use ledger::Ledger;
 use monitor::{Finished, TrainingMonitor};
 use run_folder::RunFolder;
 pub(super) use run_folder::{CARD, WEIGHTS, lacks_weights, recomputes};

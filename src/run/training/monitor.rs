@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::super::Terminal;
 use super::super::record::Looked;
 use super::Training;
+use super::epoch_means::EpochMeans;
+use super::ledger::{Ledger, bytes};
 use crate::data::{LoadError, Split, content_hash};
 use crate::error::Error;
 use crate::features::Observer;
@@ -74,129 +76,6 @@ struct Kept {
     seconds: f64,
 }
 
-/// Sums over the updates of an epoch.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct EpochMeans {
-    /// Updates of the run at its end.
-    updates: usize,
-    /// Images of the run at its end.
-    seen: usize,
-    samples: usize,
-    /// Each term times the samples of its update.
-    terms: Terms,
-    learning_rate: f64,
-}
-
-/// Contents of the images of a split, as they were when they were first met.
-struct Ledger {
-    part: Part,
-    split: Arc<Split>,
-    contents: Vec<[u8; 16]>,
-    seen: Vec<u8>,
-}
-
-impl Ledger {
-    fn new(part: Part, split: Arc<Split>) -> Self {
-        let images = split.samples.len();
-        Self {
-            part,
-            split,
-            contents: vec![[0; 16]; images],
-            seen: vec![0; images],
-        }
-    }
-
-    /// Notes the contents of images, or refuses what is not as it was.
-    fn meets(&mut self, batch: &ImageBatch) -> Result<(), TrainError> {
-        for (pick, &content) in batch.picks.iter().zip(&batch.contents) {
-            let index = pick.index;
-            if self.seen[index] == 0 {
-                self.contents[index] = content;
-                self.seen[index] = 1;
-            } else if self.contents[index] != content {
-                return Err(self.changed(index));
-            }
-        }
-        Ok(())
-    }
-
-    /// Images that have been met, or have not.
-    fn count(&self, met: bool) -> usize {
-        self.seen.iter().filter(|&&seen| (seen != 0) == met).count()
-    }
-
-    /// Reads the images that have been met again, with a call for each, and refuses what is not
-    /// as it was.
-    fn meets_again(&self, read: &dyn Fn()) -> Result<(), TrainError> {
-        for (index, seen) in self.seen.iter().enumerate() {
-            if *seen != 0 {
-                read();
-                let bytes = self.split.read(index).map_err(LoadError::from)?;
-                if content_hash(&bytes) != self.contents[index] {
-                    return Err(self.changed(index));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn changed(&self, index: usize) -> TrainError {
-        TrainError::ImageChanged {
-            path: self.split.located(index),
-        }
-    }
-
-    fn names(&self) -> [String; 2] {
-        ["contents", "seen"].map(|what| format!("{}.{what}", self.part.name()))
-    }
-
-    fn save(&self) -> [NamedTensor<'static>; 2] {
-        let images = self.seen.len();
-        let [contents, seen] = self.names();
-        let tensor = |name, shape: &[usize], bytes: Vec<u8>| NamedTensor {
-            name,
-            shape: shape.to_vec(),
-            elements: Elements::U8(bytes.into()),
-        };
-        [
-            tensor(
-                contents,
-                &[images, 16],
-                self.contents.as_flattened().to_vec(),
-            ),
-            tensor(seen, &[images], self.seen.clone()),
-        ]
-    }
-
-    fn restore(&mut self, tensors: &Tensors) -> Result<(), TrainError> {
-        let [contents, seen] = self.names();
-        let images = self.seen.len();
-        self.contents = bytes(tensors, &contents, images * 16)?
-            .as_chunks()
-            .0
-            .to_vec();
-        self.seen = bytes(tensors, &seen, images)?.to_vec();
-        Ok(())
-    }
-
-    /// Reads the images that no epoch has met, with a call for each: those that made no whole
-    /// batch.
-    fn looked(mut self, read: &dyn Fn()) -> Result<Looked, Error> {
-        for (index, seen) in self.seen.iter().enumerate() {
-            if *seen == 0 {
-                read();
-                self.contents[index] = content_hash(&self.split.read(index)?);
-            }
-        }
-        Ok(Looked {
-            part: self.part,
-            kept: (0..self.seen.len() as u32).collect(),
-            split: self.split,
-            contents: self.contents,
-        })
-    }
-}
-
 /// Values of a point: those that have a name of their own, the mean over all heads, and where
 /// there are several one a head.
 fn values<'a>(
@@ -213,17 +92,6 @@ fn values<'a>(
         values.extend(named);
     }
     values
-}
-
-/// The bytes of a state's tensor.
-fn bytes<'a>(tensors: &'a Tensors, name: &str, length: usize) -> Result<&'a [u8], TrainError> {
-    match tensors.get(name).map(|tensor| &tensor.elements) {
-        Some(Elements::U8(bytes)) if bytes.len() == length => Ok(bytes),
-        _ => Err(TrainError::Unfit {
-            name: name.to_owned(),
-            reason: "is missing or of another length".to_owned(),
-        }),
-    }
 }
 
 impl<'a> TrainingMonitor<'a> {
@@ -316,21 +184,8 @@ impl Monitor<Training> for TrainingMonitor<'_> {
 
     fn updated(&mut self, update: &Update) -> Result<(), TrainError> {
         self.under_way = 0;
-        let means = &mut self.epoch;
-        means.updates = update.update + 1;
-        means.seen += update.samples;
-        means.samples += update.samples;
-        means.learning_rate = update.learning_rate;
-        if means.terms.is_empty() {
-            means.terms = update
-                .terms
-                .iter()
-                .map(|(name, _)| (name.clone(), 0.0))
-                .collect();
-        }
-        for ((_, sum), (_, value)) in means.terms.iter_mut().zip(&update.terms) {
-            *sum += value * update.samples as f64;
-        }
+        self.epoch.add(update);
+        let means = &self.epoch;
         let point = CurvePoint {
             kind: CurveKind::Train,
             step: means.updates as u64,
@@ -395,17 +250,9 @@ impl Monitor<Training> for TrainingMonitor<'_> {
         validated: bool,
         _: &Training,
     ) -> Result<(), TrainError> {
-        let after = EpochMeans {
-            updates: self.epoch.updates,
-            seen: self.epoch.seen,
-            ..EpochMeans::default()
-        };
-        let means = std::mem::replace(&mut self.epoch, after);
+        let means = self.epoch.take();
         let mut line = format!("epoch {} of {}", epoch + 1, self.recipe.epochs);
-        let losses = means
-            .terms
-            .iter()
-            .map(|(_, sum)| sum / means.samples.max(1) as f64);
+        let losses = means.terms().map(|(_, mean)| mean);
         if let Some(loss) = losses.reduce(f64::min) {
             let least = if means.terms.len() > 1 { "least " } else { "" };
             line.push_str(&format!(

@@ -1,0 +1,87 @@
+//! A student and the terms of its loss: everything that is trained.
+
+use std::collections::BTreeMap;
+
+use super::{Blueprint, Heads, Lesson, Mask, Scene, Student, Term};
+use crate::engine::{Engine, Result};
+use crate::nn::{Loader, WeightError};
+use crate::vit::DropPath;
+
+/// A student, the heads over it, and the terms of its loss.
+#[derive(Clone, Debug)]
+pub struct Learner<E: Engine> {
+    student: Student<E>,
+    heads: Heads<E>,
+    /// Names, weights and terms.
+    terms: Vec<(String, f64, Term<E>)>,
+    /// Blocks of the student that terms read.
+    blocks: Vec<usize>,
+    /// Whether they read its normalised tokens.
+    normed: bool,
+}
+
+impl<E: Engine> Learner<E> {
+    /// From the tensors of [`Blueprint::initial_weights`].
+    pub fn load(
+        loader: &mut Loader<'_, E>,
+        blueprint: &Blueprint,
+    ) -> std::result::Result<Self, WeightError> {
+        let config = blueprint.student();
+        let encoding = blueprint.method().student.encoding;
+        let student = Student::load(loader, config, encoding, blueprint.has_mask_token())?;
+        let heads = Heads::load(loader, blueprint.heads(), config.width)?;
+        let sides = blueprint.sides();
+        let mut terms = Vec::new();
+        for planned in blueprint.terms() {
+            let spec = (planned.name.as_str(), &planned.spec);
+            let term = Term::load(loader, spec, &planned.reads, sides)?;
+            terms.push((planned.name.clone(), planned.spec.weight(), term));
+        }
+        let (blocks, normed) = blueprint.reads();
+        Ok(Self {
+            student,
+            heads,
+            terms,
+            blocks: blocks.to_vec(),
+            normed,
+        })
+    }
+
+    /// Who learns.
+    pub fn student(&self) -> &Student<E> {
+        &self.student
+    }
+
+    /// Names of the terms.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.terms.iter().map(|(name, ..)| name.as_str())
+    }
+
+    /// What each term counts for.
+    pub fn weights(&self) -> impl Iterator<Item = f64> {
+        self.terms.iter().map(|(_, weight, _)| *weight)
+    }
+
+    /// The terms of images under a mask, as they are without their weights: scalars.
+    ///
+    /// images: `[B, C, H, W]`, normalised; lessons: of every teacher, over whole images
+    pub fn terms(
+        &self,
+        engine: &E,
+        images: &E::Tensor,
+        (mask, dropped): (&Mask, Option<&DropPath<E>>),
+        lessons: &BTreeMap<String, Lesson<E>>,
+    ) -> Result<Vec<E::Tensor>> {
+        let reads = (self.blocks.as_slice(), self.normed);
+        let encoded = self.student.encode(engine, images, mask, reads, dropped)?;
+        let scene = Scene {
+            images,
+            mask,
+            encoding: self.student.encoding(),
+            student: &encoded,
+            lessons,
+        };
+        let loss = |(_, _, term): &(String, f64, Term<E>)| term.loss(engine, &scene, &self.heads);
+        self.terms.iter().map(loss).collect()
+    }
+}

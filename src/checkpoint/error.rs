@@ -36,6 +36,14 @@ pub enum CheckpointError {
         /// What to do about it.
         hint: &'static str,
     },
+    /// Nothing in a folder says which of its files is meant.
+    #[error("{} is a directory without model.safetensors or model.safetensors.index.json{}", path.display(), holding(held))]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Names in it that could be given.
+        held: Vec<String>,
+    },
     /// A checkpoint in several files is opened by a name that none of them has.
     #[error("{} is not there; {} is", path.display(), index.display())]
     OnlyIndex {
@@ -256,6 +264,14 @@ fn listed(keys: &[String]) -> String {
     text
 }
 
+/// What else a folder has.
+fn holding(names: &[String]) -> String {
+    match names {
+        [] => String::new(),
+        names => format!("; it holds {}", listed(names)),
+    }
+}
+
 /// What may stand where nothing does.
 const FILE_NEEDED: &str = "a safetensors file, a PyTorch file or the index of a checkpoint in several files is needed, or for --ckpt a card (.toml)";
 
@@ -298,6 +314,7 @@ impl CheckpointError {
             Self::NotCheckpoint { hint, .. }
             | Self::Global { hint, .. }
             | Self::Unsupported { hint, .. } => (*hint).to_owned(),
+            Self::Folder { .. } => "give the file with the weights, or its card".to_owned(),
             Self::OnlyIndex { index, .. } => {
                 format!("the checkpoint is in several files: give {}", index.display())
             }

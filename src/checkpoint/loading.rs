@@ -15,7 +15,7 @@ use super::pattern::matches;
 use super::root::Root;
 use super::rule::{Mapping, Part};
 use super::settle::Settle;
-use super::source::TensorSource;
+use super::source::{TensorSource, in_folder};
 use super::{Audit, CheckpointError};
 use crate::data::Interpolation;
 use crate::engine::{Activation, Precision};
@@ -151,8 +151,9 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Opens a file of weights, or the one a card (`.toml`) names. A card of the same stem and a
-    /// `config.json` beside the weights are read where they exist. Only what is asked for is read
+    /// Opens a file of weights, or the one a card (`.toml`) names, or that under its usual name in a
+    /// folder. A card of the same stem and a `config.json` beside the weights are read where they
+    /// exist. Only what is asked for is read
     /// of the tensors, when a model is built.
     pub fn open(path: &Path, options: &LoadOptions) -> Result<Self, CheckpointError> {
         let Opened {
@@ -383,8 +384,15 @@ fn name(path: &Path) -> String {
     }
 }
 
-/// The weights that `path` means, and their card: `path` itself, or one of its stem beside it.
+/// The weights that `path` means, and their card: `path` itself, or one of its stem beside it; of a
+/// folder, one beside the weights in it.
 fn resolve(path: &Path) -> Result<(PathBuf, Option<(Card, CardKey)>), CheckpointError> {
+    let inside = path.is_dir().then(|| in_folder(path)).flatten();
+    if let Some(weights) = inside
+        && weights.with_extension("toml").is_file()
+    {
+        return resolve(&weights);
+    }
     Ok(if path.extension().is_some_and(|x| x == "toml") {
         let (card, key) = Card::read_with_key(path)?;
         (card.weights(path)?, Some((card, key)))

@@ -32,4 +32,6 @@ pub use dialect::{Dialect, PositionResize};
 pub use error::CheckpointError;
 pub use loading::{Checkpoint, Choice, Feature, InputFacts, LoadOptions, audit_file};
 pub use mapped::MappedWeights;
-pub use saving::{CanonicalModel, ConvertError, TimmModel, Trained, save, save_original};
+pub use saving::{
+    CanonicalModel, ConvertError, Pretrained, TimmModel, Trained, save, save_original,
+};

@@ -124,10 +124,14 @@ fn meant<'a>(
     Ok(found)
 }
 
+/// Whether a subject is the file of a record's weights, or the folder that they are in.
 fn same_file(path: &Path, subject: &str) -> bool {
     let whole = |path: &Path| path.canonicalize().ok();
-    path == Path::new(subject)
-        || whole(path).is_some_and(|path| Some(path) == whole(Path::new(subject)))
+    let subject = Path::new(subject);
+    let Some((path, subject)) = whole(path).zip(whole(subject)) else {
+        return path == subject;
+    };
+    path == subject || path.parent() == Some(&subject)
 }
 
 /// One line that tells a record from its likes.

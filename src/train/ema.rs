@@ -149,6 +149,8 @@ mod tests {
     use super::*;
     use crate::engine::Precision;
     use crate::engine::candle::Candle;
+    #[cfg(feature = "torch")]
+    use crate::engine::{Device, torch::Torch};
 
     fn parameter(engine: &Candle) -> Parameter<Candle> {
         Parameter {
@@ -183,15 +185,17 @@ mod tests {
         assert!(ema.update(&engine, &[]).is_err());
     }
 
-    #[test]
-    fn a_handle_sees_what_comes_after_it() {
-        let engine = Candle::new(Precision::F32);
-        let x = [parameter(&engine)];
+    fn seen_by_handles<E: Engine>(engine: &E) {
+        let parameter = Parameter {
+            name: "x".to_owned(),
+            tensor: engine.parameter(&[1f32, -2.0][..], &[2]).unwrap(),
+        };
+        let x = [parameter];
         let settings = EmaSettings {
             decay: 0.5,
             warmup: None,
         };
-        let mut ema = Ema::new(&engine, settings, &x).unwrap();
+        let mut ema = Ema::new(engine, settings, &x).unwrap();
         let handles = [
             ema.averages()[0].tensor.clone(),
             engine.detach(&ema.averages()[0].tensor).unwrap(),
@@ -202,15 +206,25 @@ mod tests {
                 assert_eq!(engine.to_f32(handle).unwrap(), expected);
             }
         };
-        set(&engine, &x[0], 5.0);
+        let fives = engine.tensor(&[5f32; 2][..], &[2]).unwrap();
+        engine.assign(&x[0].tensor, &fives).unwrap();
         seen([1.0, -2.0]);
-        ema.update(&engine, &x).unwrap();
+        ema.update(engine, &x).unwrap();
         seen([3.0, 1.5]);
         let stored = |_: &str| Some(HostSlice::F32(&[7.0, 8.0]));
-        ema.restore(&engine, 1, &stored).unwrap();
+        ema.restore(engine, 1, &stored).unwrap();
         seen([7.0, 8.0]);
         // The weights are others' memory.
         assert_eq!(engine.to_f32(&x[0].tensor).unwrap(), [5.0, 5.0]);
+    }
+
+    #[test]
+    fn a_handle_sees_what_comes_after_it() {
+        for precision in [Precision::F32, Precision::F64] {
+            seen_by_handles(&Candle::new(precision));
+            #[cfg(feature = "torch")]
+            seen_by_handles(&Torch::new(Device::Cpu, precision).unwrap());
+        }
     }
 
     #[test]

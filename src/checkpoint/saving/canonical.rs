@@ -1,14 +1,14 @@
-//! A trained classifier under canonical names, where no class of timm's is the same model.
+//! A trained model under canonical names, where no class of timm's is the same model.
 
 use std::path::Path;
 
 use super::error::ConvertError;
-use super::model::{Model, Trained};
+use super::model::{Model, Pretrained, Trained};
 use super::save;
 use crate::checkpoint::Checkpoint;
 use crate::nn::Weights;
 
-/// A trained classifier for mimbench alone.
+/// A trained model for mimbench alone.
 #[derive(Debug)]
 pub struct CanonicalModel<'a> {
     model: Model<'a>,
@@ -21,6 +21,14 @@ impl<'a> CanonicalModel<'a> {
         Self {
             weights: trained.weights,
             model: Model::trained(trained),
+        }
+    }
+
+    /// The encoder as it was pre-trained.
+    pub fn pretrained(pretrained: Pretrained<'a>) -> Self {
+        Self {
+            weights: pretrained.weights,
+            model: Model::pretrained(pretrained),
         }
     }
 

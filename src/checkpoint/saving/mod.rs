@@ -8,6 +8,7 @@ mod class;
 mod error;
 mod model;
 mod named;
+mod origin;
 mod original;
 mod tensors;
 mod timm;
@@ -20,7 +21,7 @@ use crate::store::{Elements, NamedTensor, StoreError, TensorFile};
 
 pub use canonical::CanonicalModel;
 pub use error::ConvertError;
-pub use model::Trained;
+pub use model::{Pretrained, Trained};
 pub use original::save_original;
 pub use timm::TimmModel;
 

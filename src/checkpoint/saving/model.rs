@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::path::Path;
 
+use super::origin::Origin;
 use crate::checkpoint::card::{Card, CardFile, CardInput, CardModel, Published};
 use crate::checkpoint::{Checkpoint, CheckpointError, Feature, MappedWeights};
 use crate::data::{InputSpec, Resize};
@@ -71,10 +72,30 @@ pub struct Trained<'a> {
     pub derived: bool,
 }
 
+/// An encoder that was trained from nothing, without what it was trained with: decoders, heads,
+/// teachers.
+#[derive(Clone, Debug)]
+pub struct Pretrained<'a> {
+    /// Where it is to be, for errors.
+    pub path: &'a Path,
+    /// Name in tables.
+    pub name: String,
+    /// What it comes from, in a sentence.
+    pub note: String,
+    /// The encoder's architecture.
+    pub config: &'a VitConfig,
+    /// The inputs that it was trained with.
+    pub input: &'a InputSpec,
+    /// The feature that it is evaluated by.
+    pub feature: Feature,
+    /// Every tensor, under canonical names.
+    pub weights: &'a Weights,
+}
+
 /// What is known about a model before it is written.
 #[derive(Debug)]
 pub(super) struct Model<'a> {
-    pub from: &'a Checkpoint,
+    pub origin: Origin<'a>,
     pub name: String,
     pub note: String,
     pub config: &'a VitConfig,
@@ -92,7 +113,7 @@ impl<'a> Model<'a> {
     pub(super) fn converted(from: &'a Checkpoint) -> Self {
         let file = from.path.file_name().unwrap_or_default();
         Self {
-            from,
+            origin: Origin::Checkpoint(from),
             name: from.name.clone(),
             note: format!(
                 "Converted from {} (blake3 {}), whose names are those of {}.",
@@ -118,31 +139,38 @@ impl<'a> Model<'a> {
 
     /// A trained classifier.
     pub(super) fn trained(trained: Trained<'a>) -> Self {
-        let Trained { from, input, .. } = trained;
+        let from = trained.from;
         let feature = match trained.head.input {
             HeadInput::Pooled { token, norm } => Feature { token, norm },
             HeadInput::ClassAndDistillation => from.feature,
         };
         Self {
-            from,
+            origin: Origin::Checkpoint(from),
             name: trained.name,
             note: trained.note,
             config: trained.config,
             head: Some(trained.head),
             feature,
-            input: CardInput {
-                size: Some([input.height, input.width]),
-                resize: match input.resize {
-                    Resize::Shorter(side) => Some(side),
-                    Resize::Exact => None,
-                },
-                interpolation: Some(input.interpolation),
-                mean: Some(input.mean.clone()),
-                std: Some(input.std.clone()),
-            },
+            input: seen(trained.input),
             licence: from.licence.clone().filter(|_| trained.derived),
             published: Vec::new(),
             weights: Box::new(trained.weights),
+        }
+    }
+
+    /// An encoder that was trained from nothing.
+    pub(super) fn pretrained(pretrained: Pretrained<'a>) -> Self {
+        Self {
+            origin: Origin::Nothing(pretrained.path),
+            name: pretrained.name,
+            note: pretrained.note,
+            config: pretrained.config,
+            head: None,
+            feature: pretrained.feature,
+            input: seen(pretrained.input),
+            licence: None,
+            published: Vec::new(),
+            weights: Box::new(pretrained.weights),
         }
     }
 
@@ -175,7 +203,7 @@ impl<'a> Model<'a> {
             ("standard deviation", Some(&read.std) == input.std.as_ref()),
             (
                 "way of resizing position tables",
-                again.position_resize() == self.from.position_resize(),
+                again.position_resize() == self.origin.position_resize(),
             ),
         ];
         same.iter().find(|(_, same)| !same).map(|&(what, _)| what)
@@ -188,7 +216,7 @@ impl<'a> Model<'a> {
             heads: Some(self.config.heads.clone()),
             norm_eps: Some(self.config.norm_eps),
             activation: Some(self.config.activation),
-            position_resize: Some(self.from.position_resize()),
+            position_resize: Some(self.origin.position_resize()),
             class_token: Some(self.config.class_token),
             rope: self.config.rope,
         }
@@ -228,5 +256,19 @@ impl<'a> Model<'a> {
             path: path.with_extension("toml"),
             reason: error.to_string(),
         })
+    }
+}
+
+/// The inputs of training as a card says them.
+fn seen(input: &InputSpec) -> CardInput {
+    CardInput {
+        size: Some([input.height, input.width]),
+        resize: match input.resize {
+            Resize::Shorter(side) => Some(side),
+            Resize::Exact => None,
+        },
+        interpolation: Some(input.interpolation),
+        mean: Some(input.mean.clone()),
+        std: Some(input.std.clone()),
     }
 }

@@ -6,7 +6,7 @@ use super::architecture::{Architecture, Measured};
 use super::call::Call;
 use super::error::ConvertError;
 use super::metadata;
-use super::model::{Held, Model, Trained};
+use super::model::{Held, Model, Pretrained, Trained};
 use super::tensors::{Planned, plan};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::card::CardModel;
@@ -42,9 +42,15 @@ impl<'a> TimmModel<'a> {
         Self::new(Model::trained(trained))
     }
 
+    /// The model of timm's that computes what a pre-trained encoder does, without a classifier, or
+    /// why there is none.
+    pub fn pretrained(pretrained: Pretrained<'a>) -> Result<Self, ConvertError> {
+        Self::new(Model::pretrained(pretrained))
+    }
+
     fn new(model: Model<'a>) -> Result<Self, ConvertError> {
         let inexpressible = |reason: &str| ConvertError::Inexpressible {
-            path: model.from.path.clone(),
+            path: model.origin.path().to_owned(),
             reason: reason.to_owned(),
         };
         let weights = &*model.weights;
@@ -57,7 +63,7 @@ impl<'a> TimmModel<'a> {
         let call = Call::shortest(&architecture)
             .ok_or_else(|| inexpressible("no name of timm's can be given its layers"))?;
         let tensors = plan(weights, &architecture, &call)
-            .map_err(|source| ConvertError::weight(&model.from.path, source))?;
+            .map_err(|source| ConvertError::weight(model.origin.path(), source))?;
         Ok(Self {
             model,
             architecture,
@@ -130,7 +136,7 @@ impl<'a> TimmModel<'a> {
 
     /// Writes the tensors in f32, one at a time, whole or not at all.
     pub fn write(&self, path: &Path) -> Result<(), ConvertError> {
-        let from = self.model.from;
+        let origin = self.model.origin;
         let slot = |planned: &Planned| Slot {
             name: planned.name.clone(),
             dtype: "F32".to_owned(),
@@ -142,20 +148,19 @@ impl<'a> TimmModel<'a> {
         for planned in &self.tensors {
             let elements = planned
                 .elements(&*self.model.weights)
-                .map_err(|source| ConvertError::weight(&from.path, source))?;
+                .map_err(|source| ConvertError::weight(origin.path(), source))?;
             file.append(bytemuck::cast_slice(&elements))?;
         }
-        from.check_unchanged()?;
+        origin.check_unchanged()?;
         Ok(file.commit()?)
     }
 
     /// The card of the file at `path`, with the call above it.
     pub fn card(&self, path: &Path) -> Result<String, ConvertError> {
-        let from = &self.model;
         let model = CardModel {
             dialect: Some(self.architecture.class.dialect()),
             rope: self.architecture.rope,
-            ..from.facts()
+            ..self.model.facts()
         };
         let name = path.file_name().unwrap_or_default();
         let mut text = "# In Python, with timm 1.0.31:\n#\n".to_owned();
@@ -163,7 +168,7 @@ impl<'a> TimmModel<'a> {
             text.push_str(&format!("#     {line}\n"));
         }
         text.push('\n');
-        text.push_str(&from.card(path, model, &self.notes())?);
+        text.push_str(&self.model.card(path, model, &self.notes())?);
         Ok(text)
     }
 }
@@ -178,7 +183,7 @@ fn key_bias(model: &Model<'_>, weights: &dyn Held) -> Result<bool, ConvertError>
     for block in 0..blocks {
         let bias = weights
             .tensor(&format!("blocks.{block}.attn.qkv.bias"))
-            .map_err(|source| ConvertError::weight(&model.from.path, source))?;
+            .map_err(|source| ConvertError::weight(model.origin.path(), source))?;
         let third = bias.data.len() / 3;
         if bias.data[third..2 * third].iter().any(|&bias| bias != 0.0) {
             return Ok(true);
@@ -194,7 +199,7 @@ fn base(model: &Model<'_>, weights: &dyn Held) -> Result<Option<f64>, ConvertErr
     }
     let periods = weights
         .tensor("rope_embed.periods")
-        .map_err(|source| ConvertError::weight(&model.from.path, source))?;
+        .map_err(|source| ConvertError::weight(model.origin.path(), source))?;
     let count = periods.data.len() as f64;
     let last = f64::from(periods.data.last().copied().unwrap_or(1.0));
     // base^((n - 1) / n); of a single period, 1, nothing can be told.

@@ -73,11 +73,6 @@ const fn foreign(found: &'static str, hint: &'static str) -> Foreign {
     Foreign { found, hint }
 }
 
-pub(super) const DIRECTORY: Foreign = foreign(
-    "it is a directory without model.safetensors or model.safetensors.index.json",
-    "give the file with the weights",
-);
-
 pub(super) const INDEX: Foreign = foreign(
     "it is JSON where a file with tensors is needed",
     "give the index (model.safetensors.index.json) or the file with the weights",

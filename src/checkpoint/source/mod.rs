@@ -113,6 +113,18 @@ const IN_A_FOLDER: [&str; 4] = [
     "pytorch_model.bin.index.json",
 ];
 
+/// What names of weights and of cards end with.
+const CANDIDATES: [&str; 8] = [
+    ".safetensors",
+    ".index.json",
+    ".bin",
+    ".ckpt",
+    ".pt",
+    ".pth",
+    ".pth.tar",
+    ".toml",
+];
+
 impl TensorSource {
     /// Opens a safetensors file, a file that `torch.save` or `torch.jit.save` wrote, the index
     /// (`*.index.json`) of a checkpoint in several files, or a folder with one of those under its
@@ -258,10 +270,10 @@ impl TensorSource {
 /// The file that `path` means.
 fn weights(path: &Path) -> Result<PathBuf, CheckpointError> {
     if path.is_dir() {
-        let mut named = IN_A_FOLDER.iter().map(|name| path.join(name));
-        return named
-            .find(|path| path.is_file())
-            .ok_or_else(|| format::DIRECTORY.at(path));
+        return in_folder(path).ok_or_else(|| CheckpointError::Folder {
+            path: path.to_owned(),
+            held: candidates(path),
+        });
     }
     let index = path.with_added_extension("index.json");
     if !path.exists() && index.is_file() {
@@ -271,6 +283,25 @@ fn weights(path: &Path) -> Result<PathBuf, CheckpointError> {
         });
     }
     Ok(path.to_owned())
+}
+
+/// A folder's weights under their usual name, where there are such.
+pub(super) fn in_folder(folder: &Path) -> Option<PathBuf> {
+    let mut named = IN_A_FOLDER.iter().map(|name| folder.join(name));
+    named.find(|path| path.is_file())
+}
+
+/// Names in a folder that are those of weights or of cards, sorted.
+fn candidates(folder: &Path) -> Vec<String> {
+    // What cannot be listed has none to offer.
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let files = entries.filter(|entry| entry.path().is_file());
+    let names = files.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let mut held: Vec<_> = names
+        .filter(|name| !name.starts_with('.') && CANDIDATES.iter().any(|end| name.ends_with(end)))
+        .collect();
+    held.sort();
+    held
 }
 
 /// What is in a file that holds tensors itself.

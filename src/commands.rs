@@ -46,6 +46,10 @@ use mimbench::stats::Bootstrap;
 use mimbench::store::RowType;
 use mimbench::vit::Architecture;
 
+mod pretrain;
+
+pub use pretrain::pretrain;
+
 type Outcome = Result<ExitCode, Error>;
 
 pub fn knn(args: KnnArgs) -> Outcome {

@@ -12,7 +12,8 @@ use crate::protocol::knn::KnnError;
 use crate::protocol::linear_cached::LinearCachedError;
 use crate::report::picture::PictureError;
 use crate::report::{ComparisonError, PageError, RecordError, TableError};
-use crate::spec::{PaperError, SpecError};
+use crate::pretrain::MethodError;
+use crate::spec::{PaperError, RecipeError, SpecError};
 use crate::stats::IntervalError;
 use crate::store::StoreError;
 use crate::train::TrainError;
@@ -33,6 +34,12 @@ pub enum Error {
     /// A protocol.
     #[error(transparent)]
     Spec(#[from] SpecError),
+    /// A pre-training recipe.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    /// What a recipe describes, between the networks at hand.
+    #[error(transparent)]
+    Method(#[from] MethodError),
     /// A dataset.
     #[error(transparent)]
     Dataset(#[from] DatasetError),
@@ -119,6 +126,8 @@ impl Error {
             Self::Convert(error) => error.hint(),
             Self::Hub(error) => error.hint(),
             Self::Spec(error) => error.hint(),
+            Self::Recipe(error) => error.hint(),
+            Self::Method(error) => error.hint(),
             Self::Dataset(error) => error.hint(),
             Self::Image(error) => error.hint(),
             Self::Scene(error) => error.hint(),

@@ -18,6 +18,7 @@ mod finetune;
 mod inspect;
 mod knn;
 mod linear;
+mod pretrain;
 mod report;
 mod table;
 mod verify;
@@ -38,6 +39,7 @@ pub use finetune::{FinetuneArgs, Recipe};
 pub use inspect::InspectArgs;
 pub use knn::KnnArgs;
 pub use linear::{LinearArgs, Preset, Seeds};
+pub use pretrain::PretrainArgs;
 pub use report::ReportArgs;
 pub use table::{TableArgs, TableFormat};
 pub use verify::VerifyArgs;
@@ -62,6 +64,8 @@ pub enum Command {
     Linear(Box<LinearArgs>),
     /// Fine-tuning: a whole encoder and a head under layer-wise decay, or a fine-tuned file as it is
     Finetune(Box<FinetuneArgs>),
+    /// Pre-training: a student that learns from masked images and teachers, as the papers say
+    Pretrain(Box<PretrainArgs>),
     /// Where the attention of every head looks, and what the features of every block are worth
     Attention(AttentionArgs),
     /// Checkpoints under several protocols: the plan, then every cell that is missing

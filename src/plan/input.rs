@@ -7,7 +7,7 @@ use crate::spec::{InputSection, InterpolationChoice, Normalise, ResizeChoice};
 
 /// Inputs up to this size are taken whole under [`ResizeChoice::Dino`]: networks for CIFAR and
 /// MNIST are trained on uncropped images.
-const WHOLE_INPUT: usize = 64;
+pub(super) const WHOLE_INPUT: usize = 64;
 
 /// How images become inputs of a checkpoint under a protocol's `[input]`.
 pub fn input_spec(checkpoint: &Checkpoint, section: &InputSection) -> Result<InputSpec, Error> {

@@ -5,6 +5,7 @@ mod cell;
 mod dataset;
 mod finetune;
 mod input;
+mod pretrain;
 mod prospect;
 mod subject;
 
@@ -26,6 +27,7 @@ pub use finetune::{
     HeadStart, images_at_once, is_part, largest_carried_out, largest_within, parts,
 };
 pub use input::{input_spec, pixel_input};
+pub use pretrain::{PretrainPlan, TeacherFile, blueprint, open_teachers, pretrain_input};
 pub use prospect::{Counts, Origin, Prospect};
 pub use subject::{Subject, check_heads, tell_apart};
 

@@ -11,7 +11,7 @@ use super::record::{self, Evaluated};
 use super::{
     Terminal, attention, classify, dispatch, finetune, knn, linear, linear_cached, training,
 };
-use crate::data::{FileStamp, Resize};
+use crate::data::{FileStamp, Resize, Split};
 use crate::error::Error;
 use crate::features::{Encoder, ExtractError, Observer, PixelEncoder};
 use crate::plan::{Cell, HeadStart, Part, Plan, Request, RunOptions, Subject};
@@ -282,9 +282,16 @@ impl Stamps {
 }
 
 fn stamps(cell: &Cell) -> Result<String, Error> {
+    let splits: Vec<_> = (cell.requests.iter())
+        .map(|request| &*request.images.split)
+        .collect();
+    split_stamps(&splits)
+}
+
+/// Hash of the stamps of every file of some images.
+pub(super) fn split_stamps(splits: &[&Split]) -> Result<String, Error> {
     let mut hasher = blake3::Hasher::new();
-    for request in &cell.requests {
-        let split = &request.images.split;
+    for split in splits {
         for index in 0..split.samples.len() {
             let FileStamp {
                 inode,

@@ -34,6 +34,9 @@ pub enum DecayExclusion {
     /// What has at most one axis, biases and norms (timm `timm/optim/_param_groups.py`,
     /// `param_groups_weight_decay`).
     Vectors,
+    /// The same, the class token and positions (microsoft/unilm `beit/optim_factory.py` with the list
+    /// of `beit/modeling_pretrain.py`).
+    Beit,
 }
 
 impl LayerDecayRule {
@@ -93,6 +96,10 @@ pub fn plain_groups(exclusion: DecayExclusion, parameters: &[(&str, &[usize])]) 
     let spared = |place: usize| match exclusion {
         DecayExclusion::Nothing => false,
         DecayExclusion::Vectors => parameters[place].1.len() <= 1,
+        DecayExclusion::Beit => {
+            let (name, shape) = parameters[place];
+            shape.len() <= 1 || matches!(name, "cls_token" | "pos_embed")
+        }
     };
     let (without, with): (Vec<_>, Vec<_>) = (0..parameters.len()).partition(|&i| spared(i));
     let group = |(spared, members)| Group {

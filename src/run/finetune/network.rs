@@ -1,9 +1,9 @@
 //! A classifier in training, on any engine.
 
 use super::super::dispatch::{Job, dispatch};
-use super::super::training::Training;
+use super::super::training::{Training, without_key_bias};
 use super::start::{Basis, Start, start};
-use crate::engine::{self, Compute, Engine};
+use crate::engine::{Compute, Engine};
 use crate::error::Error;
 use crate::nn::{Loader, ModelError, Weights};
 use crate::spec::FinetuneTask;
@@ -74,22 +74,4 @@ impl Job for Build<'_> {
         let trainer = Trainer::new(engine, objective, parameters, optimizer, with);
         Ok(Box::new(trainer))
     }
-}
-
-/// Masks that keep the biases of keys at zero (microsoft/unilm `beit/modeling_finetune.py`,
-/// `Attention`: parameters of queries and values alone).
-fn without_key_bias<E: Engine>(
-    engine: &E,
-    parameters: &[Parameter<E>],
-) -> engine::Result<Vec<(usize, E::Tensor)>> {
-    let biases = parameters.iter().enumerate();
-    let biases = biases.filter(|(_, own)| own.name.ends_with("attn.qkv.bias"));
-    let mask = |(place, own): (usize, &Parameter<E>)| {
-        let shape = engine.shape(&own.tensor);
-        let third = shape.iter().product::<usize>() / 3;
-        let ones = |keys: bool| std::iter::repeat_n(if keys { 0f32 } else { 1.0 }, third);
-        let mask: Vec<f32> = ones(false).chain(ones(true)).chain(ones(false)).collect();
-        Ok((place, engine.tensor(&mask[..], &shape)?))
-    };
-    biases.map(mask).collect()
 }

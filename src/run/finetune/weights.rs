@@ -3,18 +3,11 @@
 use std::path::Path;
 
 use super::super::pair::Pair;
-use super::super::training::{CARD, Training, WEIGHTS};
+use super::super::training::{CARD, Training, WEIGHTS, take_parameters, unwritten};
 use super::start::{Basis, start};
 use crate::checkpoint::{CanonicalModel, Checkpoint, ConvertError, TimmModel, Trained};
-use crate::engine::HostTensor;
 use crate::error::Error;
-use crate::nn::Weights;
 use crate::plan::{Cell, Subject};
-use crate::store::Elements;
-use crate::train::TrainError;
-
-/// Names of parameters in a state.
-const PARAMETER: &str = "parameter.";
 
 /// Writes the trained network and its card into `folder`, under timm's names where timm has such a
 /// model; what became of it, where `shown` is the folder's name at the end.
@@ -27,7 +20,7 @@ pub(super) fn keep(
 ) -> Result<String, Error> {
     // What is no parameter is as it was before the first update.
     let mut start = start(basis)?;
-    take_parameters(&mut start.weights, network)?;
+    take_parameters(&mut start.weights, network.save()?)?;
     let Some(from) = cell.subject.architecture() else {
         return Ok(format!("{}: nothing was trained", cell.subject.name()));
     };
@@ -77,26 +70,6 @@ pub(super) fn keep(
     })
 }
 
-/// Puts what was trained in the place of what it began as.
-fn take_parameters(weights: &mut Weights, network: &Training) -> Result<(), Error> {
-    for tensor in network.save()? {
-        let Some(name) = tensor.name.strip_prefix(PARAMETER) else {
-            continue;
-        };
-        let shape = weights.find(name).map(|before| before.shape.clone());
-        let (Ok(shape), Elements::F32(data)) = (shape, &tensor.elements) else {
-            return Err(TrainError::Unfit {
-                name: name.to_owned(),
-                reason: "is no parameter of the network in f32".to_owned(),
-            }
-            .into());
-        };
-        let data = data.to_vec();
-        weights.insert(name.to_owned(), HostTensor { shape, data });
-    }
-    Ok(())
-}
-
 /// What the weights come from.
 fn origin(cell: &Cell, from: &Checkpoint) -> String {
     let file = from.path.file_name().unwrap_or_default().to_string_lossy();
@@ -127,17 +100,4 @@ fn for_timm(output: &Path, trained: Trained<'_>) -> Result<(), ConvertError> {
         &|path| model.card(path),
         &|again| model.difference(again),
     )
-}
-
-/// Why a model has no file, where the reason lies in the model.
-fn unwritten(error: ConvertError) -> Result<String, ConvertError> {
-    match error {
-        ConvertError::Inexpressible { reason, .. } => {
-            Ok(format!("timm has no such model, {reason}"))
-        }
-        ConvertError::NotTheSame { reason, .. } => {
-            Ok(format!("it would not be read back as it is, {reason}"))
-        }
-        other => Err(other),
-    }
 }

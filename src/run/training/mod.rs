@@ -3,9 +3,11 @@
 
 mod epoch_means;
 mod images;
+mod key_bias;
 mod ledger;
 mod monitor;
 mod run_folder;
+mod written;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -27,9 +29,11 @@ use crate::train::{
 };
 pub(super) use epoch_means::EpochMeans;
 pub(super) use images::{TrainingImages, image_batch};
+pub(super) use key_bias::without_key_bias;
 pub(super) use ledger::Ledger;
 use monitor::{Finished, TrainingMonitor};
 use run_folder::RunFolder;
+pub(super) use written::{take_parameters, unwritten};
 pub(super) use run_folder::{CARD, WEIGHTS, lacks_weights, recomputes};
 
 /// A classifier in training, whatever computes it.
@@ -207,7 +211,7 @@ fn identity(cell: &Cell, course: &Course<'_>, run: &RunOptions) -> Identity {
 }
 
 /// What is trained, and how fast, in lines for people.
-fn groups_text(groups: &[GroupSummary], recipe: &Recipe) -> Vec<String> {
+pub(super) fn groups_text(groups: &[GroupSummary], recipe: &Recipe) -> Vec<String> {
     /// Groups that are named one by one.
     const NAMED: usize = 16;
     let all: usize = groups.iter().map(|group| group.elements).sum();

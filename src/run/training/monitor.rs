@@ -13,14 +13,14 @@ use super::super::record::Looked;
 use super::Training;
 use super::epoch_means::EpochMeans;
 use super::ledger::{Ledger, bytes};
-use crate::data::{LoadError, Split, content_hash};
+use crate::data::Split;
 use crate::error::Error;
 use crate::features::Observer;
 use crate::plan::{Cell, Part};
 use crate::protocol::classification::{Head, HeadOutcomes, HeadResult, Validation};
-use crate::store::{CurveKind, CurvePoint, Elements, LEARNING_RATE, NamedTensor, Tensors};
+use crate::store::{CurveKind, CurvePoint, Elements, LEARNING_RATE, NamedTensor};
 use crate::train::{
-    CurveLengths, Curves, HeadScores, ImageBatch, Monitor, Recipe, Saved, Terms, TrainError, Update,
+    CurveLengths, Curves, HeadScores, ImageBatch, Monitor, Recipe, Saved, TrainError, Update,
 };
 
 /// The run's witness.

@@ -1,0 +1,130 @@
+//! Pre-training: a student that learns from pixels and teachers, and the checkpoint that it becomes.
+
+mod images;
+mod monitor;
+mod network;
+mod record;
+mod table;
+mod weights;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::Terminal;
+use super::training::{CARD, WEIGHTS};
+use crate::checkpoint::{Checkpoint, LoadOptions};
+use crate::engine::NUMERICS_VERSION;
+use crate::error::Error;
+use crate::features::Observer;
+use crate::plan::PretrainPlan;
+use crate::store::{Lock, write_atomic};
+use crate::train::{AT_ONCE, Identity, Solo, StateFolder, TRAINING_VERSION, TrainError, fit};
+use images::PretrainImages;
+use monitor::PretrainMonitor;
+
+pub use record::{Look, PretrainingRecord, RECORD};
+pub use table::table;
+
+/// The recipe with every setting resolved, beside the weights.
+const RECIPE: &str = "recipe.toml";
+
+/// Trains a student, or goes on where an earlier attempt ended.
+pub fn pretrain(
+    plan: &PretrainPlan,
+    terminal: &mut Terminal,
+) -> Result<PretrainingRecord, Error> {
+    let out = &plan.out;
+    let _lock = Lock::take(&out.join("lock"), &mut |holder| {
+        terminal.notice(&format!(
+            "process {holder} is training in {}; waiting for it",
+            out.display()
+        ));
+    })?;
+    let stamps = super::cells::split_stamps(&[&plan.train.split])?;
+    let recipe = plan.recipe.recipe.recipe(plan.seed, plan.at_once);
+    let mut states = StateFolder::new(out, identity(plan), plan.run.states.every);
+    let (mut training, clock) = network::build(plan)?;
+    let groups = training.groups();
+    for line in super::training::groups_text(&groups, &recipe) {
+        terminal.notice(&line);
+    }
+    let split = Arc::clone(&plan.train.split);
+    let mut images = PretrainImages {
+        train: split,
+        watched: plan.watched.iter().flatten().cloned().collect(),
+        input: plan.input.clone(),
+        augment: plan.recipe.recipe.augment.clone(),
+        seed: plan.seed,
+        classes: plan.set.classes.len(),
+        pass: plan.run.pass,
+    };
+    let epochs = plan.recipe.recipe.training.epochs;
+    let keeps = |epoch: usize| {
+        let every = plan.recipe.recipe.monitor.keep_every;
+        every.is_some_and(|every| epoch.is_multiple_of(every) && epoch < epochs)
+    };
+    let mut keep = |epoch: usize, training: &network::Training| {
+        if !keeps(epoch) {
+            return Ok(None);
+        }
+        let folder = weights::epoch_folder(out, epoch);
+        let kept = weights::keep(plan, training, epoch, &folder).map(Some);
+        kept.map_err(|error| TrainError::Unfit {
+            name: format!("the weights of epoch {epoch}"),
+            reason: error.to_string(),
+        })
+    };
+    let witness = (clock, stamps.as_str());
+    let mut monitor = PretrainMonitor::new(plan, &recipe, witness, out, terminal, &mut keep);
+    write_atomic(&out.join(RECIPE), plan.recipe.text.as_bytes())?;
+    let fitted = fit(
+        &mut *training,
+        &mut images,
+        &recipe,
+        &mut states,
+        &Solo,
+        &mut monitor,
+    );
+    monitor.rest();
+    fitted?;
+    let finished = monitor.finish();
+    let line = weights::keep(plan, &*training, epochs, out)?;
+    terminal.notice(&line);
+    let written = Checkpoint::open(&out.join(CARD), &LoadOptions::default())?;
+    let kept = (1..epochs).filter(|&epoch| keeps(epoch));
+    let mut kept: Vec<_> = kept
+        .map(|epoch| {
+            let file = weights::epoch_folder(&PathBuf::new(), epoch).join(WEIGHTS);
+            (epoch, file)
+        })
+        .filter(|(_, file)| out.join(file).exists())
+        .collect();
+    kept.push((epochs, WEIGHTS.into()));
+    let record = PretrainingRecord::new(plan, &finished, (written.blake3, kept));
+    record.write(out)?;
+    Ok(record)
+}
+
+/// What a run's state must agree in to be gone on from.
+fn identity(plan: &PretrainPlan) -> Identity {
+    let compute = plan.run.compute;
+    let versions = format!("{NUMERICS_VERSION}.{TRAINING_VERSION}");
+    let manifest = blake3::Hash::from(plan.train.manifest);
+    let mut identity = vec![
+        ("recipe", plan.recipe.hash.clone()),
+        ("list of images", manifest.to_hex().to_string()),
+        ("seed", plan.seed.to_string()),
+        ("engine", compute.backend().to_owned()),
+        ("precision", compute.precision.name().to_owned()),
+        ("numerics", versions),
+        (AT_ONCE, plan.at_once.to_string()),
+    ];
+    let names: Vec<_> = (plan.teachers.iter())
+        .map(|(name, teacher)| (format!("teacher {name}"), teacher.blake3.clone()))
+        .collect();
+    let mut all: Identity = (identity.drain(..))
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect();
+    all.extend(names);
+    all
+}

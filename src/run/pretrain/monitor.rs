@@ -24,7 +24,7 @@ use crate::train::{
 const POINTS: usize = 10_000;
 
 /// Temperature of DINO's vote.
-const TEMPERATURE: f64 = 0.07;
+const TEMPERATURE: f32 = 0.07;
 
 /// Name of the watched images' features in a state.
 const FEATURES: &str = "watched.features";

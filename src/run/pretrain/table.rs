@@ -31,6 +31,6 @@ pub fn table(plans: &[PretrainPlan], records: &[PretrainingRecord]) -> Table {
         title: format!("pre-training: {name}"),
         rows: rows.collect(),
         columns,
-        ..Table::default()
+        footnotes: Vec::new(),
     }
 }

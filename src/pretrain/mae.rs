@@ -54,7 +54,10 @@ impl<E: Engine> Mae<E> {
         }
         self.fits(engine, images, mask)?;
         let tokens = self.encoder.embed(engine, images)?;
-        let tokens = select_tokens(engine, &tokens, config.prefix(), &mask.seen())?;
+        let Some(seen) = mask.seen() else {
+            return Err(refused("the samples keep different numbers of patches"));
+        };
+        let tokens = select_tokens(engine, &tokens, config.prefix(), &seen)?;
         let tokens = self.encoder.blocks().all(engine, &tokens)?;
         self.encoder.normalise(engine, &tokens)
     }

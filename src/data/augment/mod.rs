@@ -24,5 +24,6 @@ pub use crop::Crop;
 pub use draw::{Draw, SampleKey};
 pub use erasure::Erasure;
 pub use error::AugmentError;
+pub(crate) use noise::normal;
 pub use operation::{Operation, OperationKind};
 pub use spec::{AugmentSpec, CropSpec, Erase, Jitter, RandAugment};

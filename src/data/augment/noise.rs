@@ -6,7 +6,7 @@
 /// Wichura's PPND7, to seven digits (Applied Statistics 37, 1988, algorithm AS 241). Its third range
 /// begins beyond 6.6 standard deviations, where no step lies.
 #[inline(always)]
-pub(super) fn normal(step: u32) -> f64 {
+pub(crate) fn normal(step: u32) -> f64 {
     let probability = (f64::from(step) + 0.5) / (1_u64 << 32) as f64;
     let from_middle = probability - 0.5;
     if from_middle.abs() <= 0.425 {

@@ -42,6 +42,9 @@ pub fn pretrain(plan: &PretrainPlan, terminal: &mut Terminal) -> Result<Pretrain
     let stamps = super::cells::split_stamps(&[&plan.train.split])?;
     let recipe = plan.recipe.recipe.recipe(plan.seed, plan.at_once);
     let mut states = StateFolder::new(out, identity(plan), plan.run.states.every);
+    if plan.run.recompute {
+        states.clear()?;
+    }
     let (mut training, clock) = network::build(plan)?;
     let groups = training.groups();
     for line in super::training::groups_text(&groups, &recipe) {
@@ -68,8 +71,8 @@ pub fn pretrain(plan: &PretrainPlan, terminal: &mut Terminal) -> Result<Pretrain
         }
         let folder = weights::epoch_folder(out, epoch);
         let kept = weights::keep(plan, training, epoch, &folder).map(Some);
-        kept.map_err(|error| TrainError::Unfit {
-            name: format!("the weights of epoch {epoch}"),
+        kept.map_err(|error| TrainError::Keep {
+            epoch,
             reason: error.to_string(),
         })
     };

@@ -41,6 +41,7 @@ mod linear;
 mod logistic;
 mod losses;
 mod mae;
+mod masks;
 mod mix;
 mod mutation;
 mod operations;

@@ -58,14 +58,17 @@ fn cluster(distances: Distances) -> Vec<u32> {
     Linkage::average(distances).cut(CLUSTERS)
 }
 
-/// Matrices a second, each copied before it is used up.
+/// Matrices a second, each copied before it is used up; the best of three.
 fn matrices_per_second() -> f64 {
     let matrices: Vec<_> = (0..MATRICES).map(matrix).collect();
-    let start = Instant::now();
-    for matrix in &matrices {
-        black_box(cluster(matrix.clone()));
-    }
-    MATRICES as f64 / start.elapsed().as_secs_f64()
+    let rates = (0..3).map(|_| {
+        let start = Instant::now();
+        for matrix in &matrices {
+            black_box(cluster(matrix.clone()));
+        }
+        MATRICES as f64 / start.elapsed().as_secs_f64()
+    });
+    rates.fold(0.0, f64::max)
 }
 
 fn main() {

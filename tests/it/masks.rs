@@ -98,7 +98,7 @@ fn ratios_keep_as_many_as_maes_code() {
         let spec = MaskSpec::Random { ratio };
         assert_eq!(spec.kept([1, patches]), Some(keep).filter(|keep| *keep > 0));
     }
-    assert_eq!(table.len(), 81);
+    assert_eq!(table.len(), 90);
 }
 
 #[test]

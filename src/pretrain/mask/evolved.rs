@@ -183,15 +183,15 @@ impl EvolvedMask {
             return wrong("gamma", format!("is {}, not above 0", self.gamma));
         }
         let ClusterSchedule { first, last, .. } = self.clusters;
+        let most = first.max(last) + self.clusters.spread;
         if first.min(last) == 0 {
             return wrong("clusters", "are 0 at times".to_owned());
         }
+        if most > patches {
+            return wrong("clusters", format!("are up to {most} of {patches} patches"));
+        }
         match self.clustering {
             Clustering::Hierarchical { zeta } => {
-                let most = first.max(last) + self.clusters.spread;
-                if most > patches {
-                    return wrong("clusters", format!("are up to {most} of {patches} patches"));
-                }
                 if !(0.0..=1.0).contains(&zeta) {
                     return wrong("clustering.zeta", format!("is {zeta}, not in [0, 1]"));
                 }

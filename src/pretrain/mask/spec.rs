@@ -438,6 +438,10 @@ mod tests {
                 "mask.clusters are up to 65 of 64",
             ),
             (
+                MaskSpec::Evolved(evolved(em(40.0, 15), 64)),
+                "mask.clusters are up to 65 of 64",
+            ),
+            (
                 MaskSpec::Evolved(evolved(em(40.0, 15), 0)),
                 "mask.clusters are 0",
             ),

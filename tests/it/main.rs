@@ -40,6 +40,7 @@ mod knn;
 mod linear;
 mod logistic;
 mod losses;
+mod masks;
 mod mix;
 mod mutation;
 mod operations;

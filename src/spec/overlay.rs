@@ -61,11 +61,18 @@ impl Setting {
     }
 }
 
-/// Values of `over` replace those of `base`; tables merge.
+/// Values of `over` replace those of `base`; tables merge, but for those of another `kind`, which have
+/// other settings.
 pub(super) fn merge(base: &mut Table, over: Table) {
+    let another = |base: &Table, over: &Table| {
+        let kinds = base.get("kind").zip(over.get("kind"));
+        kinds.is_some_and(|(base, over)| base != over)
+    };
     for (key, value) in over {
         match (base.get_mut(&key), value) {
-            (Some(Value::Table(base)), Value::Table(over)) => merge(base, over),
+            (Some(Value::Table(base)), Value::Table(over)) if !another(base, &over) => {
+                merge(base, over);
+            }
             (_, value) => {
                 base.insert(key, value);
             }

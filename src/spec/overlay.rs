@@ -61,16 +61,16 @@ impl Setting {
     }
 }
 
-/// Values of `over` replace those of `base`; tables merge, but for those of another `kind`, which have
-/// other settings.
+/// Values of `over` replace those of `base`; tables merge, but for one of another `kind`, which has
+/// other keys and takes the place of the whole.
 pub(super) fn merge(base: &mut Table, over: Table) {
-    let another = |base: &Table, over: &Table| {
-        let kinds = base.get("kind").zip(over.get("kind"));
-        kinds.is_some_and(|(base, over)| base != over)
+    let other_kind = |base: &Table, over: &Table| {
+        let kind = over.get("kind");
+        kind.is_some() && kind != base.get("kind")
     };
     for (key, value) in over {
         match (base.get_mut(&key), value) {
-            (Some(Value::Table(base)), Value::Table(over)) if !another(base, &over) => {
+            (Some(Value::Table(base)), Value::Table(over)) if !other_kind(base, &over) => {
                 merge(base, over);
             }
             (_, value) => {

@@ -1,10 +1,13 @@
 //! Pre-training: a student that learns from pixels and teachers, and the checkpoint that it becomes.
 
+mod forecast;
 mod images;
+mod memory;
 mod monitor;
 mod network;
 mod record;
 mod table;
+mod trainee;
 mod weights;
 
 use std::path::PathBuf;
@@ -21,7 +24,10 @@ use crate::store::{Lock, write_atomic};
 use crate::train::{AT_ONCE, Identity, Solo, StateFolder, TRAINING_VERSION, TrainError, fit};
 use images::PretrainImages;
 use monitor::PretrainMonitor;
+use network::Basis;
 
+pub use forecast::{PretrainCosts, forecast_table, forecasts};
+pub use memory::PretrainMemory;
 pub use record::{Look, PretrainingRecord, RECORD};
 pub use table::table;
 
@@ -29,10 +35,7 @@ pub use table::table;
 const RECIPE: &str = "recipe.toml";
 
 /// Trains a student, or goes on where an earlier attempt ended.
-pub fn pretrain(
-    plan: &PretrainPlan,
-    terminal: &mut Terminal,
-) -> Result<PretrainingRecord, Error> {
+pub fn pretrain(plan: &PretrainPlan, terminal: &mut Terminal) -> Result<PretrainingRecord, Error> {
     let out = &plan.out;
     let _lock = Lock::take(&out.join("lock"), &mut |holder| {
         terminal.notice(&format!(
@@ -40,10 +43,15 @@ pub fn pretrain(
             out.display()
         ));
     })?;
+    let basis = Basis::of_plan(plan);
+    let plan = &PretrainPlan {
+        at_once: super::forecast::at_once(&basis, Some(out), &plan.run, terminal)?,
+        ..plan.clone()
+    };
     let stamps = super::cells::split_stamps(&[&plan.train.split])?;
     let recipe = plan.recipe.recipe.recipe(plan.seed, plan.at_once);
     let mut states = StateFolder::new(out, identity(plan), plan.run.states.every);
-    let (mut training, clock) = network::build(plan)?;
+    let mut training = basis.build(plan.run.compute)?;
     let groups = training.groups();
     for line in super::training::groups_text(&groups, &recipe) {
         terminal.notice(&line);
@@ -74,7 +82,7 @@ pub fn pretrain(
             reason: error.to_string(),
         })
     };
-    let witness = (clock, stamps.as_str());
+    let witness = (basis.clock.clone(), stamps.as_str());
     let mut monitor = PretrainMonitor::new(plan, &recipe, witness, out, terminal, &mut keep);
     write_atomic(&out.join(RECIPE), plan.recipe.text.as_bytes())?;
     let fitted = fit(

@@ -42,7 +42,7 @@ impl Default for BlockMask {
 
 impl BlockMask {
     /// Patches to hide.
-    pub(super) fn target(&self, [rows, columns]: [usize; 2]) -> usize {
+    pub(in crate::pretrain) fn target(&self, [rows, columns]: [usize; 2]) -> usize {
         ((rows * columns) as f64 * self.ratio) as usize
     }
 

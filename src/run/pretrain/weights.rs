@@ -76,12 +76,17 @@ fn student(plan: &PretrainPlan, training: &Training) -> Result<Weights, Error> {
     take_parameters(&mut all, training.save()?)?;
     let mut weights = Weights::default();
     for (name, tensor) in all.iter() {
-        let first = name.split('.').next().unwrap_or_default();
-        if !matches!(first, "heads" | "terms" | "decoder" | "mask_token") {
+        if is_kept(name) {
             weights.insert(name.to_owned(), tensor.clone());
         }
     }
     Ok(weights)
+}
+
+/// Whether a tensor is the encoder's, and no head's or decoder's.
+pub(super) fn is_kept(name: &str) -> bool {
+    let first = name.split('.').next().unwrap_or_default();
+    !matches!(first, "heads" | "terms" | "decoder" | "mask_token")
 }
 
 fn for_timm(output: &Path, pretrained: Pretrained<'_>) -> Result<(), ConvertError> {

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{ComputeArgs, LoadArgs, Seeds};
 use super::linear::seeds;
+use super::{ComputeArgs, LoadArgs, Seeds};
 
 /// Arguments of `mimbench pretrain`.
 #[derive(Debug, Args)]
@@ -23,8 +23,11 @@ pub struct PretrainArgs {
     #[arg(long, value_name = "FILE|NAME=FILE")]
     pub teacher: Vec<String>,
     /// Folder of what comes out: weights, card, states and curves
-    #[arg(long, value_name = "DIR", required_unless_present = "plan")]
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["plan", "show_masks"])]
     pub out: Option<PathBuf>,
+    /// Train nothing: draw the masks of a few images in several epochs; those by the student's own attention take it from the run in --out, where there is one
+    #[arg(long, value_name = "PNG", conflicts_with_all = ["plan", "seeds", "json"])]
+    pub show_masks: Option<PathBuf>,
     /// Change a setting of the recipe, as in terms.pixels.weight=0.05
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,

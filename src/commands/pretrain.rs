@@ -54,12 +54,15 @@ pub fn pretrain(args: PretrainArgs) -> Outcome {
                 at_once,
                 reset_head: false,
             };
-            let Some(out) = args.out else {
-                return Ok(ExitCode::SUCCESS);
-            };
+            let out = args.out.unwrap_or_default();
             let teachers = open_teachers(&recipe, &teachers, &load)?;
             let root = data.root(&recipe.recipe.data.dataset)?;
             let set = Arc::new(EvaluationSet::open(&root, &data, options.seed)?);
+            if let Some(picture) = &args.show_masks {
+                let plan = PretrainPlan::over(recipe, teachers, set, (&out, options))?;
+                run::pretrain::draw_masks(&plan, picture, terminal)?;
+                return Ok(ExitCode::SUCCESS);
+            }
             let runs = match args.seeds {
                 None => vec![(args.seed, out)],
                 Some(Seeds(seeds)) => (seeds.iter())
@@ -93,7 +96,10 @@ pub fn pretrain(args: PretrainArgs) -> Outcome {
 /// `NAME=FILE`, or a file alone: a name has neither dots nor slashes.
 fn teacher_file(text: &str) -> TeacherFile {
     let named = text.split_once('=').filter(|(name, _)| {
-        !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || "_-".contains(c))
+        !name.is_empty()
+            && name
+                .chars()
+                .all(|c| c.is_alphanumeric() || "_-".contains(c))
     });
     match named {
         Some((name, path)) => TeacherFile {

@@ -1,6 +1,7 @@
 //! Pre-training: a student that learns from pixels and teachers, and the checkpoint that it becomes.
 
 mod images;
+mod masks;
 mod monitor;
 mod network;
 mod record;
@@ -22,6 +23,7 @@ use crate::train::{AT_ONCE, Identity, Solo, StateFolder, TRAINING_VERSION, Train
 use images::PretrainImages;
 use monitor::PretrainMonitor;
 
+pub use masks::draw_masks;
 pub use record::{Look, PretrainingRecord, RECORD};
 pub use table::table;
 
@@ -29,10 +31,7 @@ pub use table::table;
 const RECIPE: &str = "recipe.toml";
 
 /// Trains a student, or goes on where an earlier attempt ended.
-pub fn pretrain(
-    plan: &PretrainPlan,
-    terminal: &mut Terminal,
-) -> Result<PretrainingRecord, Error> {
+pub fn pretrain(plan: &PretrainPlan, terminal: &mut Terminal) -> Result<PretrainingRecord, Error> {
     let out = &plan.out;
     let _lock = Lock::take(&out.join("lock"), &mut |holder| {
         terminal.notice(&format!(

@@ -164,6 +164,13 @@ pub struct PretrainMonitor {
     /// Epochs between two files of weights that are kept; the last alone, where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep_every: Option<usize>,
+    /// Whether the weights before the first update are kept too, as a control.
+    #[serde(skip_serializing_if = "is_false")]
+    pub keep_initial: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 impl Default for PretrainMonitor {
@@ -174,6 +181,7 @@ impl Default for PretrainMonitor {
             val_images: 2_000,
             k: 20,
             keep_every: None,
+            keep_initial: false,
         }
     }
 }

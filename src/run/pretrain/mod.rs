@@ -59,9 +59,17 @@ pub fn pretrain(plan: &PretrainPlan, terminal: &mut Terminal) -> Result<Pretrain
     };
     let epochs = plan.recipe.recipe.training.epochs;
     let keeps = |epoch: usize| {
-        let every = plan.recipe.recipe.monitor.keep_every;
-        every.is_some_and(|every| epoch.is_multiple_of(every) && epoch < epochs)
+        let monitor = &plan.recipe.recipe.monitor;
+        let every = |every: usize| epoch.is_multiple_of(every) && epoch < epochs;
+        match epoch {
+            0 => monitor.keep_initial,
+            _ => monitor.keep_every.is_some_and(every),
+        }
     };
+    let initial = weights::epoch_folder(out, 0);
+    if keeps(0) && !initial.join(CARD).exists() {
+        terminal.notice(&weights::keep(plan, &*training, 0, &initial)?);
+    }
     let mut keep = |epoch: usize, training: &network::Training| {
         if !keeps(epoch) {
             return Ok(None);
@@ -90,7 +98,7 @@ pub fn pretrain(plan: &PretrainPlan, terminal: &mut Terminal) -> Result<Pretrain
     let line = weights::keep(plan, &*training, epochs, out)?;
     terminal.notice(&line);
     let written = Checkpoint::open(&out.join(CARD), &LoadOptions::default())?;
-    let kept = (1..epochs).filter(|&epoch| keeps(epoch));
+    let kept = (0..epochs).filter(|&epoch| keeps(epoch));
     let mut kept: Vec<_> = kept
         .map(|epoch| {
             let file = weights::epoch_folder(&PathBuf::new(), epoch).join(WEIGHTS);

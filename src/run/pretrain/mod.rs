@@ -27,8 +27,8 @@ use images::PretrainImages;
 use monitor::PretrainMonitor;
 use network::Basis;
 
-pub use masks::draw_masks;
 pub use forecast::{PretrainCosts, forecast_table, forecasts};
+pub use masks::draw_masks;
 pub use memory::PretrainMemory;
 pub use record::{Look, PretrainingRecord, RECORD};
 pub use table::table;

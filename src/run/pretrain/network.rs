@@ -171,7 +171,6 @@ pub(super) fn trainer<E: Engine + 'static>(
 }
 
 /// The teachers, frozen, and what is wanted of each.
-#[expect(clippy::type_complexity, reason = "a map as the objective has it")]
 fn teachers<E: Engine>(
     engine: &E,
     basis: &Basis<'_>,

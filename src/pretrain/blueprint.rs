@@ -81,6 +81,7 @@ impl Blueprint {
             if let Some((teacher, blocks)) = &reads.teacher {
                 let of_teacher = wanted.entry(teacher.clone()).or_default();
                 of_teacher.blocks.extend(blocks);
+                of_teacher.normed |= reads.teacher_normed;
             }
             terms.push(PlannedTerm {
                 name: name.to_owned(),

@@ -118,6 +118,14 @@ impl<E: Engine> Lesson<E> {
             message: format!("the output of block {block} was not kept"),
         })
     }
+
+    /// The last block's output under the final normalisation.
+    pub(super) fn final_norm(&self) -> Result<&E::Tensor> {
+        self.normed.as_ref().ok_or_else(|| EngineError {
+            op: "teacher",
+            message: "its normalised tokens were not kept".to_owned(),
+        })
+    }
 }
 
 /// A frozen encoder.

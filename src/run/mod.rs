@@ -21,6 +21,7 @@ mod linear_cached;
 mod machine;
 pub mod overview;
 mod pair;
+mod picture;
 pub mod pretrain;
 mod progress;
 mod record;

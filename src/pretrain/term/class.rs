@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Heads, Reads, Sides, block_of, mean_of, not_negative, positive};
+use super::{Heads, Reads, Sides, block_of, check_class_tokens, mean_of, not_negative, positive};
 use crate::engine::{Engine, Result, Targets};
 use crate::pretrain::method::MethodError;
 use crate::pretrain::scene::{Scene, class_token};
@@ -53,14 +53,7 @@ impl ClassDistillationSpec {
         sides: Sides<'_>,
     ) -> std::result::Result<Reads, MethodError> {
         let teacher = sides.teacher(name, &self.teacher)?;
-        for (network, whose) in [(sides.student, "student"), (teacher, "teacher")] {
-            if !network.class_token {
-                return Err(MethodError::NoClassToken {
-                    term: name.to_owned(),
-                    whose,
-                });
-            }
-        }
+        check_class_tokens(name, sides.student, teacher)?;
         Ok(Reads {
             normed: true,
             teacher: Some((

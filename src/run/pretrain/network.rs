@@ -84,83 +84,95 @@ impl Job for Build<'_> {
     type Output = Result<Box<Training>, Error>;
 
     fn run<E: Engine + 'static>(self, engine: E) -> Self::Output {
-        let Self(basis) = self;
-        let (blueprint, recipe) = (basis.blueprint, basis.recipe);
-        let config = blueprint.student();
-        let mut weights = blueprint.initial_weights(basis.seed)?;
-        let names: Vec<_> = weights.iter().map(|(name, _)| name.to_owned()).collect();
-        let fixed = || {
-            let names = names.iter().map(String::as_str);
-            names.filter(|name| blueprint.is_fixed(name))
-        };
-        // What no parameter is made of is read again by the encoders that only look.
-        let mut constants = Weights::default();
-        for name in fixed() {
-            let tensor = weights.find(name).map_err(ModelError::from)?.clone();
-            constants.insert(name.to_owned(), tensor);
-        }
-        let mut loader = Loader::trainable(&engine, &mut weights).fixing(fixed());
-        let learner = Learner::load(&mut loader, blueprint).map_err(ModelError::from)?;
-        let parameters = loader.into_parameters();
-        let looking = |parameters: &[(String, E::Tensor)]| -> Result<Vit<E>, Error> {
-            let mut constants = constants.clone();
-            let mut sharing =
-                Loader::sharing(&engine, &mut constants, parameters).map_err(TrainError::from)?;
-            Ok(Vit::load(&mut sharing, config).map_err(ModelError::from)?)
-        };
-        let frozen = looking(&parameters)?;
-        let parameters: Vec<_> = (parameters.into_iter())
-            .map(|(name, tensor)| Parameter { name, tensor })
-            .collect();
-        let training = &recipe.training;
-        let ema = training.ema.map(|ema| Ema::new(&engine, ema, &parameters));
-        let ema = ema.transpose().map_err(TrainError::from)?;
-        let attends = match blueprint.own_attention() {
-            None => None,
-            Some((OwnAttention::Student, wanted)) => Some((frozen.clone(), wanted)),
-            Some((OwnAttention::Average, wanted)) => {
-                let averages = ema.iter().flat_map(|ema| ema.averages());
-                let averages: Vec<_> = averages
-                    .map(|own| (own.name.clone(), own.tensor.clone()))
-                    .collect();
-                Some((looking(&averages)?, wanted))
-            }
-        };
-        let shapes: Vec<_> = (parameters.iter())
-            .map(|own| engine.shape(&own.tensor))
-            .collect();
-        let named: Vec<_> = (parameters.iter().zip(&shapes))
-            .map(|(own, shape)| (own.name.as_str(), &shape[..]))
-            .collect();
-        let groups = plain_groups(training.decay_exclusion, &named);
-        let optimizer = Optimizer::new(&engine, training.optimizer, &parameters, groups);
-        let optimizer = optimizer.map_err(TrainError::from)?;
-        let masks = match recipe.student.key_bias {
-            true => Vec::new(),
-            false => without_key_bias(&engine, &parameters).map_err(TrainError::from)?,
-        };
-        let objective = Pretraining {
-            learner,
-            frozen,
-            teachers: teachers(&engine, basis)?,
-            mask: recipe.mask.clone(),
-            mask_teacher: recipe.method().mask_teacher().map(str::to_owned),
-            attends,
-            drop_path: drop_path_rates(recipe.student.drop_path, config.depth),
-            epochs: training.epochs,
-            seed: basis.seed,
-            token: recipe.input.feature.token(),
-            clock: basis.clock.clone(),
-        };
-        let with = TrainerSettings {
-            clip_norm: training.clip_norm,
-            ema,
-            masks,
-            ..TrainerSettings::default()
-        };
-        let trainer = Trainer::new(engine, objective, parameters, optimizer, with);
-        Ok(Box::new(trainer))
+        Ok(Box::new(trainer(&engine, self.0)?))
     }
+}
+
+/// [`Basis::build`] on an engine.
+pub(super) fn trainer<E: Engine + 'static>(
+    engine: &E,
+    basis: &Basis<'_>,
+) -> Result<Trainer<E, Pretraining<E>>, Error> {
+    let (blueprint, recipe) = (basis.blueprint, basis.recipe);
+    let config = blueprint.student();
+    let mut weights = blueprint.initial_weights(basis.seed)?;
+    let names: Vec<_> = weights.iter().map(|(name, _)| name.to_owned()).collect();
+    let fixed = || {
+        let names = names.iter().map(String::as_str);
+        names.filter(|name| blueprint.is_fixed(name))
+    };
+    // What no parameter is made of is read again by the encoders that only look.
+    let mut constants = Weights::default();
+    for name in fixed() {
+        let tensor = weights.find(name).map_err(ModelError::from)?.clone();
+        constants.insert(name.to_owned(), tensor);
+    }
+    let mut loader = Loader::trainable(engine, &mut weights).fixing(fixed());
+    let learner = Learner::load(&mut loader, blueprint).map_err(ModelError::from)?;
+    let parameters = loader.into_parameters();
+    let looking = |parameters: &[(String, E::Tensor)]| -> Result<Vit<E>, Error> {
+        let mut constants = constants.clone();
+        let mut sharing =
+            Loader::sharing(engine, &mut constants, parameters).map_err(TrainError::from)?;
+        Ok(Vit::load(&mut sharing, config).map_err(ModelError::from)?)
+    };
+    let frozen = looking(&parameters)?;
+    let parameters: Vec<_> = (parameters.into_iter())
+        .map(|(name, tensor)| Parameter { name, tensor })
+        .collect();
+    let training = &recipe.training;
+    let ema = training.ema.map(|ema| Ema::new(engine, ema, &parameters));
+    let ema = ema.transpose().map_err(TrainError::from)?;
+    let attends = match blueprint.own_attention() {
+        None => None,
+        Some((OwnAttention::Student, wanted)) => Some((frozen.clone(), wanted)),
+        Some((OwnAttention::Average, wanted)) => {
+            let averages = ema.iter().flat_map(|ema| ema.averages());
+            let averages: Vec<_> = averages
+                .map(|own| (own.name.clone(), own.tensor.clone()))
+                .collect();
+            Some((looking(&averages)?, wanted))
+        }
+    };
+    let shapes: Vec<_> = (parameters.iter())
+        .map(|own| engine.shape(&own.tensor))
+        .collect();
+    let named: Vec<_> = (parameters.iter().zip(&shapes))
+        .map(|(own, shape)| (own.name.as_str(), &shape[..]))
+        .collect();
+    let groups = plain_groups(training.decay_exclusion, &named);
+    let optimizer = Optimizer::new(engine, training.optimizer, &parameters, groups);
+    let optimizer = optimizer.map_err(TrainError::from)?;
+    let masks = match recipe.student.key_bias {
+        true => Vec::new(),
+        false => without_key_bias(engine, &parameters).map_err(TrainError::from)?,
+    };
+    let objective = Pretraining {
+        learner,
+        frozen,
+        teachers: teachers(engine, basis)?,
+        mask: recipe.mask.clone(),
+        mask_teacher: recipe.method().mask_teacher().map(str::to_owned),
+        attends,
+        drop_path: drop_path_rates(recipe.student.drop_path, config.depth),
+        epochs: training.epochs,
+        seed: basis.seed,
+        token: recipe.input.feature.token(),
+        clock: basis.clock.clone(),
+    };
+    let with = TrainerSettings {
+        clip_norm: training.clip_norm,
+        ema,
+        masks,
+        ..TrainerSettings::default()
+    };
+    Ok(Trainer::new(
+        engine.clone(),
+        objective,
+        parameters,
+        optimizer,
+        with,
+    ))
 }
 
 /// The teachers, frozen, and what is wanted of each.

@@ -9,6 +9,7 @@ use crate::checkpoint::{CanonicalModel, ConvertError, Feature, Pretrained, TimmM
 use crate::error::Error;
 use crate::nn::Weights;
 use crate::plan::PretrainPlan;
+use crate::store::StoreError;
 
 /// The folder of an epoch's weights below the run's, counted from 1.
 pub(super) fn epoch_folder(out: &Path, epoch: usize) -> PathBuf {
@@ -23,9 +24,19 @@ pub(super) fn keep(
     epoch: usize,
     folder: &Path,
 ) -> Result<String, Error> {
+    std::fs::create_dir_all(folder).map_err(|source| StoreError::Io {
+        action: "create",
+        path: folder.to_owned(),
+        source,
+    })?;
     let weights = student(plan, training)?;
     let recipe = &plan.recipe.recipe;
     let output = folder.join(WEIGHTS);
+    std::fs::create_dir_all(folder).map_err(|source| StoreError::Io {
+        action: "create",
+        path: folder.to_owned(),
+        source,
+    })?;
     let of_epoch = match epoch == recipe.training.epochs {
         true => String::new(),
         false => format!(" epoch {epoch}"),

@@ -19,7 +19,7 @@ pub struct PretrainArgs {
     /// Labels of a flat val folder: `file class` lines, synset lines or LOC_val_solution.csv
     #[arg(long, value_name = "FILE")]
     pub val_labels: Option<PathBuf>,
-    /// Teacher: any checkpoint, as NAME=FILE where the recipe has several
+    /// Teacher: any checkpoint, as NAME=FILE where the recipe has several; with --plan also arch:NAME, one of timm's architectures with random weights
     #[arg(long, value_name = "FILE|NAME=FILE")]
     pub teacher: Vec<String>,
     /// Folder of what comes out: weights, card, states and curves
@@ -55,7 +55,7 @@ pub struct PretrainArgs {
     /// Folder of records and tables
     #[arg(long, value_name = "DIR", default_value = "results")]
     pub results: PathBuf,
-    /// Print the run's record as JSON
+    /// Print the run's record, or what --plan finds, as JSON
     #[arg(long)]
     pub json: bool,
     /// How teachers are read.

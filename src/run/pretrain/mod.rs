@@ -25,9 +25,9 @@ use crate::store::{Lock, write_atomic};
 use crate::train::{AT_ONCE, Identity, Solo, StateFolder, TRAINING_VERSION, TrainError, fit};
 use images::PretrainImages;
 use monitor::PretrainMonitor;
-use network::Basis;
+pub(super) use network::Basis;
 
-pub use forecast::{PretrainCosts, forecast_table, forecasts};
+pub use forecast::{PretrainCosts, PretrainOperations, forecast_table, forecasts};
 pub use masks::draw_masks;
 pub use memory::PretrainMemory;
 pub use record::{Look, PretrainingRecord, RECORD};
@@ -46,8 +46,9 @@ pub fn pretrain(plan: &PretrainPlan, terminal: &mut Terminal) -> Result<Pretrain
         ));
     })?;
     let basis = Basis::of_plan(plan);
+    let known = (!plan.run.recompute).then_some(out.as_path());
     let plan = &PretrainPlan {
-        at_once: super::forecast::at_once(&basis, Some(out), &plan.run, terminal)?,
+        at_once: super::forecast::at_once(&basis, known, &plan.run, terminal)?,
         ..plan.clone()
     };
     let stamps = super::cells::split_stamps(&[&plan.train.split])?;

@@ -166,8 +166,13 @@ pub(super) fn trainer<E: Engine + 'static>(
         masks,
         ..TrainerSettings::default()
     };
-    let trainer = Trainer::new(engine.clone(), objective, parameters, optimizer, with);
-    Ok(trainer)
+    Ok(Trainer::new(
+        engine.clone(),
+        objective,
+        parameters,
+        optimizer,
+        with,
+    ))
 }
 
 /// The teachers, frozen, and what is wanted of each.

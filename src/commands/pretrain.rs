@@ -1,5 +1,6 @@
 //! `mimbench pretrain`.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,10 +9,11 @@ use mimbench::cli::{Batch, ComputeArgs, PretrainArgs, Seeds};
 use mimbench::error::Error;
 use mimbench::plan::{
     AtOnce, EvaluationSet, PretrainPlan, RunOptions, StateOptions, TeacherFile, default_store,
-    open_teachers,
+    open_teachers, sweep_recipes, teachers_of_each,
 };
-use mimbench::run;
-use mimbench::spec::{ResolvedRecipe, Setting};
+use mimbench::features::Observer;
+use mimbench::run::{self, Terminal};
+use mimbench::spec::{ResolvedRecipe, Setting, Sweep};
 use mimbench::store::RowType;
 
 use super::{
@@ -21,8 +23,16 @@ use super::{
 pub fn pretrain(args: PretrainArgs) -> Outcome {
     let epochs = args.epochs.map(|n| format!("training.epochs={n}"));
     let settings: Vec<_> = (args.set.into_iter().chain(epochs)).map(Setting).collect();
-    let recipe = ResolvedRecipe::named(&args.recipe, &settings)?;
     let teachers: Vec<_> = args.teacher.iter().map(|text| teacher_file(text)).collect();
+    let sweep = args.sweep.as_deref().map(Sweep::named).transpose()?;
+    let points = match &sweep {
+        None => vec![Point {
+            folder: PathBuf::new(),
+            recipe: ResolvedRecipe::named(&args.recipe, &settings)?,
+            teachers,
+        }],
+        Some(sweep) => points(&args.recipe, sweep, &settings, &teachers)?,
+    };
     let load = load_options(args.load);
     let data = data_request(args.data, args.val_labels, args.limit);
     let at_once = match args.compute.batch {
@@ -55,42 +65,101 @@ pub fn pretrain(args: PretrainArgs) -> Outcome {
                 reset_head: false,
             };
             let out = args.out.unwrap_or_default();
-            let teachers = open_teachers(&recipe, &teachers, &load)?;
-            let root = data.root(&recipe.recipe.data.dataset)?;
-            let set = Arc::new(EvaluationSet::open(&root, &data, options.seed)?);
-            if let Some(picture) = &args.show_masks {
-                let plan = PretrainPlan::over(recipe, teachers, set, (&out, options))?;
-                run::pretrain::draw_masks(&plan, picture, terminal)?;
+            let mut plans = Vec::new();
+            let mut sets: Vec<(String, Arc<EvaluationSet>)> = Vec::new();
+            for point in points {
+                let folder = out.join(&point.folder);
+                let teachers = open_teachers(&point.recipe, &point.teachers, &load)?;
+                let dataset = &point.recipe.recipe.data.dataset;
+                let set = match sets.iter().find(|(known, _)| known == dataset) {
+                    Some((_, set)) => Arc::clone(set),
+                    None => {
+                        let root = data.root(dataset)?;
+                        let set = Arc::new(EvaluationSet::open(&root, &data, options.seed)?);
+                        sets.push((dataset.clone(), Arc::clone(&set)));
+                        set
+                    }
+                };
+                let runs = match &args.seeds {
+                    None => vec![(args.seed, folder)],
+                    Some(Seeds(seeds)) => (seeds.iter())
+                        .map(|seed| (*seed, folder.join(format!("seed-{seed}"))))
+                        .collect(),
+                };
+                for (seed, out) in runs {
+                    let run = RunOptions {
+                        seed,
+                        ..options.clone()
+                    };
+                    let (recipe, teachers) = (point.recipe.clone(), teachers.clone());
+                    let set = Arc::clone(&set);
+                    plans.push(PretrainPlan::over(recipe, teachers, set, (&out, run))?);
+                }
+            }
+            if let (Some(picture), Some(plan)) = (&args.show_masks, plans.first()) {
+                run::pretrain::draw_masks(plan, picture, terminal)?;
                 return Ok(ExitCode::SUCCESS);
             }
-            let runs = match args.seeds {
-                None => vec![(args.seed, out)],
-                Some(Seeds(seeds)) => (seeds.iter())
-                    .map(|seed| (*seed, out.join(format!("seed-{seed}"))))
-                    .collect(),
-            };
-            let plan = |(seed, out)| {
-                let run = RunOptions {
-                    seed,
-                    ..options.clone()
-                };
-                let set = Arc::clone(&set);
-                PretrainPlan::over(recipe.clone(), teachers.clone(), set, (out, run))
-            };
-            let plans: Vec<_> = (runs.iter())
-                .map(|(seed, out)| plan((*seed, out.as_path())))
-                .collect::<Result<_, Error>>()?;
-            let mut records = Vec::new();
-            for plan in &plans {
-                records.push(run::pretrain::pretrain(plan, terminal)?);
+            if let Some(sweep) = &sweep {
+                note_base(sweep, &plans, terminal);
             }
+            let mut swept = run::pretrain::sweep(&plans, terminal)?;
+            let runs = swept.records.iter();
+            let runs: Vec<_> = runs.map(|(place, record)| (&plans[*place], record)).collect();
             match args.json {
-                true => print_json(&records)?,
-                false => print_tables(&[run::pretrain::table(&plans, &records)])?,
+                true => print_json(&runs.iter().map(|(_, record)| record).collect::<Vec<_>>())?,
+                false if runs.is_empty() => {}
+                false => print_tables(&[run::pretrain::table(&runs)])?,
             }
-            Ok(ExitCode::SUCCESS)
+            match swept.diverged.pop() {
+                Some(last) => {
+                    swept.diverged.iter().for_each(crate::report_error);
+                    Err(last)
+                }
+                None => Ok(ExitCode::SUCCESS),
+            }
         },
     )
+}
+
+/// A recipe that is carried out, with any seeds.
+struct Point {
+    /// Below `--out`.
+    folder: PathBuf,
+    recipe: ResolvedRecipe,
+    teachers: Vec<TeacherFile>,
+}
+
+fn points(
+    recipe: &Path,
+    sweep: &Sweep,
+    settings: &[Setting],
+    teachers: &[TeacherFile],
+) -> Result<Vec<Point>, Error> {
+    let recipes = sweep_recipes(recipe, sweep, settings)?;
+    let teachers = teachers_of_each(&recipes, teachers)?;
+    let points = recipes.into_iter().zip(teachers);
+    Ok(points
+        .map(|((name, recipe), teachers)| Point {
+            folder: name.into(),
+            recipe,
+            teachers,
+        })
+        .collect())
+}
+
+/// Says where a sweep is over another recipe than the one that it was written for.
+fn note_base(sweep: &Sweep, plans: &[PretrainPlan], terminal: &mut Terminal) {
+    let Some(PretrainPlan { recipe, .. }) = plans.first() else {
+        return;
+    };
+    let name = recipe.recipe.name.as_str();
+    if name.strip_prefix("pretrain/").unwrap_or(name) != sweep.base {
+        terminal.notice(&format!(
+            "the sweep {} was written for {}, this is {name}",
+            sweep.name, sweep.base
+        ));
+    }
 }
 
 /// `NAME=FILE`, or a file alone: a name has neither dots nor slashes.

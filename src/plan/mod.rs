@@ -8,6 +8,7 @@ mod input;
 mod pretrain;
 mod prospect;
 mod subject;
+mod sweep;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,6 +31,7 @@ pub use input::{input_spec, pixel_input};
 pub use pretrain::{PretrainPlan, TeacherFile, blueprint, open_teachers, pretrain_input};
 pub use prospect::{Counts, Origin, Prospect};
 pub use subject::{Subject, check_heads, tell_apart};
+pub use sweep::{sweep_recipes, teachers_of_each};
 
 /// How and where a command runs, in values that need no further default.
 #[derive(Clone, Debug)]

@@ -13,7 +13,7 @@ use crate::protocol::knn::KnnError;
 use crate::protocol::linear_cached::LinearCachedError;
 use crate::report::picture::PictureError;
 use crate::report::{ComparisonError, PageError, RecordError, TableError};
-use crate::spec::{PaperError, RecipeError, SpecError};
+use crate::spec::{PaperError, RecipeError, SpecError, SweepError};
 use crate::stats::IntervalError;
 use crate::store::StoreError;
 use crate::train::TrainError;
@@ -37,6 +37,9 @@ pub enum Error {
     /// A pre-training recipe.
     #[error(transparent)]
     Recipe(#[from] RecipeError),
+    /// A sweep.
+    #[error(transparent)]
+    Sweep(#[from] SweepError),
     /// What a recipe describes, between the networks at hand.
     #[error(transparent)]
     Method(#[from] MethodError),
@@ -127,6 +130,7 @@ impl Error {
             Self::Hub(error) => error.hint(),
             Self::Spec(error) => error.hint(),
             Self::Recipe(error) => error.hint(),
+            Self::Sweep(error) => error.hint(),
             Self::Method(error) => error.hint(),
             Self::Dataset(error) => error.hint(),
             Self::Image(error) => error.hint(),

@@ -31,6 +31,9 @@ pub struct PretrainArgs {
     /// Change a setting of the recipe, as in terms.pixels.weight=0.05
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+    /// Every point of a sweep over the recipe, one after the other, each in a folder of its name below --out: a file such as protocols/pretrain/sweeps/medic-12.toml, or a built-in one's name
+    #[arg(long, value_name = "FILE|NAME", conflicts_with_all = ["plan", "show_masks"])]
+    pub sweep: Option<PathBuf>,
     /// Train for N epochs
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub epochs: Option<u32>,

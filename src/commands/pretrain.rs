@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use mimbench::cli::{Batch, ComputeArgs, PretrainArgs, Seeds};
 use mimbench::error::Error;
+use mimbench::features::Observer;
 use mimbench::plan::{
     AtOnce, DataRequest, EvaluationSet, PretrainPlan, PretrainProspect, RunOptions, StateOptions,
-    TeacherFile, TeacherOrigin, default_store, open_teachers, teacher_origins,
+    TeacherFile, TeacherOrigin, default_store, open_teachers, sweep_recipes, teacher_origins,
+    teachers_of_each,
 };
 use mimbench::run::{self, Terminal};
-use mimbench::spec::{ResolvedRecipe, Setting};
+use mimbench::spec::{ResolvedRecipe, Setting, Sweep};
 use mimbench::store::RowType;
 
 use super::{
@@ -24,8 +26,16 @@ use super::{
 pub fn pretrain(args: PretrainArgs) -> Outcome {
     let epochs = args.epochs.map(|n| format!("training.epochs={n}"));
     let settings: Vec<_> = (args.set.into_iter().chain(epochs)).map(Setting).collect();
-    let recipe = ResolvedRecipe::named(&args.recipe, &settings)?;
     let teachers: Vec<_> = args.teacher.iter().map(|text| teacher_file(text)).collect();
+    let sweep = args.sweep.as_deref().map(Sweep::named).transpose()?;
+    let points = match &sweep {
+        None => vec![Point {
+            folder: PathBuf::new(),
+            recipe: ResolvedRecipe::named(&args.recipe, &settings)?,
+            teachers,
+        }],
+        Some(sweep) => points(&args.recipe, sweep, &settings, &teachers)?,
+    };
     let load = load_options(args.load);
     let data = data_request(args.data, args.val_labels, args.limit);
     let at_once = match args.compute.batch {
@@ -58,50 +68,77 @@ pub fn pretrain(args: PretrainArgs) -> Outcome {
                 reset_head: false,
             };
             if args.plan {
-                let prospects = Prospects {
-                    teachers: teacher_origins(&recipe, &teachers, &load)?,
-                    recipe,
-                    runs: runs(args.seed, args.seeds, args.out),
-                    data: &data,
+                let prospects = |point: Point| {
+                    let folder = args.out.as_ref().map(|out| out.join(&point.folder));
+                    Ok(Prospects {
+                        teachers: teacher_origins(&point.recipe, &point.teachers, &load)?,
+                        recipe: point.recipe,
+                        runs: runs(args.seed, args.seeds.as_ref(), folder),
+                        data: &data,
+                    })
                 };
-                return forecast(prospects, options, args.json, terminal);
+                let prospects: Vec<_> = (points.into_iter())
+                    .map(prospects)
+                    .collect::<Result<_, Error>>()?;
+                return forecast(prospects, &options, args.json, terminal);
             }
             let out = args.out.unwrap_or_default();
-            let teachers = open_teachers(&recipe, &teachers, &load)?;
-            let root = data.root(&recipe.recipe.data.dataset)?;
-            let set = Arc::new(EvaluationSet::open(&root, &data, options.seed)?);
-            if let Some(picture) = &args.show_masks {
-                let plan = PretrainPlan::over(recipe, teachers, set, (&out, options))?;
-                run::pretrain::draw_masks(&plan, picture, terminal)?;
+            let mut plans = Vec::new();
+            let mut sets: Vec<(String, Arc<EvaluationSet>)> = Vec::new();
+            for point in points {
+                let folder = out.join(&point.folder);
+                let teachers = open_teachers(&point.recipe, &point.teachers, &load)?;
+                let dataset = &point.recipe.recipe.data.dataset;
+                let set = match sets.iter().find(|(known, _)| known == dataset) {
+                    Some((_, set)) => Arc::clone(set),
+                    None => {
+                        let root = data.root(dataset)?;
+                        let set = Arc::new(EvaluationSet::open(&root, &data, options.seed)?);
+                        sets.push((dataset.clone(), Arc::clone(&set)));
+                        set
+                    }
+                };
+                for (seed, out) in runs(args.seed, args.seeds.as_ref(), Some(folder)) {
+                    let out = out.unwrap_or_default();
+                    let run = RunOptions {
+                        seed,
+                        ..options.clone()
+                    };
+                    let (recipe, teachers) = (point.recipe.clone(), teachers.clone());
+                    let set = Arc::clone(&set);
+                    plans.push(PretrainPlan::over(recipe, teachers, set, (&out, run))?);
+                }
+            }
+            if let (Some(picture), Some(plan)) = (&args.show_masks, plans.first()) {
+                run::pretrain::draw_masks(plan, picture, terminal)?;
                 return Ok(ExitCode::SUCCESS);
             }
-            let runs = runs(args.seed, args.seeds, Some(out));
-            let plan = |(seed, out)| {
-                let run = RunOptions {
-                    seed,
-                    ..options.clone()
-                };
-                let set = Arc::clone(&set);
-                PretrainPlan::over(recipe.clone(), teachers.clone(), set, (out, run))
-            };
-            let plans: Vec<_> = (runs.iter())
-                .map(|(seed, out)| plan((*seed, out.as_deref().unwrap_or(Path::new("")))))
-                .collect::<Result<_, Error>>()?;
-            let mut records = Vec::new();
-            for plan in &plans {
-                records.push(run::pretrain::pretrain(plan, terminal)?);
+            if let Some(sweep) = &sweep {
+                note_base(sweep, &plans, terminal);
             }
+            let mut swept = run::pretrain::sweep(&plans, terminal)?;
+            let runs = swept.records.iter();
+            let runs: Vec<_> = runs
+                .map(|(place, record)| (&plans[*place], record))
+                .collect();
             match args.json {
-                true => print_json(&records)?,
-                false => print_tables(&[run::pretrain::table(&plans, &records)])?,
+                true => print_json(&runs.iter().map(|(_, record)| record).collect::<Vec<_>>())?,
+                false if runs.is_empty() => {}
+                false => print_tables(&[run::pretrain::table(&runs)])?,
             }
-            Ok(ExitCode::SUCCESS)
+            match swept.diverged.pop() {
+                Some(last) => {
+                    swept.diverged.iter().for_each(crate::report_error);
+                    Err(last)
+                }
+                None => Ok(ExitCode::SUCCESS),
+            }
         },
     )
 }
 
 /// Seeds and folders of runs.
-fn runs(seed: u64, seeds: Option<Seeds>, out: Option<PathBuf>) -> Vec<(u64, Option<PathBuf>)> {
+fn runs(seed: u64, seeds: Option<&Seeds>, out: Option<PathBuf>) -> Vec<(u64, Option<PathBuf>)> {
     match seeds {
         None => vec![(seed, out)],
         Some(Seeds(seeds)) => {
@@ -109,7 +146,7 @@ fn runs(seed: u64, seeds: Option<Seeds>, out: Option<PathBuf>) -> Vec<(u64, Opti
                 let out = out.as_ref();
                 (seed, out.map(|out| out.join(format!("seed-{seed}"))))
             };
-            seeds.into_iter().map(below).collect()
+            seeds.iter().copied().map(below).collect()
         }
     }
 }
@@ -124,30 +161,36 @@ struct Prospects<'a> {
 
 /// Prints what runs are going to take.
 fn forecast(
-    prospects: Prospects<'_>,
-    options: RunOptions,
+    prospects: Vec<Prospects<'_>>,
+    options: &RunOptions,
     json: bool,
     terminal: &mut Terminal,
 ) -> Outcome {
-    let Prospects {
+    let mut all = Vec::new();
+    for Prospects {
         recipe,
         teachers,
         runs,
         data,
-    } = prospects;
-    let seen = Seen::find(&recipe.recipe.data.dataset, data, options.seed, terminal)?;
-    let prospect = |(seed, out)| {
-        let run = RunOptions {
-            seed,
-            ..options.clone()
-        };
-        let counts = seen.counts(data.limit);
-        PretrainProspect::new(recipe.clone(), teachers.clone(), counts, (out, &run))
-    };
-    let prospects: Vec<_> = (runs.into_iter())
-        .map(prospect)
-        .collect::<Result<_, Error>>()?;
-    let forecasts = run::pretrain::forecasts(&prospects, &options, terminal)?;
+    } in prospects
+    {
+        let seen = Seen::find(&recipe.recipe.data.dataset, data, options.seed, terminal)?;
+        for (seed, out) in runs {
+            let run = RunOptions {
+                seed,
+                ..options.clone()
+            };
+            let counts = seen.counts(data.limit);
+            let (recipe, teachers) = (recipe.clone(), teachers.clone());
+            all.push(PretrainProspect::new(
+                recipe,
+                teachers,
+                counts,
+                (out, &run),
+            )?);
+        }
+    }
+    let forecasts = run::pretrain::forecasts(&all, options, terminal)?;
     if json {
         print_json(&forecasts)?;
     } else {
@@ -155,6 +198,46 @@ fn forecast(
         print_tables(&tables.collect::<Vec<_>>())?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A recipe that is carried out, with any seeds.
+struct Point {
+    /// Below `--out`.
+    folder: PathBuf,
+    recipe: ResolvedRecipe,
+    teachers: Vec<TeacherFile>,
+}
+
+fn points(
+    recipe: &Path,
+    sweep: &Sweep,
+    settings: &[Setting],
+    teachers: &[TeacherFile],
+) -> Result<Vec<Point>, Error> {
+    let recipes = sweep_recipes(recipe, sweep, settings)?;
+    let teachers = teachers_of_each(&recipes, teachers)?;
+    let points = recipes.into_iter().zip(teachers);
+    Ok(points
+        .map(|((name, recipe), teachers)| Point {
+            folder: name.into(),
+            recipe,
+            teachers,
+        })
+        .collect())
+}
+
+/// Says where a sweep is over another recipe than the one that it was written for.
+fn note_base(sweep: &Sweep, plans: &[PretrainPlan], terminal: &mut Terminal) {
+    let Some(PretrainPlan { recipe, .. }) = plans.first() else {
+        return;
+    };
+    let name = recipe.recipe.name.as_str();
+    if name.strip_prefix("pretrain/").unwrap_or(name) != sweep.base {
+        terminal.notice(&format!(
+            "the sweep {} was written for {}, this is {name}",
+            sweep.name, sweep.base
+        ));
+    }
 }
 
 /// `NAME=FILE`, or a file alone: a name has neither dots nor slashes.

@@ -9,6 +9,7 @@ mod pretrain;
 mod pretrain_prospect;
 mod prospect;
 mod subject;
+mod sweep;
 mod teacher_origin;
 
 use std::path::{Path, PathBuf};
@@ -36,6 +37,7 @@ pub use pretrain::{
 pub use pretrain_prospect::PretrainProspect;
 pub use prospect::{Counts, Origin, Prospect};
 pub use subject::{Subject, check_heads, tell_apart};
+pub use sweep::{sweep_recipes, teachers_of_each};
 pub use teacher_origin::TeacherOrigin;
 
 /// How and where a command runs, in values that need no further default.

@@ -44,6 +44,8 @@ pub struct PretrainPlan {
     pub at_once: usize,
     /// The run's folder.
     pub out: PathBuf,
+    /// What its student is called: the folder, and the one above where it is that of a seed.
+    pub name: String,
     /// How it runs.
     pub run: RunOptions,
 }
@@ -112,6 +114,7 @@ impl PretrainPlan {
             watched,
             seed: run.seed,
             at_once,
+            name: name_of(out, run.seed),
             out: out.to_owned(),
             recipe,
             run,
@@ -124,6 +127,19 @@ impl PretrainPlan {
             mean: self.input.mean.clone(),
             std: self.input.std.clone(),
         }
+    }
+}
+
+fn name_of(out: &Path, seed: u64) -> String {
+    let last = |path: &Path| {
+        let name = path.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    };
+    match out.parent().map(last) {
+        Some(above) if !above.is_empty() && last(out) == format!("seed-{seed}") => {
+            format!("{above} seed {seed}")
+        }
+        _ => last(out),
     }
 }
 

@@ -19,6 +19,7 @@ mod linear_tables;
 pub mod markdown;
 mod outcomes;
 mod page;
+mod paper_epochs;
 mod paper_notes;
 mod paper_page;
 mod paper_runs;
@@ -26,7 +27,9 @@ mod paper_settings;
 mod paper_table;
 pub mod picture;
 pub mod plot;
+mod pretraining_record;
 mod protocol_tables;
+mod published_weights;
 mod record;
 mod record_error;
 mod table;
@@ -43,10 +46,14 @@ pub use knn_tables::{curve_table, full_table, headline_table};
 pub use linear_tables::linear_table;
 use linear_tables::seed_table;
 pub use outcomes::{ImageOutcomes, ImageValues, Outcomes};
-pub use page::{Compared, Entry, JoinedTable, PageError, Report, comparisons};
+pub use page::{Compared, Entry, JoinedTable, PageError, PretrainingEntry, Report, comparisons};
 pub use paper_page::{conflict_table, published_page, table_list};
 pub use paper_table::{has_measured, paper_table, published_table};
+pub use pretraining_record::{
+    KeptWeights, Look, PRETRAINING, PRETRAINING_SCHEMA, PretrainingRecord, TeacherRecord,
+};
 pub use protocol_tables::tables;
+pub use published_weights::PublishedWeights;
 pub use record::{
     BesideRecord, CellKey, ComputeRecord, DataRecord, Measured, ProtocolRecord, Record, SCHEMA,
     Selection, SplitRecord, SubjectRecord,

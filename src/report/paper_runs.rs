@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 
+use super::paper_epochs::{ChosenEpoch, Epoch, Epochs};
 use super::paper_settings::{differences, rules};
 use super::{Cell, Mark, Measured, Record, Source};
-use crate::spec::{CardKey, ColumnDefinition, Kind, Measurement, PaperTable};
+use crate::spec::{CardKey, ColumnDefinition, Kind, Measurement, PaperTable, Select};
 use crate::stats::{Measure, Noise, Seeds};
 
 /// Everything that was measured for one column.
@@ -15,6 +16,8 @@ pub(super) struct Measurements<'a> {
     pub definition: &'a ColumnDefinition,
     pub measurement: &'a Measurement,
     pub entries: Vec<Entry<'a>>,
+    /// Records of other epochs of runs whose last one the column shows.
+    pub earlier: Vec<&'a Record>,
     /// Hash of the protocol that most entries were measured under, of those whose rules are most
     /// common in the table; where the column has none, of the table's.
     pub usual: &'a str,
@@ -27,6 +30,8 @@ pub(super) struct Entry<'a> {
     pub place: Place<'a>,
     pub first: &'a Record,
     pub records: Vec<&'a Record>,
+    /// Which weights of a pre-training run, where they are of one.
+    pub epoch: Option<ChosenEpoch<'a>>,
 }
 
 /// What the measured values of one row have in common, beside their subject. Usual rules come first.
@@ -51,6 +56,8 @@ type Compute<'a> = (&'a str, &'a str, &'a str, u32);
 pub(super) enum Subject<'a> {
     /// A checkpoint with a card: a row's where it is the very card that the row names.
     Card(&'a CardKey),
+    /// What a run of pre-training keeps, by its name and key: a row's where it has the row's recipe.
+    Run(&'a str, &'a str),
     /// Another, by name and hash of the weights.
     Other(&'a str, &'a str),
 }
@@ -75,14 +82,15 @@ impl<'a> Subject<'a> {
     pub(super) fn name(&self, record: &'a Record) -> &'a str {
         match self {
             Self::Card(_) => &record.subject.name,
-            Self::Other(name, _) => name,
+            Self::Run(name, _) | Self::Other(name, _) => name,
         }
     }
 
-    fn of(record: &'a Record) -> Self {
-        match &record.subject.card {
-            Some(card) => Self::Card(card),
-            None => {
+    fn of(record: &'a Record, epoch: Option<Epoch<'a>>) -> Self {
+        match (&record.subject.card, epoch) {
+            (_, Some(Epoch { run, .. })) => Self::Run(&run.name, &run.key),
+            (Some(card), None) => Self::Card(card),
+            (None, None) => {
                 let weights = record.subject.blake3.as_deref();
                 Self::Other(&record.subject.name, weights.unwrap_or_default())
             }
@@ -92,12 +100,17 @@ impl<'a> Subject<'a> {
 
 impl<'a> Measurements<'a> {
     /// One for each column of the table that something could measure, in order.
-    pub(super) fn of(table: &'a PaperTable, records: &'a [Record]) -> Vec<Self> {
+    pub(super) fn of(
+        table: &'a PaperTable,
+        records: &'a [Record],
+        epochs: &Epochs<'a>,
+    ) -> Vec<Self> {
         let columns = table.definition.columns.iter().enumerate();
         let mut columns: Vec<Self> = columns
             .filter_map(|(column, definition)| {
                 let measurement = definition.measured.as_ref()?;
-                Some(Self::of_column(column, definition, measurement, records))
+                let column = (column, definition);
+                Some(Self::of_column(column, measurement, records, epochs))
             })
             .collect();
         for kind in Kind::ALL {
@@ -110,15 +123,16 @@ impl<'a> Measurements<'a> {
     }
 
     fn of_column(
-        column: usize,
-        definition: &'a ColumnDefinition,
+        (column, definition): (usize, &'a ColumnDefinition),
         measurement: &'a Measurement,
         records: &'a [Record],
+        epochs: &Epochs<'a>,
     ) -> Self {
         let mut seeds: BTreeMap<(Identity<'a>, u64), usize> = BTreeMap::new();
         let mut entries: BTreeMap<Identity<'a>, Entry<'a>> = BTreeMap::new();
         for record in records.iter().filter(|record| fits(measurement, record)) {
-            let mut identity = Identity::of(record);
+            let epoch = epochs.of(record);
+            let mut identity = Identity::of(record, epoch);
             let again = seeds
                 .entry((identity.clone(), record.cell.seed))
                 .or_default();
@@ -129,6 +143,7 @@ impl<'a> Measurements<'a> {
                 place: Place::of(record),
                 first: record,
                 records: Vec::new(),
+                epoch: epoch.map(|of| ChosenEpoch { of, best: None }),
             });
             entry.records.push(record);
         }
@@ -136,12 +151,67 @@ impl<'a> Measurements<'a> {
         for entry in &mut entries {
             entry.records.sort_by_key(|record| record.cell.seed);
         }
-        Self {
+        let mut measurements = Self {
             column,
             definition,
             measurement,
-            entries,
+            entries: Vec::new(),
+            earlier: Vec::new(),
             usual: "",
+        };
+        measurements.choose(entries);
+        measurements
+    }
+
+    /// Takes the entries, and of those of one run that differ by epoch alone the best, where the
+    /// paper did so, or the last, where that was measured.
+    fn choose(&mut self, entries: Vec<Entry<'a>>) {
+        let alike = |a: &Entry<'a>, b: &Entry<'a>| {
+            let of = |entry: &Entry<'a>| Identity {
+                network: "",
+                ..entry.identity.clone()
+            };
+            a.epoch.is_some() && of(a) == of(b) && a.first.input == b.first.input
+        };
+        let mut groups: Vec<Vec<Entry<'a>>> = Vec::new();
+        for entry in entries {
+            match groups.iter_mut().find(|group| alike(&group[0], &entry)) {
+                Some(group) => group.push(entry),
+                None => groups.push(vec![entry]),
+            }
+        }
+        let best = self.definition.select == Select::BestEpoch;
+        let top1 = Measurement {
+            measure: "top1".to_owned(),
+            ..self.measurement.clone()
+        };
+        for mut group in groups {
+            let of = group.len();
+            group.sort_by_key(|entry| entry.epoch.map(|chosen| chosen.of.epoch));
+            let value = |entry: &Entry<'a>| entry.mean(&top1).unwrap_or(f64::NEG_INFINITY);
+            // Of equally good ones the first.
+            let place = match best {
+                true => (group.iter().enumerate().rev())
+                    .max_by(|(_, a), (_, b)| value(a).total_cmp(&value(b)))
+                    .map(|(place, _)| place),
+                false => group.iter().position(Entry::is_last),
+            };
+            match place.filter(|_| group[0].epoch.is_some()) {
+                None => self.entries.extend(group),
+                Some(place) => {
+                    let mut entry = group.swap_remove(place);
+                    if let Some(chosen) = &mut entry.epoch {
+                        chosen.best = best.then_some(of);
+                        // Whatever the epoch, it stands in the run's row.
+                        entry.place.network = &chosen.of.run.key;
+                    }
+                    self.entries.push(entry);
+                    if !best {
+                        let others = group.iter().flat_map(|entry| &entry.records);
+                        self.earlier.extend(others);
+                    }
+                }
+            }
         }
     }
 
@@ -289,9 +359,9 @@ fn compute(record: &Record) -> Compute<'_> {
 }
 
 impl<'a> Identity<'a> {
-    fn of(record: &'a Record) -> Self {
+    fn of(record: &'a Record, epoch: Option<Epoch<'a>>) -> Self {
         Self {
-            subject: Subject::of(record),
+            subject: Subject::of(record, epoch),
             protocol: &record.protocol.hash,
             network: &record.cell.subject,
             images: &record.cell.data,
@@ -377,6 +447,41 @@ pub(super) struct Value {
 }
 
 impl Entry<'_> {
+    /// Whether it is of the weights that a run came to.
+    fn is_last(&self) -> bool {
+        self.epoch.is_some_and(|chosen| chosen.of.is_last())
+    }
+
+    /// The mean of a measure over its records.
+    fn mean(&self, wanted: &Measurement) -> Option<f64> {
+        let values = self.records.iter();
+        let values: Option<Vec<_>> = values
+            .map(|record| Some(measured(record, wanted)?.1.measure.value))
+            .collect();
+        let values = values?;
+        Some(values.iter().sum::<f64>() / values.len() as f64)
+    }
+
+    /// The epoch of a run as a cell: with its mark, where it was chosen among several.
+    pub(super) fn epoch_cell(&self, wanted: &Measurement) -> Cell {
+        let (Some(chosen), Some((measure, _))) = (self.epoch, measured(self.first, wanted)) else {
+            return Cell::Missing("not of a run of pre-training".to_owned());
+        };
+        match chosen.is_selected() {
+            false => Cell::Missing("one epoch alone was measured".to_owned()),
+            true => Cell::Value {
+                value: chosen.of.epoch as f64,
+                interval: None,
+                decimals: 0,
+                marks: vec![Mark::Selected],
+                source: Some(Source::Record {
+                    key: self.first.cell.key.clone(),
+                    measure,
+                }),
+            },
+        }
+    }
+
     /// The number for a column, with so many decimals.
     pub(super) fn value(&self, column: &Measurements<'_>, decimals: u8) -> Value {
         let runs: Option<Vec<_>> = self
@@ -399,7 +504,8 @@ impl Entry<'_> {
             (Mark::Modified, any(Record::modified)),
             (
                 Mark::Selected,
-                runs.iter().any(|(_, run)| run.selection.is_made()),
+                runs.iter().any(|(_, run)| run.selection.is_made())
+                    || self.epoch.is_some_and(|chosen| chosen.is_selected()),
             ),
             (Mark::Skipped, any(|record| record.skipped() > 0)),
             (Mark::Differs, !differences.is_empty()),

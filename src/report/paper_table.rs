@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use super::paper_epochs::Epochs;
 use super::paper_notes::{Spots, published_notes};
 use super::paper_runs::{Entry, Measurements, Place, Subject, fits, short, subject_words};
-use super::{Align, Better, Cell, Column, Mark, Record, Source, Table};
+use super::{Align, Better, Cell, Column, Mark, PretrainingRecord, Record, Source, Table};
 use crate::spec::{
     ColumnDefinition, ColumnKind, ColumnUnit, Conflict, Content, PaperTable, Preference,
     PublishedCell, PublishedMark, PublishedRow, Select,
@@ -38,21 +39,38 @@ pub fn published_table(table: &PaperTable, conflicts: &[Conflict]) -> Table {
 /// The published values with those of the records that measure the same: beside each column that
 /// anything was measured for, the measured value, its difference and whether the published value is
 /// within the measured value's 95 % interval. Records of one checkpoint that differ in more
-/// than the seed are rows of their own, and so are checkpoints that the paper has not.
-pub fn paper_table(table: &PaperTable, records: &[Record], conflicts: &[Conflict]) -> Table {
-    let measurable = Measurements::of(table, records);
+/// than the seed are rows of their own, and so are checkpoints that the paper has not. Of the weights
+/// that one of the `runs` has kept, a column shows the best where the paper did, else the last.
+pub fn paper_table(
+    table: &PaperTable,
+    records: &[Record],
+    runs: &[PretrainingRecord],
+    conflicts: &[Conflict],
+) -> Table {
+    let measurable = Measurements::of(table, records, &Epochs::new(runs));
     let (measured, unmeasured): (Vec<_>, Vec<_>) = measurable
         .into_iter()
         .partition(|measurements| !measurements.entries.is_empty());
     let join = Join {
         table,
         measured: &measured,
+        runs,
     };
     let mut notes = Notes::default();
     let mut rows = Vec::new();
     for row in &table.rows {
-        let subject = table.definition.card(row.number).map(Subject::Card);
-        rows.extend(join.rows(Some(row), subject, &row.label, &mut notes));
+        let subjects = join.subjects(row);
+        let several = subjects.len() > 1;
+        if subjects.is_empty() {
+            rows.extend(join.rows(Some(row), None, &row.label, &mut notes));
+        }
+        for (subject, name) in subjects {
+            let label = match several {
+                true => format!("{} ({name})", row.label),
+                false => row.label.clone(),
+            };
+            rows.extend(join.rows(Some(row), Some(subject), &label, &mut notes));
+        }
     }
     for (subject, name) in join.others() {
         rows.extend(join.rows(None, Some(subject), &name, &mut notes));
@@ -61,6 +79,7 @@ pub fn paper_table(table: &PaperTable, records: &[Record], conflicts: &[Conflict
     footnotes.extend(measured.iter().flat_map(protocol_notes));
     footnotes.extend(notes.lines());
     footnotes.extend(unmeasured_note(&unmeasured));
+    footnotes.extend(earlier_note(&measured));
     footnotes.extend(elsewhere_note(table, records));
     Table {
         title: title(table),
@@ -72,7 +91,7 @@ pub fn paper_table(table: &PaperTable, records: &[Record], conflicts: &[Conflict
 
 /// Whether any record measures a column of the table.
 pub fn has_measured(table: &PaperTable, records: &[Record]) -> bool {
-    let measurable = Measurements::of(table, records);
+    let measurable = Measurements::of(table, records, &Epochs::new(&[]));
     measurable.iter().any(|column| !column.entries.is_empty())
 }
 
@@ -135,6 +154,7 @@ fn decimals(printed: &str) -> u8 {
 struct Join<'a> {
     table: &'a PaperTable,
     measured: &'a [Measurements<'a>],
+    runs: &'a [PretrainingRecord],
 }
 
 impl<'a> Join<'a> {
@@ -142,11 +162,15 @@ impl<'a> Join<'a> {
         let mut columns = vec![Column::text("row")];
         for (place, definition) in self.table.definition.columns.iter().enumerate() {
             let published = published_column(definition);
+            let name = |what: &str| format!("{} {what}", definition.name);
             let Some(_) = self.measurements(place) else {
-                columns.push(published);
+                columns.push(published.clone());
+                columns.extend(self.epochs(definition).map(|_| Column {
+                    name: name("measured"),
+                    ..published
+                }));
                 continue;
             };
-            let name = |what: &str| format!("{} {what}", definition.name);
             let points = match definition.unit {
                 Some(ColumnUnit::Percent) => Some("points"),
                 unit => unit.and_then(ColumnUnit::sign),
@@ -168,6 +192,34 @@ impl<'a> Join<'a> {
         columns
     }
 
+    /// Of the column whose epochs a column shows, its place among the measured ones: where any of
+    /// its values is of a run of pre-training.
+    fn epochs(&self, column: &ColumnDefinition) -> Option<usize> {
+        let of = column.epoch_of.as_ref()?;
+        let place = (self.measured.iter()).position(|found| found.definition.name == *of)?;
+        let mut entries = self.measured[place].entries.iter();
+        entries.any(|entry| entry.epoch.is_some()).then_some(place)
+    }
+
+    /// Whose values belong into a row of the paper's, with their names: its card's, and those of runs
+    /// of its recipe; of several only those that there are any of.
+    fn subjects(&self, row: &PublishedRow) -> Vec<(Subject<'a>, &'a str)> {
+        let definition = &self.table.definition;
+        let card = definition.card(row.number).map(Subject::Card);
+        let named = |subject: &Subject<'a>| {
+            let entries = self.measured.iter().flat_map(|column| &column.entries);
+            let mut own = entries.filter(|entry| entry.identity.subject == *subject);
+            own.next().map(|entry| subject.name(entry.first))
+        };
+        let recipe = definition.recipe(row.number);
+        let runs = self.runs.iter();
+        let runs = runs.filter(|run| recipe == Some(run.hash.as_str()));
+        let runs = runs.map(|run| Subject::Run(&run.name, &run.key));
+        let all = card.into_iter().chain(runs);
+        all.filter_map(|subject| Some((subject.clone(), named(&subject)?)))
+            .collect()
+    }
+
     fn measurements(&self, column: usize) -> Option<&'a Measurements<'a>> {
         self.measured.iter().find(|found| found.column == column)
     }
@@ -175,12 +227,12 @@ impl<'a> Join<'a> {
     /// Subjects that are no row of the paper's, with their names, in the order of their names; with
     /// their weights' hash where another row is called so.
     fn others(&self) -> Vec<(Subject<'a>, String)> {
-        let cards = &self.table.definition.cards;
+        let published = self.table.rows.iter();
+        let listed: Vec<_> = published.flat_map(|row| self.subjects(row)).collect();
         let mut others = BTreeSet::new();
         for entry in self.measured.iter().flat_map(|column| &column.entries) {
             let subject = &entry.identity.subject;
-            let listed = cards.iter().any(|card| *subject == Subject::Card(card));
-            if !listed {
+            if !listed.iter().any(|(known, _)| known == subject) {
                 let weights = entry.first.subject.blake3.as_deref().map(short);
                 others.insert((subject.name(entry.first), subject.clone(), weights));
             }
@@ -244,14 +296,23 @@ impl<'a> Join<'a> {
                     Some(cell) => published_cell(cell, definition),
                     None => Cell::Missing(NOT_PUBLISHED.to_owned()),
                 });
+                let at_place = |column: usize| {
+                    let mut found = entries[column].iter();
+                    found.find(|entry| Some(&entry.place) == place).copied()
+                };
+                if let Some(column) = self.epochs(definition) {
+                    let measurement = self.measured[column].measurement;
+                    cells.push(match at_place(column) {
+                        Some(entry) => entry.epoch_cell(measurement),
+                        None => Cell::Missing(NOT_MEASURED.to_owned()),
+                    });
+                }
                 let column = self
                     .measured
                     .iter()
                     .position(|found| found.column == number);
                 if let Some(column) = column {
-                    let found = &entries[column];
-                    let entry = found.iter().find(|entry| Some(&entry.place) == place);
-                    let entry = entry.copied().ok_or(match found.is_empty() {
+                    let entry = at_place(column).ok_or(match entries[column].is_empty() {
                         true => NOT_MEASURED,
                         false => MEASURED_OTHERWISE,
                     });
@@ -353,6 +414,7 @@ fn unlike(entries: &[Vec<&Entry<'_>>], place: &Place<'_>, first: &Place<'_>) -> 
 #[derive(Default)]
 struct Notes {
     subjects: Spots,
+    epochs: Spots,
     differs: Spots,
     mixed: Spots,
     seeds: Spots,
@@ -372,6 +434,9 @@ impl Notes {
         let record = entry.first;
         let subject = format!("measured of {}", subject_words(record));
         add(&mut self.subjects, subject);
+        if let Some(words) = entry.epoch.and_then(|chosen| chosen.words()) {
+            add(&mut self.epochs, words);
+        }
         if !found.differences.is_empty() {
             add(&mut self.differs, found.differences.join("; "));
         }
@@ -393,6 +458,7 @@ impl Notes {
     fn lines(self) -> Vec<String> {
         let Self {
             subjects,
+            epochs,
             differs,
             mixed,
             seeds,
@@ -404,6 +470,7 @@ impl Notes {
         };
         let subjects = subjects.lines().into_iter();
         subjects
+            .chain(epochs.lines())
             .chain(signed(Mark::Differs, differs))
             .chain(signed(Mark::Mixed, mixed))
             .chain(seeds.lines())
@@ -453,6 +520,22 @@ fn unmeasured_note(columns: &[Measurements<'_>]) -> Option<String> {
         })
         .collect();
     (!words.is_empty()).then(|| format!("nothing measured: {}", words.join(", ")))
+}
+
+/// Records of weights that a run has kept before its last, where the last is shown.
+fn earlier_note(columns: &[Measurements<'_>]) -> Option<String> {
+    let mut keys = BTreeSet::new();
+    for record in columns.iter().flat_map(|column| &column.earlier) {
+        keys.insert(&record.cell.key);
+    }
+    let shown = columns.iter().flat_map(|column| &column.entries);
+    for record in shown.flat_map(|entry| &entry.records) {
+        keys.remove(&record.cell.key);
+    }
+    let count = keys.len();
+    (count > 0).then(|| {
+        format!("not in this table: {count} records of earlier epochs of runs whose last is in it")
+    })
 }
 
 /// Records of the table's protocols on images that no column is about.

@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
-use super::SCHEMA;
+use super::{PRETRAINING_SCHEMA, SCHEMA};
 use crate::store::StoreError;
 
 /// A record that cannot be shown.
@@ -30,6 +30,14 @@ pub enum RecordError {
     /// Another version wrote it.
     #[error("{} has schema {found}, this version reads {SCHEMA}", path.display())]
     Schema {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        found: u32,
+    },
+    /// Another version wrote the record of a pre-training.
+    #[error("{} has schema {found}, this version reads {PRETRAINING_SCHEMA}", path.display())]
+    PretrainingSchema {
         /// The file.
         path: PathBuf,
         /// Its schema.
@@ -96,6 +104,7 @@ impl RecordError {
                 "bring it back, or run the command of record {key} again: features are kept"
             ),
             Self::Schema { .. }
+            | Self::PretrainingSchema { .. }
             | Self::Parse { .. }
             | Self::Changed { .. }
             | Self::Outcomes { .. } => {

@@ -7,8 +7,8 @@ use crate::data::{Colour, Limits, decode};
 use crate::error::Error;
 use crate::report::picture::Picture;
 use crate::report::{
-    AttentionMaps, Compared, Comparison, Entry, JoinedTable, Outcomes, Record, Report, comparisons,
-    has_measured, paper_table,
+    AttentionMaps, Compared, Comparison, Entry, JoinedTable, Outcomes, PretrainingEntry,
+    PretrainingRecord, PublishedWeights, Record, Report, comparisons, has_measured, paper_table,
 };
 use crate::spec::Papers;
 use crate::store::{StoreError, curves_path, write_atomic};
@@ -43,7 +43,8 @@ pub fn read(papers: &Papers, results: &Path) -> Result<Report, Error> {
             curves,
         });
     }
-    if entries.is_empty() {
+    let runs = PretrainingRecord::all(results)?;
+    if entries.is_empty() && runs.is_empty() {
         return Err(Error::Usage {
             message: format!("no records in {}", results.join("records").display()),
             hint: "mimbench demo makes some; --results DIR says where they are".to_owned(),
@@ -53,15 +54,23 @@ pub fn read(papers: &Papers, results: &Path) -> Result<Report, Error> {
     let joined = papers.tables.iter().map(|table| JoinedTable {
         id: table.definition.id.clone(),
         measured: has_measured(table, &records),
-        table: paper_table(table, &records, &papers.conflicts),
+        table: paper_table(table, &records, &runs, &papers.conflicts),
     });
     let comparisons = comparisons(&entries)?;
     let compared = comparisons.into_iter().map(|comparison| Compared {
         pictures: pictures(&comparison),
         comparison,
     });
+    let papers_tables = joined.collect();
+    let mut pretraining = Vec::new();
+    for record in runs {
+        let curves = record.curve_points(results)?;
+        pretraining.push(PretrainingEntry { record, curves });
+    }
     Ok(Report {
-        papers: joined.collect(),
+        papers: papers_tables,
+        pretraining,
+        weights: PublishedWeights::of(&papers.tables),
         entries,
         comparisons: compared.collect(),
     })

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
-use crate::report::{Record, Table, has_measured, markdown, paper_table, published_page};
+use crate::report::{
+    PretrainingRecord, Record, Table, has_measured, markdown, paper_table, published_page,
+};
 use crate::spec::{PaperError, PaperFolders, Papers};
 use crate::store::write_atomic;
 
@@ -46,7 +48,8 @@ pub fn repository(folders: &PaperFolders) -> Result<PaperFolders, Error> {
 pub fn joined(papers: &Papers, id: &str, results: &Path) -> Result<Table, Error> {
     let table = papers.table(id)?;
     let records = Record::all(results)?;
-    Ok(paper_table(table, &records, &papers.conflicts))
+    let runs = PretrainingRecord::all(results)?;
+    Ok(paper_table(table, &records, &runs, &papers.conflicts))
 }
 
 /// Writes every table that the records under `results` have a value for into `tables/` there, in
@@ -56,10 +59,11 @@ pub fn joined(papers: &Papers, id: &str, results: &Path) -> Result<Table, Error>
 /// A record that cannot be shown, or a file that cannot be written.
 pub fn regenerate(papers: &Papers, results: &Path) -> Result<Vec<PathBuf>, Error> {
     let records = Record::all(results)?;
+    let runs = PretrainingRecord::all(results)?;
     let mut written = Vec::new();
     for table in &papers.tables {
         if has_measured(table, &records) {
-            let joined = paper_table(table, &records, &papers.conflicts);
+            let joined = paper_table(table, &records, &runs, &papers.conflicts);
             let text = markdown::render(&joined)?;
             let path = results
                 .join("tables")

@@ -20,11 +20,14 @@ mod pattern;
 mod preset;
 mod pretrain;
 mod pretrain_preset;
+mod pretrain_sweep;
 mod protocol;
 mod published;
 mod recipe_error;
 mod section;
 mod shots;
+mod sweep;
+mod sweep_error;
 mod table;
 
 pub use attention::{AttentionTask, ImageChoice};
@@ -51,11 +54,14 @@ pub use pretrain::{
     ResolvedRecipe, StudentNormalise,
 };
 pub use pretrain_preset::PretrainPreset;
+pub use pretrain_sweep::PretrainSweep;
 pub use protocol::{Protocol, Task};
 pub use published::{Content, PaperTable, PublishedCell, PublishedMark, PublishedRow};
 pub use recipe_error::RecipeError;
 pub use section::{DataSection, InputSection, InterpolationChoice, Normalise, ResizeChoice};
 pub use shots::Shots;
+pub use sweep::{Sweep, SweepPoint};
+pub use sweep_error::SweepError;
 pub use table::{
     ColumnDefinition, ColumnKind, ColumnUnit, MeasuredBy, MeasuredOn, Measurement, Paper,
     Preference, RowDefinition, Select, TableDefinition, setting,

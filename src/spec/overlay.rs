@@ -16,6 +16,12 @@ const IDENTITY: [&str; 3] = ["kind", "name", "version"];
 pub struct Setting(pub String);
 
 impl Setting {
+    /// The key path that it is about.
+    pub fn key(&self) -> &str {
+        let (key, _) = self.0.split_once('=').unwrap_or((&self.0, ""));
+        key.trim()
+    }
+
     pub(super) fn apply(&self, table: &mut Table) -> Result<(), SpecError> {
         let wrong = |reason: &str| SpecError::Set {
             setting: self.0.clone(),

@@ -331,7 +331,10 @@ impl PretrainRecipe {
     }
 
     /// blake3 of what decides the weights: everything but the monitor.
-    fn hash(&self) -> Result<String, String> {
+    ///
+    /// # Errors
+    /// What cannot be written as TOML.
+    pub fn hash(&self) -> Result<String, String> {
         let decisive = Self {
             monitor: PretrainMonitor::default(),
             ..self.clone()

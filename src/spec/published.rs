@@ -208,9 +208,11 @@ fn complete(
         .iter()
         .find(|row| !rows.contains_key(&row.row))
     {
+        let known = row.checkpoint.as_ref().or(row.point.as_ref());
         let reason = format!(
             "row {} is {} in the definition and is not here",
-            row.row, row.checkpoint
+            row.row,
+            known.map_or("", String::as_str)
         );
         return Err(PaperError::field(file, "row", reason));
     }

@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{CardKey, FinetunePreset, Kind, PaperError, Protocol, line_of};
+use super::{
+    CardKey, FinetunePreset, Kind, PaperError, PretrainPreset, PretrainSweep, Protocol,
+    ResolvedRecipe, Sweep, line_of,
+};
 
 /// One table of one paper (TOML).
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -22,12 +25,17 @@ pub struct TableDefinition {
     pub title: String,
     /// From left to right, without the rows' labels.
     pub columns: Vec<ColumnDefinition>,
-    /// Rows that are checkpoints with a card.
+    /// The built-in sweep whose points are rows.
+    pub sweep: Option<String>,
+    /// Rows that are checkpoints with a card, or points of the sweep.
     #[serde(default)]
     pub rows: Vec<RowDefinition>,
     /// Their cards, in the same order.
     #[serde(skip)]
-    pub cards: Vec<CardKey>,
+    pub cards: Vec<Option<CardKey>>,
+    /// Hashes of their recipes, in the same order.
+    #[serde(skip)]
+    pub recipes: Vec<Option<String>>,
 }
 
 /// The papers whose tables are here.
@@ -104,6 +112,8 @@ pub struct ColumnDefinition {
     /// What the paper chose by looking at the validation set.
     #[serde(default)]
     pub select: Select,
+    /// The column whose values are of the epochs that this one shows.
+    pub epoch_of: Option<String>,
 }
 
 /// What the cells of a column are.
@@ -286,14 +296,16 @@ impl MeasuredOn {
     }
 }
 
-/// A row that is a checkpoint.
+/// A row that is a checkpoint, what a recipe leads to, or both.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RowDefinition {
     /// Counted from 1, as in the CSV file's field `row`.
     pub row: usize,
     /// Stem of its card in `checkpoints/`.
-    pub checkpoint: String,
+    pub checkpoint: Option<String>,
+    /// Its point of the table's sweep.
+    pub point: Option<String>,
 }
 
 impl TableDefinition {
@@ -310,6 +322,7 @@ impl TableDefinition {
         let rows = definition.rows.iter();
         let found: Result<_, PaperError> = rows.map(|row| row.card(file, cards)).collect();
         definition.cards = found?;
+        definition.recipes = definition.resolved(file)?;
         Ok(definition)
     }
 
@@ -336,18 +349,85 @@ impl TableDefinition {
             column.check(file)?;
         }
         let mut rows = BTreeSet::new();
-        for RowDefinition { row, .. } in &self.rows {
+        for definition in &self.rows {
+            let RowDefinition { row, .. } = definition;
             if !rows.insert(row) {
                 return wrong("rows", format!("row {row} is there twice"));
+            }
+            if definition.checkpoint.is_none() && definition.point.is_none() {
+                return wrong(
+                    "rows",
+                    format!("row {row} has neither checkpoint nor point"),
+                );
+            }
+        }
+        for column in &self.columns {
+            let Some(of) = &column.epoch_of else {
+                continue;
+            };
+            let mut others = self.columns.iter();
+            let known = others.any(|other| {
+                other.name == *of && other.select == Select::BestEpoch && other.measured.is_some()
+            });
+            if !known || column.measured.is_some() || column.kind != ColumnKind::Number {
+                let field = format!("column \"{}\": epoch_of", column.name);
+                let reason = format!(
+                    "is for a column of numbers without measured, and \"{of}\" one with measured and select = \"best_epoch\""
+                );
+                return Err(PaperError::field(file, field, reason));
             }
         }
         Ok(())
     }
 
+    /// Hashes of the recipes of the rows that are points of the sweep.
+    fn resolved(&self, file: &Path) -> Result<Vec<Option<String>>, PaperError> {
+        let wrong = |field: &str, reason: String| PaperError::field(file, field, reason);
+        let Some(name) = &self.sweep else {
+            let point = self.rows.iter().find(|row| row.point.is_some());
+            return match point {
+                None => Ok(vec![None; self.rows.len()]),
+                Some(row) => Err(wrong(
+                    "rows",
+                    format!("row {} is a point of no sweep: sweep = \"NAME\"", row.row),
+                )),
+            };
+        };
+        let known = PretrainSweep::named(name)
+            .ok_or_else(|| wrong("sweep", format!("{name} is no built-in sweep")))?;
+        let sweep = Sweep::parse(Path::new(name), known.text())
+            .map_err(|error| wrong("sweep", error.to_string()))?;
+        let base = PretrainPreset::named(&sweep.base)
+            .ok_or_else(|| wrong("sweep", format!("{} is no built-in recipe", sweep.base)))?;
+        let hash = |row: &RowDefinition| {
+            let Some(name) = &row.point else {
+                return Ok(None);
+            };
+            let mut points = sweep.points.iter();
+            let point = points.find(|point| point.name == *name);
+            let point = point.ok_or_else(|| {
+                wrong(
+                    "rows",
+                    format!("row {}: {name} is no point of the sweep", row.row),
+                )
+            })?;
+            let recipe = ResolvedRecipe::preset(base, &point.settings)
+                .map_err(|error| wrong("sweep", error.to_string()))?;
+            Ok(Some(recipe.hash))
+        };
+        self.rows.iter().map(hash).collect()
+    }
+
     /// The card of a row.
     pub fn card(&self, row: usize) -> Option<&CardKey> {
         let mut rows = self.rows.iter().zip(&self.cards);
-        rows.find_map(|(found, card)| (found.row == row).then_some(card))
+        rows.find_map(|(found, card)| card.as_ref().filter(|_| found.row == row))
+    }
+
+    /// The hash of the recipe of a row.
+    pub fn recipe(&self, row: usize) -> Option<&str> {
+        let mut rows = self.rows.iter().zip(&self.recipes);
+        rows.find_map(|(found, recipe)| recipe.as_deref().filter(|_| found.row == row))
     }
 
     /// The file that holds its published values, within a folder of such files.
@@ -357,10 +437,15 @@ impl TableDefinition {
 }
 
 impl RowDefinition {
-    fn card(&self, file: &Path, cards: &[CardKey]) -> Result<CardKey, PaperError> {
-        let Self { row, checkpoint } = self;
+    fn card(&self, file: &Path, cards: &[CardKey]) -> Result<Option<CardKey>, PaperError> {
+        let Self {
+            row, checkpoint, ..
+        } = self;
+        let Some(checkpoint) = checkpoint else {
+            return Ok(None);
+        };
         let mut named = cards.iter().filter(|card| card.stem == *checkpoint);
-        named.next().cloned().ok_or_else(|| {
+        named.next().cloned().map(Some).ok_or_else(|| {
             let stems = cards.iter().map(|card| &card.stem);
             let nearest = stems.min_by_key(|stem| strsim::levenshtein(stem, checkpoint));
             let nearest = nearest.map_or_else(String::new, |stem| {

@@ -54,7 +54,7 @@ fn k_curve(group: &Group) -> Option<Chart> {
             .filter_map(|(_, m)| m.k)
     };
     (ks().max() != ks().min()).then(|| {
-        let x = Axis::logarithmic("k, neighbours that vote", ks());
+        let x = Axis::logarithmic("k, neighbours that vote", ks().map(|k| k as f64));
         let title = match group.records.iter().any(|record| blocks(record) > 1) {
             true => "top-1 accuracy over k, last block that was read",
             false => "top-1 accuracy over k",

@@ -9,7 +9,9 @@ mod group;
 mod layout;
 mod maps;
 mod missing;
+mod pretraining;
 mod provenance;
+mod sensitivity;
 mod training;
 
 use maud::{Markup, PreEscaped, html};
@@ -19,12 +21,13 @@ use super::picture::PictureError;
 use super::plot::Plot;
 use super::table::Table;
 use super::table_error::TableError;
-use super::{AttentionMaps, Outcomes, Record};
+use super::{AttentionMaps, Outcomes, PublishedWeights, Record};
 use crate::spec::Kind;
 use crate::store::CurvePoint;
 pub use comparisons::{Compared, comparisons};
 use group::Group;
 use layout::Section;
+pub use pretraining::PretrainingEntry;
 use provenance::Provenance;
 
 /// What a report shows.
@@ -36,6 +39,10 @@ pub struct Report {
     pub papers: Vec<JoinedTable>,
     /// Comparisons of checkpoints on the same images.
     pub comparisons: Vec<Compared>,
+    /// Runs of pre-training.
+    pub pretraining: Vec<PretrainingEntry>,
+    /// What papers published of the weights of terms.
+    pub weights: Vec<PublishedWeights>,
 }
 
 /// A table of a paper.
@@ -95,6 +102,7 @@ impl Report {
         for group in self.groups() {
             sections.push(self.section(&group, &provenance)?);
         }
+        sections.extend(self.pretraining_section(&provenance)?);
         sections.extend(self.training_section(&provenance)?);
         sections.extend(self.comparisons_section(&provenance)?);
         sections.extend(self.papers_section(&provenance)?);
@@ -107,7 +115,8 @@ impl Report {
         let rows = self.groups();
         let rows = rows.iter().flat_map(plots);
         let training = training::runs(&self.entries);
-        let rows = rows.chain(training.into_iter().map(|(_, row)| row));
+        let titled = pretraining::rows(self).into_iter().chain(training);
+        let rows = rows.chain(titled.map(|(_, row)| row));
         rows.flat_map(|row| row.plots).collect()
     }
 
@@ -155,6 +164,20 @@ impl Report {
             title: group.name.clone(),
             content: html! { @for part in content { (part) } },
         })
+    }
+
+    fn pretraining_section(
+        &self,
+        provenance: &Provenance<'_>,
+    ) -> Result<Option<Section>, TableError> {
+        let none = self.pretraining.is_empty();
+        let content = pretraining::show(self, provenance)?;
+        Ok(Section::unless(
+            none,
+            "pretraining",
+            "Pre-training",
+            content,
+        ))
     }
 
     fn training_section(&self, provenance: &Provenance<'_>) -> Result<Option<Section>, TableError> {

@@ -61,7 +61,8 @@ enum Good {
     Neither,
 }
 
-fn charts(id: &str, curves: &[CurvePoint]) -> Vec<Chart> {
+/// Loss, accuracy and learning rate, each where anything of it was written.
+pub(super) fn charts(id: &str, curves: &[CurvePoint]) -> Vec<Chart> {
     let named = |names: &'static [&'static str]| {
         move |name: &str| {
             let family = name.split_once('/').map_or(name, |(family, _)| family);

@@ -80,16 +80,16 @@ impl Axis {
     }
 
     /// A logarithmic axis for positive numbers of which each has a tick.
-    pub fn logarithmic(label: impl Into<String>, values: impl Iterator<Item = usize>) -> Self {
-        let mut values: Vec<usize> = values.filter(|&value| value > 0).collect();
-        values.sort_unstable();
+    pub fn logarithmic(label: impl Into<String>, values: impl Iterator<Item = f64>) -> Self {
+        let mut values: Vec<f64> = values.filter(|&value| value > 0.0).collect();
+        values.sort_by(f64::total_cmp);
         values.dedup();
-        let [low, high] = range(values.iter().map(|&value| value as f64));
+        let [low, high] = range(values.iter().copied());
         let free = (high / low).powf(0.03).max(1.05);
         Self {
             label: label.into(),
             domain: [low / free, high * free],
-            ticks: values.iter().map(|v| (*v as f64, v.to_string())).collect(),
+            ticks: values.iter().map(|v| (*v, v.to_string())).collect(),
             scale: Scale::Logarithmic,
             decimals: 0,
         }
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn places_run_from_0_to_1() {
-        let axis = Axis::logarithmic("k", [200, 1, 20, 1].into_iter());
+        let axis = Axis::logarithmic("k", [200.0, 1.0, 20.0, 1.0].into_iter());
         let ticks: Vec<_> = axis.ticks.iter().map(|(at, _)| *at).collect();
         assert_eq!(ticks, [1.0, 20.0, 200.0]);
         let [first, last] = [axis.place(1.0), axis.place(200.0)];

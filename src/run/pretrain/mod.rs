@@ -7,6 +7,8 @@ mod memory;
 mod monitor;
 mod network;
 mod record;
+mod standing;
+mod sweep;
 mod table;
 mod trainee;
 mod weights;
@@ -21,6 +23,7 @@ use crate::engine::NUMERICS_VERSION;
 use crate::error::Error;
 use crate::features::Observer;
 use crate::plan::PretrainPlan;
+use crate::report::{KeptWeights, PretrainingRecord};
 use crate::store::{Lock, write_atomic};
 use crate::train::{AT_ONCE, Identity, Solo, StateFolder, TRAINING_VERSION, TrainError, fit};
 use images::PretrainImages;
@@ -30,7 +33,8 @@ pub(super) use network::Basis;
 pub use forecast::{PretrainCosts, PretrainOperations, forecast_table, forecasts};
 pub use masks::draw_masks;
 pub use memory::PretrainMemory;
-pub use record::{Look, PretrainingRecord, RECORD};
+pub use standing::{Standing, standing};
+pub use sweep::{Swept, sweep};
 pub use table::table;
 
 /// The recipe with every setting resolved, beside the weights.
@@ -45,6 +49,14 @@ pub fn pretrain(plan: &PretrainPlan, terminal: &mut Terminal) -> Result<Pretrain
             out.display()
         ));
     })?;
+    if let Standing::Finished(record) = standing(plan)? {
+        record::publish(&record, out, &plan.run.results)?;
+        terminal.notice(&format!(
+            "{} is finished; its weights are as they were",
+            plan.name
+        ));
+        return Ok(*record);
+    }
     let basis = Basis::of_plan(plan);
     let known = (!plan.run.recompute).then_some(out.as_path());
     let plan = &PretrainPlan {
@@ -112,18 +124,26 @@ pub fn pretrain(plan: &PretrainPlan, terminal: &mut Terminal) -> Result<Pretrain
     let finished = monitor.finish();
     let line = weights::keep(plan, &*training, epochs, out)?;
     terminal.notice(&line);
-    let written = Checkpoint::open(&out.join(CARD), &LoadOptions::default())?;
-    let kept = (0..epochs).filter(|&epoch| keeps(epoch));
-    let mut kept: Vec<_> = kept
-        .map(|epoch| {
-            let file = weights::epoch_folder(&PathBuf::new(), epoch).join(WEIGHTS);
-            (epoch, file)
-        })
-        .filter(|(_, file)| out.join(file).exists())
-        .collect();
-    kept.push((epochs, WEIGHTS.into()));
-    let record = PretrainingRecord::new(plan, &finished, (written.blake3, kept));
-    record.write(out)?;
+    let mut kept = Vec::new();
+    for epoch in (0..=epochs).filter(|&epoch| keeps(epoch) || epoch == epochs) {
+        let folder = match epoch == epochs {
+            true => PathBuf::new(),
+            false => weights::epoch_folder(&PathBuf::new(), epoch),
+        };
+        let card = out.join(&folder).join(CARD);
+        // Those of earlier epochs are the user's to delete.
+        if epoch == epochs || card.exists() {
+            let written = Checkpoint::open(&card, &LoadOptions::default())?;
+            kept.push(KeptWeights {
+                epoch,
+                file: folder.join(WEIGHTS),
+                blake3: written.blake3,
+            });
+        }
+    }
+    let record = record::record(plan, &finished, kept)?;
+    record.write_beside(out)?;
+    record::publish(&record, out, &plan.run.results)?;
     Ok(record)
 }
 

@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 use super::super::Terminal;
 use super::super::training::{EpochMeans, Ledger};
 use super::network::Training;
-use super::record::Look;
 use crate::data::Split;
 use crate::features::Observer;
 use crate::metric::{Dense, MetricError, Vote, accuracy, exact_neighbours, vote_curve};
 use crate::plan::{Part, PretrainPlan};
 use crate::pretrain::TeacherClock;
+use crate::report::Look;
 use crate::store::{CurveKind, CurvePoint, Elements, LEARNING_RATE, NamedTensor};
 use crate::train::{CurveLengths, Curves, ImageBatch, Monitor, Recipe, Saved, TrainError, Update};
 

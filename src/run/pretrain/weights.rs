@@ -36,10 +36,9 @@ pub(super) fn keep(
         true => String::new(),
         false => format!(" epoch {epoch}"),
     };
-    let out = plan.out.file_name().unwrap_or_default().to_string_lossy();
     let pretrained = Pretrained {
         path: &output,
-        name: format!("{out}{of_epoch}"),
+        name: format!("{}{of_epoch}", plan.name),
         note: note(plan, epoch),
         config: plan.blueprint.student(),
         input: &plan.input,

@@ -46,6 +46,7 @@ mod mutation;
 mod operations;
 mod positions;
 mod presets;
+mod pretrain_kept;
 mod pretrain_recipes;
 mod pretrained;
 mod protocol;

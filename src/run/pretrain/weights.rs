@@ -36,10 +36,9 @@ pub(super) fn keep(
         true => String::new(),
         false => format!(" epoch {epoch}"),
     };
-    let out = plan.out.file_name().unwrap_or_default().to_string_lossy();
     let pretrained = Pretrained {
         path: &output,
-        name: format!("{out}{of_epoch}"),
+        name: format!("{}{of_epoch}", run_name(&plan.out)),
         note: note(plan, epoch),
         config: plan.blueprint.student(),
         input: &plan.input,
@@ -68,6 +67,19 @@ pub(super) fn keep(
     Ok(format!(
         "the student is {place}, for mimbench alone: {reason}"
     ))
+}
+
+/// What a run is called: its folder, and of one of several seeds the folder of all of them before it.
+fn run_name(out: &Path) -> String {
+    let name = |folder: &Path| {
+        let name = folder.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    };
+    let (own, above) = (name(out), out.parent().map(name).unwrap_or_default());
+    match own.starts_with("seed-") && !above.is_empty() {
+        true => format!("{above} {own}"),
+        false => own,
+    }
 }
 
 /// The encoder's tensors: what was trained, and what stayed as it began.

@@ -46,7 +46,7 @@ pub fn pretrain(args: PretrainArgs) -> Outcome {
                 seed: args.seed,
                 store: default_store(&args.results),
                 results: args.results,
-                recompute: false,
+                recompute: args.recompute,
                 states: StateOptions {
                     every: Duration::from_secs(args.state_every.into()),
                     folder: None,

@@ -208,7 +208,11 @@ fn training_is_that_of_the_sources() {
             "{name}"
         );
         assert_eq!(training.decay_exclusion, facts.exclusion, "{name}");
-        assert_eq!((training.clip_norm, training.ema), (facts.clip, None), "{name}");
+        assert_eq!(
+            (training.clip_norm, training.ema),
+            (facts.clip, None),
+            "{name}"
+        );
         assert_eq!(recipe.student.drop_path, facts.drop_path, "{name}");
         let (area, coloured) = facts.crop;
         let augment = &recipe.augment;
@@ -222,7 +226,11 @@ fn training_is_that_of_the_sources() {
             hue: 0.0,
         });
         assert_eq!(augment.jitter, jitter, "{name}");
-        assert_eq!((augment.rand_augment, augment.erase), (None, None), "{name}");
+        assert_eq!(
+            (augment.rand_augment, augment.erase),
+            (None, None),
+            "{name}"
+        );
         let interpolation = match facts.preset {
             // torchvision's default.
             PretrainPreset::Fd => Interpolation::Bilinear,
@@ -258,12 +266,26 @@ fn students_are_those_of_the_sources() {
         (PretrainPreset::MedicPaper, sparse, medic, beit),
         (PretrainPreset::MedicCode, sparse, medic, beit),
         (PretrainPreset::MedicEvolved, sparse, medic, beit),
-        (PretrainPreset::MaskAlignPaper, sparse, mae, Initialisation::Xavier {}),
-        (PretrainPreset::MaskAlignCode, sparse, mae, Initialisation::Xavier {}),
+        (
+            PretrainPreset::MaskAlignPaper,
+            sparse,
+            mae,
+            Initialisation::Xavier {},
+        ),
+        (
+            PretrainPreset::MaskAlignCode,
+            sparse,
+            mae,
+            Initialisation::Xavier {},
+        ),
     ] {
         let student = recipe(preset).student;
         let name = preset.name();
-        assert_eq!((student.encoding, student.initial), (encoding, initial), "{name}");
+        assert_eq!(
+            (student.encoding, student.initial),
+            (encoding, initial),
+            "{name}"
+        );
         let found = (
             student.positions,
             student.relative_bias,
@@ -272,7 +294,12 @@ fn students_are_those_of_the_sources() {
         );
         assert_eq!(found, layers, "{name}");
         let config = student.config().unwrap();
-        let size = (config.width, config.depth, config.mlp_width, config.patches());
+        let size = (
+            config.width,
+            config.depth,
+            config.mlp_width,
+            config.patches(),
+        );
         assert_eq!(size, (768, 12, 3072, 196), "{name}");
     }
 }
@@ -393,7 +420,10 @@ fn terms_are_those_of_the_sources() {
     let medic = || {
         vec![
             ("class", class(0.30, layer, cross_entropy)),
-            ("patch", TermSpec::PatchDistillation(patch(Positions::Visible, layer))),
+            (
+                "patch",
+                TermSpec::PatchDistillation(patch(Positions::Visible, layer)),
+            ),
             ("pixels", pixels(0.01, PixelNorm::Prediction)),
         ]
     };
@@ -405,19 +435,31 @@ fn terms_are_those_of_the_sources() {
         ..patch(Positions::All, layer)
     };
     for (preset, terms) in [
-        (PretrainPreset::Mae, vec![("pixels", pixels(1.0, PixelNorm::Target))]),
+        (
+            PretrainPreset::Mae,
+            vec![("pixels", pixels(1.0, PixelNorm::Target))],
+        ),
         (
             PretrainPreset::MaskDistill,
-            vec![("patch", TermSpec::PatchDistillation(patch(Positions::Masked, unbiased)))],
+            vec![(
+                "patch",
+                TermSpec::PatchDistillation(patch(Positions::Masked, unbiased)),
+            )],
         ),
-        (PretrainPreset::Fd, vec![("patch", TermSpec::PatchDistillation(fd))]),
+        (
+            PretrainPreset::Fd,
+            vec![("patch", TermSpec::PatchDistillation(fd))],
+        ),
         (PretrainPreset::MedicPaper, medic()),
         (PretrainPreset::MedicEvolved, medic()),
         (
             PretrainPreset::MedicCode,
             vec![
                 ("class", class(1.0, unbiased, cosine)),
-                ("patch", TermSpec::PatchDistillation(patch(Positions::Visible, unbiased))),
+                (
+                    "patch",
+                    TermSpec::PatchDistillation(patch(Positions::Visible, unbiased)),
+                ),
                 ("pixels", pixels(1.0, PixelNorm::Target)),
             ],
         ),
@@ -454,7 +496,9 @@ fn what_a_paper_lacks_is_a_setting() {
         // Those that claim to be a paper's say so, and no others.
         let of_paper = matches!(
             preset,
-            PretrainPreset::MedicPaper | PretrainPreset::MedicEvolved | PretrainPreset::MaskAlignPaper
+            PretrainPreset::MedicPaper
+                | PretrainPreset::MedicEvolved
+                | PretrainPreset::MaskAlignPaper
         );
         assert_eq!(!lacks.is_empty(), of_paper, "{}", preset.name());
     }
@@ -520,7 +564,11 @@ fn a_teacher_of_another_grid_is_told_what_to_do() {
         let given = resolved(preset, &[setting]);
         assert_eq!(given.recipe.teachers["clip"].input_size, Some(196));
         // At that size it has the student's patches.
-        between(&given.recipe, VitConfig::plain(14, [14, 14], (1024, 24, 16))).unwrap();
+        between(
+            &given.recipe,
+            VitConfig::plain(14, [14, 14], (1024, 24, 16)),
+        )
+        .unwrap();
     }
 }
 
@@ -546,6 +594,9 @@ fn commands_in_comments_resolve() {
     );
     kinds(
         PretrainPreset::MaskAlignCode,
-        &["student.arch=vit_large_patch16_224", "student.drop_path=0.2"],
+        &[
+            "student.arch=vit_large_patch16_224",
+            "student.drop_path=0.2",
+        ],
     );
 }

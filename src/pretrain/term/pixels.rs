@@ -203,7 +203,7 @@ pub struct PixelReconstruction<E: Engine> {
 
 #[derive(Clone, Debug)]
 enum Decoder<E: Engine> {
-    Transformer(MaeDecoder<E>),
+    Transformer(Box<MaeDecoder<E>>),
     Linear(Linear<E>),
 }
 
@@ -217,9 +217,9 @@ impl<E: Engine> PixelReconstruction<E> {
         let replaces = spec.replaces(sides);
         let pixels = student.patch_size.pow(2) * student.channels;
         let decoder = match spec.decoder.transformer() {
-            Some(config) => {
-                Decoder::Transformer(MaeDecoder::load(loader, student, &config, replaces)?)
-            }
+            Some(config) => Decoder::Transformer(Box::new(MaeDecoder::load(
+                loader, student, &config, replaces,
+            )?)),
             None => Decoder::Linear(Linear::load(loader, "decoder.pred", student.width, pixels)?),
         };
         Ok(Self {

@@ -15,7 +15,6 @@ pub(in crate::run) trait Trainee {
     fn name(&self) -> &str;
 
     /// It, before its first update.
-    #[expect(clippy::type_complexity, reason = "a box of a trait with two types")]
     fn build(
         &self,
         compute: Compute,

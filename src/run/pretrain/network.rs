@@ -166,17 +166,11 @@ pub(super) fn trainer<E: Engine + 'static>(
         masks,
         ..TrainerSettings::default()
     };
-    Ok(Trainer::new(
-        engine.clone(),
-        objective,
-        parameters,
-        optimizer,
-        with,
-    ))
+    let trainer = Trainer::new(engine.clone(), objective, parameters, optimizer, with);
+    Ok(trainer)
 }
 
 /// The teachers, frozen, and what is wanted of each.
-#[expect(clippy::type_complexity, reason = "a map as the objective has it")]
 fn teachers<E: Engine>(
     engine: &E,
     basis: &Basis<'_>,

@@ -24,11 +24,6 @@ pub(super) fn keep(
     epoch: usize,
     folder: &Path,
 ) -> Result<String, Error> {
-    std::fs::create_dir_all(folder).map_err(|source| StoreError::Io {
-        action: "create",
-        path: folder.to_owned(),
-        source,
-    })?;
     let weights = student(plan, training)?;
     let recipe = &plan.recipe.recipe;
     let output = folder.join(WEIGHTS);

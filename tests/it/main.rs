@@ -47,6 +47,7 @@ mod operations;
 mod positions;
 mod presets;
 mod pretrain;
+mod pretrain_plan;
 mod pretrain_recipes;
 mod pretrained;
 mod protocol;

@@ -47,6 +47,14 @@ def model(work, arch, batch, measure="images_per_s", binary=MIMBENCH, engine="ca
     return lambda: (run(ours)[measure] / scale, peer(work.replace("-", "_"), *size)[measure] / scale)
 
 
+def pretraining(method, arch, batch):
+    """A pair of `mimbench bench pretrain-step` and the peer's program for the same method."""
+    size = ["--arch", arch, "--batch", str(batch), "--threads", THREADS]
+    ours = [MIMBENCH, "bench", "pretrain-step", "--method", method, "--teacher-arch", arch, *size, "--json", "--quiet"]
+    theirs = [method, "--teacher", arch, *size]
+    return lambda: (run(ours)["images_per_s"], peer("pretrain_step", *theirs)["images_per_s"])
+
+
 def share_of_statistics(arch, batch):
     """Our forward pass with attention statistics and without."""
     size = ["--arch", arch, "--batch", str(batch), "--threads", THREADS, "--json", "--quiet"]
@@ -172,6 +180,9 @@ def main():
             "ViT-B/16 forward with attention statistics over forward, batch 8, images/s (at least 0.91)":
                 share_of_statistics(base, 8),
             "ViT-Ti/16 training step, batch 16, images/s": model("train-step", tiny, 16),
+            "ViT-Ti/16 pre-training step of MAE, batch 16, images/s": pretraining("mae", tiny, 16),
+            "ViT-Ti/16 pre-training step of MEDiC, ViT-Ti/16 teacher, batch 16, images/s":
+                pretraining("medic", tiny, 16),
             "ViT-Ti/16 fine-tuning with every augmentation, batch 32, images/s":
                 lambda: whole_finetuning(photos, tiny_file),
             "ViT-B/16 training step, batch 8, peak MiB (less is better)":

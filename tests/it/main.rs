@@ -48,6 +48,7 @@ mod positions;
 mod presets;
 mod pretrain;
 mod pretrain_kept;
+mod pretrain_plan;
 mod pretrain_recipes;
 mod pretrained;
 mod protocol;

@@ -52,6 +52,9 @@ pub struct PretrainArgs {
     /// Seconds of training between two saved states: what a kill can lose
     #[arg(long, value_name = "SECONDS", default_value = "300", value_parser = clap::value_parser!(u32).range(0..=86_400))]
     pub state_every: u32,
+    /// Begin again although --out holds a run; its states are lost
+    #[arg(long)]
+    pub recompute: bool,
     /// Folder of records and tables
     #[arg(long, value_name = "DIR", default_value = "results")]
     pub results: PathBuf,

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use mimbench::cli::{Batch, ComputeArgs, PretrainArgs, Seeds};
 use mimbench::error::Error;
+use mimbench::features::Observer;
 use mimbench::plan::{
     AtOnce, EvaluationSet, PretrainPlan, RunOptions, StateOptions, TeacherFile, default_store,
     open_teachers, sweep_recipes, teachers_of_each,
 };
-use mimbench::features::Observer;
 use mimbench::run::{self, Terminal};
 use mimbench::spec::{ResolvedRecipe, Setting, Sweep};
 use mimbench::store::RowType;
@@ -56,7 +56,7 @@ pub fn pretrain(args: PretrainArgs) -> Outcome {
                 seed: args.seed,
                 store: default_store(&args.results),
                 results: args.results,
-                recompute: false,
+                recompute: args.recompute,
                 states: StateOptions {
                     every: Duration::from_secs(args.state_every.into()),
                     folder: None,
@@ -105,7 +105,9 @@ pub fn pretrain(args: PretrainArgs) -> Outcome {
             }
             let mut swept = run::pretrain::sweep(&plans, terminal)?;
             let runs = swept.records.iter();
-            let runs: Vec<_> = runs.map(|(place, record)| (&plans[*place], record)).collect();
+            let runs: Vec<_> = runs
+                .map(|(place, record)| (&plans[*place], record))
+                .collect();
             match args.json {
                 true => print_json(&runs.iter().map(|(_, record)| record).collect::<Vec<_>>())?,
                 false if runs.is_empty() => {}

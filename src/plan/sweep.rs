@@ -54,7 +54,10 @@ pub fn teachers_of_each(
         let teachers = method.counting_teachers();
         teachers.map(|(name, _)| name.to_owned()).collect()
     };
-    let mut all: Vec<String> = recipes.iter().flat_map(|(_, recipe)| wanted(recipe)).collect();
+    let mut all: Vec<String> = recipes
+        .iter()
+        .flat_map(|(_, recipe)| wanted(recipe))
+        .collect();
     all.sort();
     all.dedup();
     let mut named = Vec::new();
@@ -63,7 +66,9 @@ pub fn teachers_of_each(
             (Some(name), all) if all.contains(name) => name.clone(),
             (None, [only]) => only.clone(),
             (name, all) => {
-                let given = name.as_ref().map_or(String::new(), |name| format!("{name}="));
+                let given = name
+                    .as_ref()
+                    .map_or(String::new(), |name| format!("{name}="));
                 return Err(Error::Usage {
                     message: format!(
                         "--teacher {given}{} is no teacher of the sweep's",

@@ -13,6 +13,7 @@ mod dispatch;
 mod extraction;
 pub mod features;
 pub mod finetune;
+pub mod forecast;
 pub mod inspect;
 mod knn;
 mod linear;

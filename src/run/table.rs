@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
-use crate::report::{PretrainingRecord, Record, Table, has_measured, markdown, paper_table, published_page};
+use crate::report::{
+    PretrainingRecord, Record, Table, has_measured, markdown, paper_table, published_page,
+};
 use crate::spec::{PaperError, PaperFolders, Papers};
 use crate::store::write_atomic;
 

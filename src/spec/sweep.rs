@@ -79,8 +79,7 @@ impl Sweep {
             path: path.to_owned(),
             reason,
         };
-        let file: SweepFile =
-            toml::from_str(text).map_err(|error| wrong(line_of(&error, text)))?;
+        let file: SweepFile = toml::from_str(text).map_err(|error| wrong(line_of(&error, text)))?;
         let mut points: Vec<SweepPoint> = Vec::new();
         for grid in &file.grid {
             let before = text.get(..grid.span().start).unwrap_or_default();
@@ -263,7 +262,10 @@ mod tests {
             ("[[grid]]\nname = \".x\"", "would be hidden"),
             ("[[grid]]\nname = \"{b}\"\nset.a = [1]", "asks for b"),
             ("[[grid]]\nname = \"{b\"\nset.a = [1]", "without its }"),
-            ("[[grid]]\nname = \"x\"\nset.a = [1, 2]", "two points are called x"),
+            (
+                "[[grid]]\nname = \"x\"\nset.a = [1, 2]",
+                "two points are called x",
+            ),
             (
                 "[[grid]]\nset.a = [1]\n[[grid]]\nname = \"x\"\nset.a = [1]",
                 "line 5: x sets what a=1 does",

@@ -53,9 +53,9 @@ impl SweepError {
                     "a sweep is a TOML file such as protocols/pretrain/sweeps/medic-12.toml, or one of {names}"
                 ))
             }
-            Self::Parse { .. } => Some(
-                "protocols/pretrain/sweeps/medic-12.toml shows the keys of a sweep".to_owned(),
-            ),
+            Self::Parse { .. } => {
+                Some("protocols/pretrain/sweeps/medic-12.toml shows the keys of a sweep".to_owned())
+            }
             Self::Clash { .. } => {
                 Some("leave one of the two out: a copy of the sweep's file can say less".to_owned())
             }

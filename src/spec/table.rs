@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::{
-    CardKey, FinetunePreset, Kind, PaperError, PretrainPreset, PretrainSweep, Protocol, ResolvedRecipe,
-    Sweep, line_of,
+    CardKey, FinetunePreset, Kind, PaperError, PretrainPreset, PretrainSweep, Protocol,
+    ResolvedRecipe, Sweep, line_of,
 };
 
 /// One table of one paper (TOML).
@@ -355,7 +355,10 @@ impl TableDefinition {
                 return wrong("rows", format!("row {row} is there twice"));
             }
             if definition.checkpoint.is_none() && definition.point.is_none() {
-                return wrong("rows", format!("row {row} has neither checkpoint nor point"));
+                return wrong(
+                    "rows",
+                    format!("row {row} has neither checkpoint nor point"),
+                );
             }
         }
         for column in &self.columns {
@@ -403,7 +406,10 @@ impl TableDefinition {
             let mut points = sweep.points.iter();
             let point = points.find(|point| point.name == *name);
             let point = point.ok_or_else(|| {
-                wrong("rows", format!("row {}: {name} is no point of the sweep", row.row))
+                wrong(
+                    "rows",
+                    format!("row {}: {name} is no point of the sweep", row.row),
+                )
             })?;
             let recipe = ResolvedRecipe::preset(base, &point.settings)
                 .map_err(|error| wrong("sweep", error.to_string()))?;

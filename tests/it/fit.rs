@@ -242,7 +242,7 @@ impl Monitor<Scale> for Witness {
         Ok(batch.len())
     }
 
-    fn epoch_ended(&mut self, epoch: usize, validated: bool) -> Result<(), TrainError> {
+    fn epoch_ended(&mut self, epoch: usize, validated: bool, _: &Scale) -> Result<(), TrainError> {
         self.said.push(format!("{epoch} ended, {validated}"));
         Ok(())
     }
@@ -286,6 +286,7 @@ fn recipe(epoch: EpochLength, validate_every: Option<usize>) -> Recipe {
         learning_rate: 0.1,
         schedule: Schedule::EpochCosine { end: 0.01 },
         weight_decay: 0.05,
+        weight_decay_schedule: Schedule::Constant {},
         validate_every,
         seed: 3,
         batch_norm: false,

@@ -70,9 +70,11 @@ fn table(runs: &[&PretrainingRecord]) -> Table {
     ];
     let rows = runs.iter().map(|run| {
         let teachers = run.teachers.iter();
-        let teachers = teachers.map(|TeacherRecord { name, checkpoint, .. }| {
-            format!("{name}: {checkpoint}")
-        });
+        let teachers = teachers.map(
+            |TeacherRecord {
+                 name, checkpoint, ..
+             }| { format!("{name}: {checkpoint}") },
+        );
         let teachers: Vec<_> = teachers.collect();
         let or = |text: String, none: &str| match text.is_empty() {
             true => Cell::Missing(none.to_owned()),

@@ -259,7 +259,10 @@ fn chart(report: &Report, line: &Line<'_>) -> Option<Chart> {
     });
     Some(Chart {
         id: String::new(),
-        title: format!("{recipe}: top-1 of kNN over the weight of {}{others}{without}", line.term),
+        title: format!(
+            "{recipe}: top-1 of kNN over the weight of {}{others}{without}",
+            line.term
+        ),
         x,
         y: Axis::numbers("kNN top-1 (%)", values, Unit::Percent.range()),
         series,
@@ -287,7 +290,9 @@ fn point(weight: f64, found: &[Accuracy<'_>], run: &PretrainingRecord) -> Option
             (own.measure.interval, format!("{weight}: {said}"), source)
         }
         _ => {
-            let interval = seeds.noise.map(|noise| noise.interval(seeds.mean, Unit::Percent));
+            let interval = seeds
+                .noise
+                .map(|noise| noise.interval(seeds.mean, Unit::Percent));
             let said = format!("{weight}: {:.2} %, mean of {} runs", seeds.mean, seeds.runs);
             (interval, said, None)
         }
@@ -303,10 +308,13 @@ fn point(weight: f64, found: &[Accuracy<'_>], run: &PretrainingRecord) -> Option
 
 /// MEDiC's own points, where these runs are MEDiC's beside the same other terms.
 fn published(report: &Report, line: &Line<'_>, recipe: &str) -> Option<Series> {
-    let usual = line.others.values().all(|(kind, weight)| match kind.as_str() {
-        "patch_distillation" => *weight == 1.0,
-        _ => *weight == 0.0,
-    });
+    let usual = line
+        .others
+        .values()
+        .all(|(kind, weight)| match kind.as_str() {
+            "patch_distillation" => *weight == 1.0,
+            _ => *weight == 0.0,
+        });
     let mut known = report.weights.iter();
     let known = known.find(|known| known.kind == line.kind && !known.points.is_empty());
     let known = known.filter(|_| usual && recipe.starts_with(MEDIC))?;
@@ -315,7 +323,10 @@ fn published(report: &Report, line: &Line<'_>, recipe: &str) -> Option<Series> {
             x: *weight,
             y: *value,
             interval: None,
-            said: format!("{weight}: {value} %, best epoch on {} ({citation})", known.dataset),
+            said: format!(
+                "{weight}: {value} %, best epoch on {} ({citation})",
+                known.dataset
+            ),
             source: Some(Source::Paper {
                 citation: citation.clone(),
             }),

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::super::Terminal;
 use super::super::dispatch::{Job, dispatch};
 use super::super::picture::picture;
-use super::network::trainer;
+use super::network::{Basis, trainer};
 use crate::data::{Limits, LoadError, Pick, Preprocessor};
 use crate::engine::Engine;
 use crate::error::Error;
@@ -95,7 +95,7 @@ impl Job for Draw<'_> {
             epochs,
             terminal,
         } = self;
-        let (mut trainer, _) = trainer(&engine, plan)?;
+        let mut trainer = trainer(&engine, &Basis::of_plan(plan))?;
         if plan.blueprint.own_attention().is_some() {
             let mut states =
                 StateFolder::new(&plan.out, super::identity(plan), plan.run.states.every);

@@ -1,13 +1,16 @@
 //! Pre-training: a student that learns from pixels and teachers, and the checkpoint that it becomes.
 
+mod forecast;
 mod images;
 mod masks;
+mod memory;
 mod monitor;
 mod network;
 mod record;
 mod standing;
 mod sweep;
 mod table;
+mod trainee;
 mod weights;
 
 use std::path::PathBuf;
@@ -20,13 +23,16 @@ use crate::engine::NUMERICS_VERSION;
 use crate::error::Error;
 use crate::features::Observer;
 use crate::plan::PretrainPlan;
-use crate::report::{KeptWeights, PretrainingRecord};
-use crate::store::{Lock, write_atomic};
+use crate::report::{KeptWeights, PRETRAINING, PretrainingRecord};
+use crate::store::{Lock, delete, write_atomic};
 use crate::train::{AT_ONCE, Identity, Solo, StateFolder, TRAINING_VERSION, TrainError, fit};
 use images::PretrainImages;
 use monitor::PretrainMonitor;
+use network::Basis;
 
+pub use forecast::{PretrainCosts, forecast_table, forecasts};
 pub use masks::draw_masks;
+pub use memory::PretrainMemory;
 pub use standing::{Standing, standing};
 pub use sweep::{Swept, sweep};
 pub use table::table;
@@ -45,13 +51,25 @@ pub fn pretrain(plan: &PretrainPlan, terminal: &mut Terminal) -> Result<Pretrain
     })?;
     if let Standing::Finished(record) = standing(plan)? {
         record::publish(&record, out, &plan.run.results)?;
-        terminal.notice(&format!("{} is finished; its weights are as they were", plan.name));
+        terminal.notice(&format!(
+            "{} is finished; its weights are as they were",
+            plan.name
+        ));
         return Ok(*record);
     }
+    let basis = Basis::of_plan(plan);
+    let plan = &PretrainPlan {
+        at_once: super::forecast::at_once(&basis, Some(out), &plan.run, terminal)?,
+        ..plan.clone()
+    };
     let stamps = super::cells::split_stamps(&[&plan.train.split])?;
     let recipe = plan.recipe.recipe.recipe(plan.seed, plan.at_once);
     let mut states = StateFolder::new(out, identity(plan), plan.run.states.every);
-    let (mut training, clock) = network::build(plan)?;
+    if plan.run.recompute {
+        states.clear()?;
+        delete(&out.join(PRETRAINING))?;
+    }
+    let mut training = basis.build(plan.run.compute)?;
     let groups = training.groups();
     for line in super::training::groups_text(&groups, &recipe) {
         terminal.notice(&line);
@@ -85,12 +103,12 @@ pub fn pretrain(plan: &PretrainPlan, terminal: &mut Terminal) -> Result<Pretrain
         }
         let folder = weights::epoch_folder(out, epoch);
         let kept = weights::keep(plan, training, epoch, &folder).map(Some);
-        kept.map_err(|error| TrainError::Unfit {
-            name: format!("the weights of epoch {epoch}"),
+        kept.map_err(|error| TrainError::Keep {
+            epoch,
             reason: error.to_string(),
         })
     };
-    let witness = (clock, stamps.as_str());
+    let witness = (basis.clock.clone(), stamps.as_str());
     let mut monitor = PretrainMonitor::new(plan, &recipe, witness, out, terminal, &mut keep);
     write_atomic(&out.join(RECIPE), plan.recipe.text.as_bytes())?;
     let fitted = fit(

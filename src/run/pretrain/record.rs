@@ -70,9 +70,8 @@ pub(super) fn publish(
     folder: &Path,
     results: &Path,
 ) -> Result<(), Error> {
-    let own = |bytes: &Vec<u8>| {
-        record.curves.as_deref() == Some(blake3::hash(bytes).to_hex().as_str())
-    };
+    let own =
+        |bytes: &Vec<u8>| record.curves.as_deref() == Some(blake3::hash(bytes).to_hex().as_str());
     let curves = curves(folder)?.filter(own);
     Ok(record.publish(curves.as_deref(), results)?)
 }

@@ -1,8 +1,8 @@
 //! Many runs, one after the other.
 
 use super::super::Terminal;
-use super::standing::{Standing, standing};
 use super::pretrain;
+use super::standing::{Standing, standing};
 use crate::error::Error;
 use crate::features::Observer;
 use crate::plan::PretrainPlan;
@@ -40,7 +40,12 @@ pub fn sweep(plans: &[PretrainPlan], terminal: &mut Terminal) -> Result<Swept, E
     };
     for (place, plan) in plans.iter().enumerate() {
         if plans.len() > 1 {
-            terminal.notice(&format!("run {} of {}: {}", place + 1, plans.len(), plan.name));
+            terminal.notice(&format!(
+                "run {} of {}: {}",
+                place + 1,
+                plans.len(),
+                plan.name
+            ));
         }
         match pretrain(plan, terminal) {
             Ok(record) => swept.records.push((place, record)),

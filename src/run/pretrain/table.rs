@@ -20,12 +20,12 @@ pub fn table(runs: &[(&PretrainPlan, &PretrainingRecord)]) -> Table {
             Cell::Text(plan.out.display().to_string()),
             Cell::Text(record.seed.to_string()),
         ];
-        row.extend(terms.iter().map(|term| {
-            match record.terms.iter().find(|(name, _)| name == term) {
+        row.extend(terms.iter().map(
+            |term| match record.terms.iter().find(|(name, _)| name == term) {
                 Some((_, value)) => Cell::Text(format!("{value:.4}")),
                 None => Cell::Missing("not a term of this run".to_owned()),
-            }
-        }));
+            },
+        ));
         let look = record.looks.last();
         row.push(Cell::Text(
             look.map_or("not asked for".to_owned(), |look| {

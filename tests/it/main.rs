@@ -50,6 +50,7 @@ mod pretrain;
 mod pretrain_kept;
 mod pretrain_plan;
 mod pretrain_recipes;
+mod pretrain_sweep;
 mod pretrained;
 mod protocol;
 mod report;

@@ -7,8 +7,9 @@ use std::path::Path;
 use mimbench::checkpoint::card::{Card, PublishedMeasure};
 use mimbench::data::{InputSpec, Interpolation, Resize, Statistics};
 use mimbench::report::{
-    BesideRecord, Cell, CellKey, ComputeRecord, DataRecord, Mark, Measured, ProtocolRecord, Record,
-    SCHEMA, Selection, Source, SplitRecord, SubjectRecord, Table, paper_table, published_page,
+    BesideRecord, Cell, CellKey, ComputeRecord, DataRecord, KeptWeights, Mark, Measured,
+    PRETRAINING_SCHEMA, PretrainingRecord, ProtocolRecord, Record, SCHEMA, Selection, Source,
+    SplitRecord, SubjectRecord, Table, paper_table, published_page,
 };
 use mimbench::spec::{
     CardKey, ColumnDefinition, Content, FinetunePreset, Kind, LinearPreset, PaperFolders,
@@ -423,8 +424,12 @@ fn mae() -> Record {
 }
 
 fn joined(id: &str, records: &[Record]) -> Table {
+    joined_with(id, records, &[])
+}
+
+fn joined_with(id: &str, records: &[Record], runs: &[PretrainingRecord]) -> Table {
     let papers = papers();
-    paper_table(papers.table(id).unwrap(), records, &papers.conflicts)
+    paper_table(papers.table(id).unwrap(), records, runs, &papers.conflicts)
 }
 
 /// Cells of a column, from top to bottom.
@@ -633,7 +638,7 @@ fn a_setting_that_leads_to_the_checkpoints_own_is_no_difference() {
         };
         let mut table = papers().table("medic-1").unwrap().clone();
         table.definition.columns[6] = column;
-        paper_table(&table, &[record], &[])
+        paper_table(&table, &[record], &[], &[])
     };
     let same = own("[0.485,0.456,0.406]");
     let measured = column(&same, "ImageNet-1K top-1 measured");
@@ -1336,4 +1341,153 @@ fn fine_tuning_stands_in_its_column_and_differs_from_no_paper_by_that_papers_rec
     let shorter = fine_tuned(FinetunePreset::MedicPaper, "medic-vit-base-16", &of_head);
     let table = joined("medic-2", &[shorter]);
     note(&table, "task.epochs is 99, the paper's is 100");
+}
+
+/// A run of 300 epochs under the recipe of this hash that has kept these, each of which has a record
+/// with so many hits.
+fn run_of(name: &str, hash: &str, kept: &[(usize, u64)]) -> (PretrainingRecord, Vec<Record>) {
+    let of = |epoch: usize| format!("{name} epoch {epoch}");
+    let records: Vec<_> = (kept.iter())
+        .map(|(epoch, hits)| record(Some(&of(*epoch)), &of(*epoch), &[], 0, *hits))
+        .collect();
+    let kept = kept
+        .iter()
+        .zip(&records)
+        .map(|((epoch, _), record)| KeptWeights {
+            epoch: *epoch,
+            file: format!("epochs/{epoch:04}/model.safetensors").into(),
+            blake3: record.subject.blake3.clone().unwrap(),
+        });
+    let run = PretrainingRecord {
+        schema: PRETRAINING_SCHEMA,
+        key: format!("key of {name}"),
+        name: name.to_owned(),
+        identity: Vec::new(),
+        recipe: "pretrain/medic-paper".to_owned(),
+        version: 1,
+        hash: hash.to_owned(),
+        text: String::new(),
+        modified: Vec::new(),
+        seed: 0,
+        epochs: 300,
+        teachers: Vec::new(),
+        data: "data/imagenet".into(),
+        manifest: String::new(),
+        images: 1,
+        terms: Vec::new(),
+        looks: Vec::new(),
+        kept: kept.collect(),
+        encoded: 1,
+        seconds: 1.0,
+        engine: String::new(),
+        device: String::new(),
+        precision: "f32".to_owned(),
+        at_once: 1,
+        numerics: "1.1".to_owned(),
+        mimbench: String::new(),
+        curves: None,
+        seal: String::new(),
+    };
+    (run, records)
+}
+
+fn numbers(cells: Vec<&Cell>) -> Vec<Option<f64>> {
+    let number = |cell: &Cell| match cell {
+        Cell::Value { value, .. } => Some(*value),
+        _ => None,
+    };
+    cells.into_iter().map(number).collect()
+}
+
+#[test]
+fn of_a_run_the_best_epoch_stands_in_its_recipes_row() {
+    let papers = papers();
+    let recipe = papers.table("medic-12").unwrap().definition.recipe(3);
+    let kept = [(100, 20_000), (200, 32_000), (250, 32_000), (300, 31_000)];
+    let (run, mut records) = run_of("dlw-0.3", recipe.unwrap(), &kept);
+    // Another's, of no row, of which one epoch was measured.
+    let (other, more) = run_of("own", "another recipe", &[(300, 10_000)]);
+    records.extend(more);
+    let runs = [run, other];
+    let table = joined_with("medic-12", &records, &runs);
+    assert_eq!(table.rows.len(), 15);
+    let top1 = column(&table, "kNN Top-1 measured");
+    let mut expected = vec![None; 15];
+    (expected[2], expected[14]) = (Some(64.0), Some(20.0));
+    assert_eq!(numbers(top1.clone()), expected);
+    assert_eq!(marks(top1[2]), [Mark::Selected]);
+    assert!(!marks(top1[14]).contains(&Mark::Selected));
+    // top-5 is of the same epoch, the first of equally good ones.
+    let top5 = numbers(column(&table, "kNN Top-5 measured"));
+    assert_eq!(top5[2], Some(100.0 * 32_100.0 / 50_000.0));
+    let epoch = column(&table, "Best Epoch measured");
+    assert_eq!(numbers(epoch.clone())[2], Some(200.0));
+    assert_eq!(marks(epoch[2]), [Mark::Selected]);
+    let alone = Cell::Missing("one epoch alone was measured".to_owned());
+    assert_eq!(*epoch[14], alone);
+    note(
+        &table,
+        "epoch 200 of 300, the best top-1 on the validation images of 4 epochs",
+    );
+    note(&table, "epoch 300 of 300, the only one that was measured");
+    // The published epoch is where it was.
+    assert_eq!(numbers(column(&table, "Best Epoch"))[2], Some(299.0));
+
+    // A table of last epochs has the last.
+    let table = joined_with("medic-4", &records, &runs);
+    let found = numbers(column(&table, "kNN Top-1 measured"));
+    assert_eq!(found[6..], [Some(62.0), Some(20.0)]);
+    assert!(column(&table, "kNN Top-1 measured").iter().all(|cell| {
+        !matches!(cell, Cell::Value { marks, .. } if marks.contains(&Mark::Selected))
+    }));
+    note(&table, "not in this table: 3 records of earlier epochs");
+
+    // Without the run, every record is a row of its own, as ever.
+    let table = joined("medic-12", &records);
+    assert_eq!(table.rows.len(), 14 + 5);
+    assert!(
+        !table
+            .columns
+            .iter()
+            .any(|column| column.name == "Best Epoch measured")
+    );
+}
+
+#[test]
+fn definitions_say_whose_epoch_a_column_shows() {
+    let bench = Bench::empty();
+    let read = |more: &str, rows: &str| {
+        bench.write(
+            "t/medic-9.toml",
+            format!("id = \"medic-9\"\npaper = \"medic\"\ntable = \"9\"\ntitle = \"t\"\n{rows}\n[[columns]]\nname = \"x\"\nkind = \"number\"\n{more}\n"),
+        );
+        bench.write("p/medic-9.csv", format!("{HEADER}medic,9,1,a,x,1,,,,c\n"));
+        let folders = PaperFolders {
+            tables: Some(bench.path("t")),
+            published: Some(bench.path("p")),
+            cards: None,
+        };
+        Papers::read(&folders)
+            .map(|_| ())
+            .map_err(|error| error.to_string())
+    };
+    assert_eq!(read("", ""), Ok(()));
+    for (more, rows, said) in [
+        ("epoch_of = \"y\"", "", "epoch_of"),
+        ("", "rows = [{ row = 1 }]", "neither checkpoint nor point"),
+        (
+            "",
+            "rows = [{ row = 1, point = \"x\" }]",
+            "point of no sweep",
+        ),
+        ("", "sweep = \"no\"", "no built-in sweep"),
+        (
+            "",
+            "sweep = \"medic-12\"\nrows = [{ row = 1, point = \"x\" }]",
+            "x is no point of the sweep",
+        ),
+    ] {
+        let error = read(more, rows).unwrap_err();
+        assert!(error.contains(said), "{said}: {error}");
+    }
 }

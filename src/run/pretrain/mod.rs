@@ -23,8 +23,8 @@ use crate::engine::NUMERICS_VERSION;
 use crate::error::Error;
 use crate::features::Observer;
 use crate::plan::PretrainPlan;
-use crate::report::{KeptWeights, PretrainingRecord};
-use crate::store::{Lock, write_atomic};
+use crate::report::{KeptWeights, PRETRAINING, PretrainingRecord};
+use crate::store::{Lock, delete, write_atomic};
 use crate::train::{AT_ONCE, Identity, Solo, StateFolder, TRAINING_VERSION, TrainError, fit};
 use images::PretrainImages;
 use monitor::PretrainMonitor;
@@ -68,6 +68,7 @@ pub fn pretrain(plan: &PretrainPlan, terminal: &mut Terminal) -> Result<Pretrain
     let mut states = StateFolder::new(out, identity(plan), plan.run.states.every);
     if plan.run.recompute {
         states.clear()?;
+        delete(&out.join(PRETRAINING))?;
     }
     let mut training = basis.build(plan.run.compute)?;
     let groups = training.groups();

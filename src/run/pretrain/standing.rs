@@ -22,18 +22,26 @@ pub enum Standing {
     Finished(Box<PretrainingRecord>),
 }
 
-/// How far the run of a plan is.
+/// How far the run of a plan is; one that is done again is to begin.
 ///
 /// # Errors
 /// Its folder holds another run, or files of somebody else's: nothing is overwritten.
 pub fn standing(plan: &PretrainPlan) -> Result<Standing, Error> {
     let out = &plan.out;
     let own = identity(plan);
+    let states = StateFolder::new(out, Identity::new(), plan.run.states.every);
+    let a_run = [PRETRAINING, RECIPE]
+        .iter()
+        .any(|file| out.join(file).exists());
+    if plan.run.recompute && (a_run || states.holds_state()?) {
+        return Ok(Standing::Open);
+    }
     if out.join(PRETRAINING).exists() {
         let record = PretrainingRecord::load(&out.join(PRETRAINING))?;
         if record.key != key(plan) {
-            let what = format!("the finished run {}", record.name);
-            return Err(occupied(out, &what, &unlike(&record.identity, &own)));
+            let what = format!("{}, another run", record.name);
+            let why = unlike(&record.identity, &own);
+            return Err(occupied(out, &what, &why.unwrap_or_default()));
         }
         // Weights that somebody deleted or wrote to are made again.
         let written = Checkpoint::open(&out.join(CARD), &LoadOptions::default());
@@ -44,16 +52,12 @@ pub fn standing(plan: &PretrainPlan) -> Result<Standing, Error> {
             false => Standing::Open,
         });
     }
-    let states = StateFolder::new(out, Identity::new(), plan.run.states.every);
     if states.holds_state()? {
-        return match states.standing()? {
-            Some(found) if found.identity != own => Err(occupied(
-                out,
-                "the states of another run",
-                &unlike(&found.identity, &own),
-            )),
-            // Of damaged ones is told when they are read.
-            _ => Ok(Standing::Open),
+        // Of damaged ones is told when they are read.
+        let found = states.standing()?.map(|found| found.identity);
+        return match found.and_then(|found| unlike(&found, &own)) {
+            Some(why) => Err(occupied(out, "the state of another run", &why)),
+            None => Ok(Standing::Open),
         };
     }
     if let Some(file) = [WEIGHTS, CARD].into_iter().find(|f| out.join(f).exists()) {
@@ -94,31 +98,22 @@ fn stranger(out: &Path) -> Result<Option<String>, StoreError> {
     Ok(None)
 }
 
-/// The first that tells two runs apart, in words.
-fn unlike(found: &Identity, own: &Identity) -> String {
+/// The first that tells two runs apart, in words; images at once are settled later.
+fn unlike(found: &Identity, own: &Identity) -> Option<String> {
     let value = |identity: &Identity, name: &str| {
         let known = identity.iter().find(|(known, _)| known == name);
         known.map_or("missing".to_owned(), |(_, value)| value.clone())
     };
     let names = own.iter().chain(found).map(|(name, _)| name);
-    let mut names = names.filter(|name| value(found, name) != value(own, name));
-    match names.next() {
-        None => "it is of another kind".to_owned(),
-        Some(name) => format!(
-            "its {name} is {}, this run's is {}",
-            value(found, name),
-            value(own, name)
-        ),
-    }
+    let mut names = names.filter(|name| *name != AT_ONCE && value(found, name) != value(own, name));
+    let name = names.next()?;
+    let [found, own] = [found, own].map(|identity| value(identity, name));
+    Some(format!("its {name} is {found}, this run's is {own}"))
 }
 
 fn occupied(out: &Path, what: &str, why: &str) -> Error {
-    let hint = match why.contains(AT_ONCE) {
-        true => "the same --batch goes on from it",
-        false => "nothing is overwritten: choose another --out, or move the folder away",
-    };
     Error::Usage {
         message: format!("{} holds {what}: {why}", out.display()),
-        hint: hint.to_owned(),
+        hint: "nothing is overwritten: choose another --out, or move the folder away".to_owned(),
     }
 }

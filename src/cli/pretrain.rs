@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{ComputeArgs, LoadArgs, Seeds};
 use super::linear::seeds;
+use super::{ComputeArgs, LoadArgs, Seeds};
 
 /// Arguments of `mimbench pretrain`.
 #[derive(Debug, Args)]

@@ -93,7 +93,10 @@ pub fn pretrain(args: PretrainArgs) -> Outcome {
 /// `NAME=FILE`, or a file alone: a name has neither dots nor slashes.
 fn teacher_file(text: &str) -> TeacherFile {
     let named = text.split_once('=').filter(|(name, _)| {
-        !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || "_-".contains(c))
+        !name.is_empty()
+            && name
+                .chars()
+                .all(|c| c.is_alphanumeric() || "_-".contains(c))
     });
     match named {
         Some((name, path)) => TeacherFile {

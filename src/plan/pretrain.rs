@@ -144,17 +144,21 @@ pub fn open_teachers(
             1 => wanted.keys().next().map(|name| (*name).to_owned()),
             _ => None,
         };
-        let name = file.name.clone().or_else(only).ok_or_else(|| Error::Usage {
-            message: format!("--teacher {} does not say which", file.path.display()),
-            hint: match wanted.is_empty() {
-                true => format!("{} learns from no teacher", recipe.recipe.name),
-                false => format!(
-                    "--teacher NAME=FILE, where {} has {}",
-                    recipe.recipe.name,
-                    names()
-                ),
-            },
-        })?;
+        let name = file
+            .name
+            .clone()
+            .or_else(only)
+            .ok_or_else(|| Error::Usage {
+                message: format!("--teacher {} does not say which", file.path.display()),
+                hint: match wanted.is_empty() {
+                    true => format!("{} learns from no teacher", recipe.recipe.name),
+                    false => format!(
+                        "--teacher NAME=FILE, where {} has {}",
+                        recipe.recipe.name,
+                        names()
+                    ),
+                },
+            })?;
         let Some(spec) = wanted.get(name.as_str()) else {
             return Err(Error::Usage {
                 message: format!("{} has no teacher {name}", recipe.recipe.name),
@@ -176,7 +180,10 @@ pub fn open_teachers(
             });
         }
     }
-    match wanted.iter().find(|(name, _)| !teachers.contains_key(**name)) {
+    match wanted
+        .iter()
+        .find(|(name, _)| !teachers.contains_key(**name))
+    {
         None => Ok(teachers),
         Some((name, spec)) => {
             let what = match spec.what.is_empty() {
@@ -238,7 +245,9 @@ fn at_once(batch: usize, asked: AtOnce) -> Result<usize, Error> {
         }),
         AtOnce::Usual | AtOnce::Fitting => {
             let parts = (1..=batch.min(USUAL_AT_ONCE)).rev();
-            let part = parts.into_iter().find(|images| batch.is_multiple_of(*images));
+            let part = parts
+                .into_iter()
+                .find(|images| batch.is_multiple_of(*images));
             Ok(part.unwrap_or(batch))
         }
     }

@@ -140,6 +140,7 @@ mod tests {
             learning_rate: 0.1,
             schedule: Schedule::Constant {},
             weight_decay: 0.0,
+            weight_decay_schedule: Schedule::Constant {},
             validate_every: None,
             seed: 0,
             batch_norm: true,

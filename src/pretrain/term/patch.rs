@@ -77,7 +77,7 @@ impl PatchDistillation {
     ) -> Result<E::Tensor> {
         let spec = &self.spec;
         let lesson = scene.lesson(&spec.teacher)?;
-        let what = (spec.normalise, false, spec.on);
+        let what = (spec.normalise, false, Some(spec.on));
         let target = scene.target(engine, lesson, self.block, what)?;
         let tokens = scene.student_rows(engine, scene.normed()?, spec.on)?;
         let predicted = heads.forward(engine, &spec.head, &tokens)?;

@@ -29,10 +29,7 @@ pub use table::table;
 const RECIPE: &str = "recipe.toml";
 
 /// Trains a student, or goes on where an earlier attempt ended.
-pub fn pretrain(
-    plan: &PretrainPlan,
-    terminal: &mut Terminal,
-) -> Result<PretrainingRecord, Error> {
+pub fn pretrain(plan: &PretrainPlan, terminal: &mut Terminal) -> Result<PretrainingRecord, Error> {
     let out = &plan.out;
     let _lock = Lock::take(&out.join("lock"), &mut |holder| {
         terminal.notice(&format!(

@@ -10,15 +10,13 @@ use super::super::Terminal;
 use super::super::training::{EpochMeans, Ledger};
 use super::network::Training;
 use super::record::Look;
-use crate::features::Observer;
 use crate::data::Split;
+use crate::features::Observer;
 use crate::metric::{Dense, MetricError, Vote, accuracy, exact_neighbours, vote_curve};
 use crate::plan::{Part, PretrainPlan};
 use crate::pretrain::TeacherClock;
 use crate::store::{CurveKind, CurvePoint, Elements, LEARNING_RATE, NamedTensor};
-use crate::train::{
-    CurveLengths, Curves, ImageBatch, Monitor, Recipe, Saved, TrainError, Update,
-};
+use crate::train::{CurveLengths, Curves, ImageBatch, Monitor, Recipe, Saved, TrainError, Update};
 
 /// Points of the training curves of a whole run, at most.
 const POINTS: usize = 10_000;
@@ -199,8 +197,7 @@ impl PretrainMonitor<'_> {
         };
         let k = self.plan.recipe.recipe.monitor.k;
         let threads = self.plan.run.threads;
-        let neighbours =
-            exact_neighbours(&voting, &voted, k, threads, &|_| ()).map_err(failed)?;
+        let neighbours = exact_neighbours(&voting, &voted, k, threads, &|_| ()).map_err(failed)?;
         let vote = Vote::Dino {
             temperature: TEMPERATURE,
         };
@@ -209,7 +206,10 @@ impl PretrainMonitor<'_> {
         let curve = vote_curve(&neighbours, &labels(train), classes, &ks, vote);
         let mut hits = 0;
         for predictions in curve.map_err(failed)? {
-            hits = accuracy(&predictions, &labels(val)).map_err(failed)?.top1.count;
+            hits = accuracy(&predictions, &labels(val))
+                .map_err(failed)?
+                .top1
+                .count;
         }
         Ok(Look {
             epoch: epoch + 1,

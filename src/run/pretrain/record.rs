@@ -106,9 +106,7 @@ impl PretrainingRecord {
             modified: plan.recipe.modified.clone(),
             seed: plan.seed,
             teachers: (plan.teachers.iter())
-                .map(|(name, teacher)| {
-                    (name.clone(), teacher.name.clone(), teacher.blake3.clone())
-                })
+                .map(|(name, teacher)| (name.clone(), teacher.name.clone(), teacher.blake3.clone()))
                 .collect(),
             data: plan.set.root.clone(),
             manifest: blake3::Hash::from(plan.train.manifest).to_hex().to_string(),

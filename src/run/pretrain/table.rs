@@ -18,13 +18,13 @@ pub fn table(plans: &[PretrainPlan], records: &[PretrainingRecord]) -> Table {
             Cell::Text(plan.out.display().to_string()),
             Cell::Text(record.seed.to_string()),
         ];
-        row.extend(
-            (record.terms.iter()).map(|(_, value)| Cell::Text(format!("{value:.4}"))),
-        );
+        row.extend((record.terms.iter()).map(|(_, value)| Cell::Text(format!("{value:.4}"))));
         let look = record.looks.last();
-        row.push(Cell::Text(look.map_or("not asked for".to_owned(), |look| {
-            format!("{:.2} % of {}", look.percent(), look.images)
-        })));
+        row.push(Cell::Text(
+            look.map_or("not asked for".to_owned(), |look| {
+                format!("{:.2} % of {}", look.percent(), look.images)
+            }),
+        ));
         row
     });
     Table {

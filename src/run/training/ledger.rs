@@ -120,7 +120,11 @@ impl Ledger {
 }
 
 /// The bytes of a state's tensor.
-pub(in crate::run) fn bytes<'a>(tensors: &'a Tensors, name: &str, length: usize) -> Result<&'a [u8], TrainError> {
+pub(in crate::run) fn bytes<'a>(
+    tensors: &'a Tensors,
+    name: &str,
+    length: usize,
+) -> Result<&'a [u8], TrainError> {
     match tensors.get(name).map(|tensor| &tensor.elements) {
         Some(Elements::U8(bytes)) if bytes.len() == length => Ok(bytes),
         _ => Err(TrainError::Unfit {

@@ -33,8 +33,8 @@ pub(super) use key_bias::without_key_bias;
 pub(super) use ledger::Ledger;
 use monitor::{Finished, TrainingMonitor};
 use run_folder::RunFolder;
-pub(super) use written::{take_parameters, unwritten};
 pub(super) use run_folder::{CARD, WEIGHTS, lacks_weights, recomputes};
+pub(super) use written::{take_parameters, unwritten};
 
 /// A classifier in training, whatever computes it.
 pub(super) type Training = dyn Trainable<Batch = ImageBatch, Scores = Vec<HeadScores>>;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Blueprint, Heads, Lesson, Mask, Scene, Student, Term};
+use super::{Blueprint, Encoded, Heads, Lesson, Mask, Scene, Student, Term};
 use crate::engine::{Engine, Result};
 use crate::nn::{Loader, WeightError};
 use crate::vit::DropPath;
@@ -62,6 +62,31 @@ impl<E: Engine> Learner<E> {
         self.terms.iter().map(|(_, weight, _)| *weight)
     }
 
+    /// The term of this name, if there is one.
+    pub fn term(&self, name: &str) -> Option<&Term<E>> {
+        let own = self.terms.iter().find(|(own, ..)| own == name);
+        own.map(|(_, _, term)| term)
+    }
+
+    /// What the terms read of images under a mask.
+    ///
+    /// images: `[B, C, H, W]`, normalised
+    pub fn encode(
+        &self,
+        engine: &E,
+        images: &E::Tensor,
+        (mask, dropped): (&Mask, Option<&DropPath<E>>),
+    ) -> Result<Encoded<E>> {
+        let reads = (self.blocks.as_slice(), self.normed);
+        (self.student).encode(engine, images, mask, reads, dropped)
+    }
+
+    /// The terms of a scene, as they are without their weights: scalars.
+    pub fn terms_of(&self, engine: &E, scene: &Scene<'_, E>) -> Result<Vec<E::Tensor>> {
+        let loss = |(_, _, term): &(String, f64, Term<E>)| term.loss(engine, scene, &self.heads);
+        self.terms.iter().map(loss).collect()
+    }
+
     /// The terms of images under a mask, as they are without their weights: scalars.
     ///
     /// images: `[B, C, H, W]`, normalised; lessons: of every teacher, over whole images
@@ -72,16 +97,13 @@ impl<E: Engine> Learner<E> {
         (mask, dropped): (&Mask, Option<&DropPath<E>>),
         lessons: &BTreeMap<String, Lesson<E>>,
     ) -> Result<Vec<E::Tensor>> {
-        let reads = (self.blocks.as_slice(), self.normed);
-        let encoded = self.student.encode(engine, images, mask, reads, dropped)?;
         let scene = Scene {
             images,
             mask,
             encoding: self.student.encoding(),
-            student: &encoded,
+            student: &self.encode(engine, images, (mask, dropped))?,
             lessons,
         };
-        let loss = |(_, _, term): &(String, f64, Term<E>)| term.loss(engine, &scene, &self.heads);
-        self.terms.iter().map(loss).collect()
+        self.terms_of(engine, &scene)
     }
 }

@@ -35,6 +35,6 @@ pub use target::TargetNorm;
 pub use teacher::{Conversion, Lesson, Queries, Statistics, Teacher, Wanted, WantedAttention};
 pub use term::{
     Adaptor, AlignmentMatrix, AlignmentSpec, ClassDistillationSpec, ClassLoss, DecoderInput, Heads,
-    MatrixPlace, PatchDistillationSpec, PixelDecoder, PixelLoss, PixelNorm,
+    MatrixPlace, PatchDistillationSpec, PixelDecoder, PixelLoss, PixelNorm, PixelReconstruction,
     PixelReconstructionSpec, Reads, Sides, Term, TermSpec,
 };

@@ -89,25 +89,28 @@ impl<E: Engine> Scene<'_, E> {
     }
 
     /// Tokens of a teacher as a target: normalised, and of it the class tokens, where they are
-    /// wanted, and the patches that belong to [`Scene::student_rows`]: `[rows, D]`
+    /// wanted, and the patches that belong to [`Scene::student_rows`], where some are: `[rows, D]`
     pub(super) fn target(
         &self,
         engine: &E,
         (lesson, tokens): (&Lesson<E>, &E::Tensor),
-        (normalise, class, on): (TargetNorm, bool, Positions),
+        (normalise, class, on): (TargetNorm, bool, Option<Positions>),
     ) -> Result<E::Tensor> {
         let mut tokens = tokens.clone();
-        // What is one statistic of a whole layer is taken before any of it is left out.
-        let whole = normalise == TargetNorm::Whole;
-        if whole {
+        // Statistics of a whole layer are taken before any of it is left out.
+        let joint = normalise.is_joint();
+        if joint {
             tokens = normalise.apply(engine, &tokens)?;
         }
-        let patches = rows_of(engine, &tokens, lesson.prefix)?;
-        let mut rows = self.rows(engine, &patches, on)?;
-        if class {
-            rows = engine.cat(&[&class_token(engine, &tokens)?, &rows], 0)?;
-        }
-        match whole {
+        let classes = class.then(|| class_token(engine, &tokens)).transpose()?;
+        let patches = |on| self.rows(engine, &rows_of(engine, &tokens, lesson.prefix)?, on);
+        let patches = on.map(patches).transpose()?;
+        let rows: Vec<_> = classes.iter().chain(&patches).collect();
+        let rows = match rows[..] {
+            [only] => only.clone(),
+            _ => engine.cat(&rows, 0)?,
+        };
+        match joint {
             true => Ok(rows),
             false => normalise.apply(engine, &rows),
         }

@@ -16,8 +16,8 @@ pub enum TargetNorm {
     /// Every token by its own mean and unbiased variance, epsilon 1e-6 (aicip/MEDiC, liuxingbin/dbot
     /// `models_mae.py`).
     Unbiased,
-    /// Every number of a token by its mean and biased variance over the tokens of all images that
-    /// go through the network together, epsilon 1e-5: a BatchNorm in training (MaskAlign, table 6).
+    /// Every number of a token by its mean and biased variance over all tokens, hidden patches' too,
+    /// of the images that go through the network together, epsilon 1e-5: a BatchNorm in training (MaskAlign, table 6).
     Batch,
     /// All numbers of all tokens of the images that go through the network together by one mean and
     /// one unbiased variance, epsilon 1e-6: what MaskAlign's code calls "bn"
@@ -31,6 +31,14 @@ pub enum TargetNorm {
 const EPS: f64 = 1e-5;
 
 impl TargetNorm {
+    /// Whether a token's target depends on other tokens.
+    pub(super) fn is_joint(self) -> bool {
+        match self {
+            Self::Batch | Self::Whole => true,
+            Self::Layer | Self::Unbiased | Self::None => false,
+        }
+    }
+
     /// tokens: `[.., D]` -> `[.., D]`
     pub fn apply<E: Engine>(self, engine: &E, tokens: &E::Tensor) -> Result<E::Tensor> {
         let shape = engine.shape(tokens);

@@ -202,6 +202,20 @@ fn plain_data_stays_plain() {
 }
 
 #[test]
+fn pre_training_stands_on_networks_and_the_loop() {
+    let allowed = [
+        "pretrain", "data", "decoders", "engine", "features", "metric", "nn", "train", "vit",
+    ];
+    for source in sources() {
+        if source.top() == "pretrain" {
+            let named = source.named();
+            let other = named.iter().find(|name| !allowed.contains(&name.as_str()));
+            assert!(other.is_none(), "{} names {other:?}", source.path);
+        }
+    }
+}
+
+#[test]
 fn protocols_do_not_print() {
     let print = |word: &str| matches!(word, "print" | "println" | "eprint" | "eprintln" | "dbg");
     assert_eq!(offenders(|source| source.top() == "protocol", print), NONE);

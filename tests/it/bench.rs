@@ -114,20 +114,31 @@ fn a_step_of_pre_training_learns() {
         json("pretrain-step", sizes, &more)
     };
     let mae = found("mae", &[]);
-    assert_eq!((&mae["what"], &mae["method"]), (&"pretrain-step".into(), &"mae".into()));
+    assert_eq!(
+        (&mae["what"], &mae["method"]),
+        (&"pretrain-step".into(), &"mae".into())
+    );
     assert!(mae.get("teacher_arch").is_none());
     assert_eq!(mae["seconds"].as_array().unwrap().len(), 3);
     let again = found("mae", &[]);
     assert_eq!(mae["loss"], again["loss"]);
-    let first = bench("pretrain-step", ["2", "0", "1"], &["--json"]).ok().stdout;
+    let first = bench("pretrain-step", ["2", "0", "1"], &["--json"])
+        .ok()
+        .stdout;
     let first: Value = serde_json::from_str(&first).unwrap();
-    assert!(mae["loss"].as_f64() < first["loss"].as_f64(), "{mae} {first}");
+    assert!(
+        mae["loss"].as_f64() < first["loss"].as_f64(),
+        "{mae} {first}"
+    );
     let teacher = ["--teacher-arch", "vit_small_patch32_224"];
     let medic = found("medic", &teacher);
     assert_eq!(medic["teacher_arch"], "vit_small_patch32_224");
     assert!(medic["loss"].as_f64().unwrap().is_finite());
     let table = bench("pretrain-step", ["1", "0", "1"], &[]).ok().stdout;
-    assert!(table.starts_with("pre-training step of MAE, candle "), "{table}");
+    assert!(
+        table.starts_with("pre-training step of MAE, candle "),
+        "{table}"
+    );
     // A teacher of ViT-Ti/16 has other patches than a student of ViT-S/32.
     bench("pretrain-step", sizes, &["--method", "medic"]).refused(&["14x14 patches"]);
 }

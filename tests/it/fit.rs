@@ -21,6 +21,8 @@ const HELD_OUT: usize = 5;
 struct Scale {
     weight: f64,
     gathered: Option<f64>,
+    /// Weight decay of every update.
+    decays: Vec<f64>,
     /// Calls of `accumulate` and `update` before the one that gives no number.
     finite: Option<usize>,
     finite_updates: Option<usize>,
@@ -83,6 +85,7 @@ impl Trainable for Scale {
         if ends(&mut self.finite_updates) {
             return Ok(f64::INFINITY);
         }
+        self.decays.push(weight_decay);
         self.weight -= learning_rate * (gathered + weight_decay * self.weight);
         Ok(gathered.abs())
     }
@@ -379,6 +382,25 @@ fn an_epoch_is_its_updates_then_its_validation() {
     };
     let expected = [epoch(0, false), epoch(1, true), epoch(2, true)].concat();
     assert_eq!(said, expected);
+}
+
+#[test]
+fn the_weight_decay_moves_along_its_own_schedule() {
+    let recipe = Recipe {
+        weight_decay: 0.04,
+        weight_decay_schedule: Schedule::IterationCosine { end: 0.4 },
+        ..recipe(EpochLength::Samples, None)
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let (mut scale, mut witness) = Default::default();
+    process(folder.path(), &recipe, &mut scale, &mut witness, NEVER).unwrap();
+    assert_eq!(scale.decays.len(), 6);
+    for update in [0, 2, 5] {
+        let half_turn = std::f64::consts::PI * update as f64 / 6.0;
+        let expected = 0.4 - 0.36 * (1.0 + half_turn.cos()) / 2.0;
+        let found = scale.decays[update];
+        assert!((found - expected).abs() < 1e-15, "{update}: {found}");
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! MAE's pre-training model against transformers' and facebookresearch's own.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use mimbench::checkpoint::source::TensorSource;
@@ -10,7 +11,13 @@ use mimbench::engine::candle::Candle;
 use mimbench::engine::{Device, torch::Torch};
 use mimbench::engine::{Engine, HostTensor, Precision};
 use mimbench::nn::{Loader, TensorStore, WeightError, Weights};
-use mimbench::pretrain::{Mae, MaeConfig, Mask, normalise_patches, patch_pixels};
+use mimbench::pretrain::{
+    Blueprint, DecoderInput, Encoded, Encoding, Initialisation, Learner, Mask, MaskSpec, Method,
+    MethodError, PixelDecoder, PixelLoss, PixelNorm, PixelReconstructionSpec, PositionKind,
+    Positions, Scene, StudentArchitecture, StudentSize, StudentSpec, Term, TermSpec,
+    normalise_patches, patch_pixels, sin_cos_positions,
+};
+use mimbench::vit::VitConfig;
 use safetensors::SafeTensors;
 use tempfile::TempDir;
 
@@ -51,24 +58,120 @@ fn open(path: &Path) -> Checkpoint {
     Checkpoint::open(path, &LoadOptions::default()).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// The pre-training model of a file; what trains it is listed.
-fn model<E: Engine>(
-    engine: &E,
-    mae: &MaeCheckpoint<'_>,
-    checkpoint: &Checkpoint,
-    normalise: bool,
-) -> (Mae<E>, Vec<(String, E::Tensor)>) {
-    let config = MaeConfig {
-        encoder: checkpoint.config.clone(),
-        decoder: mae.decoder,
-        normalise,
+/// MAE as a method, for networks of these sizes.
+fn method(encoder: &VitConfig, decoder: MaeDecoderConfig, normalise: PixelNorm) -> Method {
+    assert_eq!(encoder.grid[0], encoder.grid[1]);
+    let size = StudentSize {
+        width: encoder.width,
+        depth: encoder.depth,
+        heads: encoder.heads.of(0),
+        mlp_width: encoder.mlp_width,
+        patch_size: encoder.patch_size,
+        input_size: encoder.patch_size * encoder.grid[0],
     };
-    let mut weights = mae.weights();
-    let mut loader = Loader::trainable(engine, &mut weights);
-    let model = Mae::load(&mut loader, &config).unwrap();
-    let parameters = loader.into_parameters();
-    assert_eq!(weights.left(), [""; 0]);
-    (model, parameters)
+    let pixels = PixelReconstructionSpec {
+        weight: 1.0,
+        on: Positions::Masked,
+        loss: PixelLoss::L2,
+        normalise,
+        decoder: PixelDecoder::Transformer {
+            width: decoder.width,
+            depth: decoder.depth,
+            heads: decoder.heads,
+            mlp_width: Some(decoder.mlp_width),
+            reads: DecoderInput::Visible,
+        },
+    };
+    Method {
+        student: StudentSpec {
+            arch: StudentArchitecture::Sized(size),
+            encoding: Encoding::Sparse,
+            positions: PositionKind::SinCos,
+            relative_bias: None,
+            layer_scale: None,
+            key_bias: true,
+            initial: Initialisation::Xavier {},
+            drop_path: 0.0,
+        },
+        mask: MaskSpec::Random { ratio: RATIO },
+        teachers: BTreeMap::new(),
+        terms: BTreeMap::from([(PIXELS.to_owned(), TermSpec::PixelReconstruction(pixels))]),
+    }
+}
+
+/// The only term's name.
+const PIXELS: &str = "pixels";
+
+/// MAE of a file's weights on an engine.
+struct Model<E: Engine> {
+    learner: Learner<E>,
+    parameters: Vec<(String, E::Tensor)>,
+}
+
+impl<E: Engine> Model<E> {
+    fn load(
+        engine: &E,
+        blueprint: &Blueprint,
+        weights: &mut dyn TensorStore,
+    ) -> Result<Self, WeightError> {
+        let names = weights.left();
+        let fixed = names.iter().filter(|name| blueprint.is_fixed(name));
+        let fixed: Vec<_> = fixed.map(String::as_str).collect();
+        let mut loader = Loader::trainable(engine, weights).fixing(fixed);
+        let learner = Learner::load(&mut loader, blueprint)?;
+        let parameters = loader.into_parameters();
+        Ok(Self {
+            learner,
+            parameters,
+        })
+    }
+
+    fn of(engine: &E, mae: &MaeCheckpoint<'_>, checkpoint: &Checkpoint, norm: PixelNorm) -> Self {
+        let blueprint = blueprint(mae, checkpoint, norm);
+        let mut weights = mae.weights();
+        let model = Self::load(engine, &blueprint, &mut weights).unwrap();
+        assert_eq!(weights.left(), [""; 0]);
+        model
+    }
+
+    fn encode(&self, engine: &E, images: &E::Tensor, mask: &Mask) -> Encoded<E> {
+        self.learner.encode(engine, images, (mask, None)).unwrap()
+    }
+
+    /// Pixels of every patch: `[B, N, p p C]`
+    fn decode(
+        &self,
+        engine: &E,
+        (images, mask): (&E::Tensor, &Mask),
+        encoded: &Encoded<E>,
+    ) -> E::Tensor {
+        let scene = Scene {
+            images,
+            mask,
+            encoding: Encoding::Sparse,
+            student: encoded,
+            lessons: &BTreeMap::new(),
+        };
+        let Some(Term::PixelReconstruction(term)) = self.learner.term(PIXELS) else {
+            panic!("{:?}", self.learner.names().collect::<Vec<_>>());
+        };
+        let rows = term.decode(engine, &scene).unwrap();
+        let numbers = engine.shape(&rows)[1];
+        let shape = [mask.batch(), mask.patches(), numbers];
+        engine.reshape(&rows, &shape).unwrap()
+    }
+
+    fn loss(&self, engine: &E, images: &E::Tensor, mask: &Mask) -> E::Tensor {
+        let terms = self
+            .learner
+            .terms(engine, images, (mask, None), &BTreeMap::new());
+        terms.unwrap().remove(0)
+    }
+}
+
+fn blueprint(mae: &MaeCheckpoint<'_>, checkpoint: &Checkpoint, norm: PixelNorm) -> Blueprint {
+    let method = method(&checkpoint.config, mae.decoder, norm);
+    Blueprint::new(&method, BTreeMap::new()).unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn on_engine<E: Engine>(engine: &E, x: &HostTensor) -> E::Tensor {
@@ -108,7 +211,7 @@ fn assert_gradient(what: &str, found: &[f32], expected: &[f32]) {
 }
 
 /// transformers' `ViTMAEForPreTraining`: everything on the way and the gradients of the loss.
-fn transformers_agrees<E: Engine>(engine: &E, folder: &Path, normalise: bool) {
+fn transformers_agrees<E: Engine>(engine: &E, folder: &Path, normalise: PixelNorm) {
     let golden = folder.display();
     let checkpoint = open(&folder.join("model.safetensors"));
     let mae = checkpoint.mae(None).unwrap();
@@ -122,7 +225,8 @@ fn transformers_agrees<E: Engine>(engine: &E, folder: &Path, normalise: bool) {
         }
     );
     assert_eq!(mae.heads.from, "config.json");
-    let (model, parameters) = model(engine, &mae, &checkpoint, normalise);
+    let model = Model::of(engine, &mae, &checkpoint, normalise);
+    let parameters = &model.parameters;
     let input = file(folder, "input.safetensors");
     let expected = file(folder, "expected.safetensors");
     let images = on_engine(engine, &tensor(&input, "pixels"));
@@ -139,12 +243,17 @@ fn transformers_agrees<E: Engine>(engine: &E, folder: &Path, normalise: bool) {
         assert_close(&format!("{golden} {what}"), found, &tensor(&expected, what));
     };
     check("mask", &hidden(&mask));
-    let latent = model.encode(engine, &images, &mask).unwrap();
-    check("latent", &on_host(engine, &latent));
-    let prediction = model.decode(engine, &latent, &mask).unwrap();
+    let encoded = model.encode(engine, &images, &mask);
+    check("latent", &on_host(engine, encoded.normed.as_ref().unwrap()));
+    let prediction = model.decode(engine, (&images, &mask), &encoded);
     check("pred", &on_host(engine, &prediction));
-    let loss = model.loss(engine, &images, &prediction, &mask).unwrap();
-    check("loss", &on_host(engine, &loss));
+    let loss = model.loss(engine, &images, &mask);
+    let known = tensor(&expected, "loss").data[0];
+    let found = engine.to_f32(&loss).unwrap()[0];
+    assert!(
+        (found - known).abs() <= 1e-5,
+        "{golden}: {found} for {known}"
+    );
     let inputs: Vec<_> = parameters.iter().map(|(_, x)| x).collect();
     let gradients = engine.grad(&loss, &inputs).unwrap();
     for ((name, _), gradient) in parameters.iter().zip(&gradients) {
@@ -173,7 +282,7 @@ fn facebookresearch_agrees<E: Engine>(
 ) {
     let checkpoint = open(&folder.join("model.safetensors"));
     let mae = checkpoint.mae(Some(ORIGINAL_HEADS)).unwrap();
-    let (model, _) = model(engine, &mae, &checkpoint, true);
+    let model = Model::of(engine, &mae, &checkpoint, PixelNorm::Target);
     let images = on_engine(engine, &tensor(input, "r1.pixels"));
     let mask = Mask::random(&tensor(input, "pretrain.noise").data, 16, RATIO).unwrap();
     let check = |what: &str, found: &HostTensor| {
@@ -185,10 +294,10 @@ fn facebookresearch_agrees<E: Engine>(
     if expected.entries().contains_key("pretrain.target_patchify") {
         check("target_patchify", &on_host(engine, &target));
     }
-    let latent = model.encode(engine, &images, &mask).unwrap();
-    let prediction = model.decode(engine, &latent, &mask).unwrap();
+    let encoded = model.encode(engine, &images, &mask);
+    let prediction = model.decode(engine, (&images, &mask), &encoded);
     check("pred", &on_host(engine, &prediction));
-    let loss = model.loss(engine, &images, &prediction, &mask).unwrap();
+    let loss = model.loss(engine, &images, &mask);
     check("loss", &on_host(engine, &loss));
     // The same loss by the letter: over every patch, weighted by the mask.
     let difference = engine
@@ -212,14 +321,18 @@ const ORIGINAL_HEADS: usize = 2;
 
 /// The fixtures, and what is too large for them.
 fn every_golden<E: Engine>(engine: &E) {
-    transformers_agrees(engine, &golden(NORMPIX), true);
+    transformers_agrees(engine, &golden(NORMPIX), PixelNorm::Target);
     let original = golden("mae_original");
     let pretraining = file(&original, "pretrain.safetensors");
     facebookresearch_agrees(engine, &original, &pretraining, &pretraining);
     let Some(goldens) = shared("goldens") else {
         return;
     };
-    transformers_agrees(engine, &goldens.join("hf_vit_mae_pretrain"), false);
+    transformers_agrees(
+        engine,
+        &goldens.join("hf_vit_mae_pretrain"),
+        PixelNorm::None,
+    );
     let original = goldens.join("mae_original");
     let input = file(&original, "input.safetensors");
     let expected = file(&original, "expected.safetensors");
@@ -267,11 +380,7 @@ fn the_gradient_is_the_slope_of_the_loss() {
     } = Fixture::new();
     let engine = Candle::new(Precision::F64);
     let mae = checkpoint.mae(None).unwrap();
-    let config = MaeConfig {
-        encoder: checkpoint.config.clone(),
-        decoder: mae.decoder,
-        normalise: true,
-    };
+    let blueprint = blueprint(&mae, &checkpoint, PixelNorm::Target);
     let mut source = mae.weights();
     let mut start = Weights::default();
     for name in source.left() {
@@ -283,8 +392,9 @@ fn the_gradient_is_the_slope_of_the_loss() {
         let mut moved = Weights::default();
         for (at, (name, tensor)) in start.iter().enumerate() {
             let mut tensor = tensor.clone();
+            let steps = if blueprint.is_fixed(name) { 0.0 } else { sign };
             for (i, x) in tensor.data.iter_mut().enumerate() {
-                *x += sign * 5e-5 * ((i * 31 + at * 17) as f32 * 0.7).sin();
+                *x += steps * 5e-5 * ((i * 31 + at * 17) as f32 * 0.7).sin();
             }
             moved.insert(name.to_owned(), tensor);
         }
@@ -292,12 +402,8 @@ fn the_gradient_is_the_slope_of_the_loss() {
     };
     let images = on_engine(&engine, &images);
     let loss = |mut weights: Weights| {
-        let mut loader = Loader::trainable(&engine, &mut weights);
-        let model = Mae::load(&mut loader, &config).unwrap();
-        let latent = model.encode(&engine, &images, &mask).unwrap();
-        let prediction = model.decode(&engine, &latent, &mask).unwrap();
-        let loss = model.loss(&engine, &images, &prediction, &mask).unwrap();
-        (loss, loader.into_parameters())
+        let model = Model::load(&engine, &blueprint, &mut weights).unwrap();
+        (model.loss(&engine, &images, &mask), model.parameters)
     };
     let (at_start, parameters) = loss(start.clone());
     let inputs: Vec<_> = parameters.iter().map(|(_, x)| x).collect();
@@ -338,27 +444,29 @@ fn a_mask_that_hides_nothing_is_the_encoder() {
     } = Fixture::new();
     let engine = Candle::new(Precision::F32);
     let mae = checkpoint.mae(None).unwrap();
-    let (model, _) = model(&engine, &mae, &checkpoint, true);
+    let model = Model::of(&engine, &mae, &checkpoint, PixelNorm::Target);
     let images = on_engine(&engine, &images);
     let rising: Vec<f32> = (0..2 * 16).map(|i| i as f32).collect();
     let mask = Mask::random(&rising, 16, 0.0).unwrap();
-    let latent = model.encode(&engine, &images, &mask).unwrap();
-    let vit = model.encoder();
+    let encoded = model.encode(&engine, &images, &mask);
+    let vit = model.learner.student().vit();
     let tokens = vit
         .forward(&engine, &images, 2, &|_| false, &mut |_, _| Ok(()))
         .unwrap();
     let tokens = vit.normalise(&engine, &tokens).unwrap();
     assert_close(
         "tokens",
-        &on_host(&engine, &latent),
+        &on_host(&engine, encoded.normed.as_ref().unwrap()),
         &on_host(&engine, &tokens),
     );
-    let prediction = model.decode(&engine, &latent, &mask).unwrap();
+    let prediction = model.decode(&engine, (&images, &mask), &encoded);
     assert_eq!(engine.shape(&prediction), [2, 16, 192]);
-    let error = model
-        .loss(&engine, &images, &prediction, &mask)
-        .unwrap_err();
-    assert!(error.to_string().contains("nothing to predict"), "{error}");
+    // There is nothing to predict.
+    let mut method = method(&checkpoint.config, mae.decoder, PixelNorm::Target);
+    method.mask = MaskSpec::Random { ratio: 0.0 };
+    let error = Blueprint::new(&method, BTreeMap::new()).unwrap_err();
+    assert!(matches!(error, MethodError::Term { .. }), "{error}");
+    assert!(error.to_string().contains("hides nothing"), "{error}");
 }
 
 #[test]
@@ -370,15 +478,13 @@ fn one_image_is_predicted_as_among_others() {
     } = Fixture::new();
     let engine = Candle::new(Precision::F32);
     let mae = checkpoint.mae(None).unwrap();
-    let (model, _) = model(&engine, &mae, &checkpoint, true);
+    let model = Model::of(&engine, &mae, &checkpoint, PixelNorm::Target);
     let predict = |images: &HostTensor, mask: &Mask| {
         let images = on_engine(&engine, images);
-        let latent = model.encode(&engine, &images, mask).unwrap();
-        model
-            .decode(&engine, &latent, mask)
-            .map(|x| on_host(&engine, &x))
+        let encoded = model.encode(&engine, &images, mask);
+        on_host(&engine, &model.decode(&engine, (&images, mask), &encoded))
     };
-    let both = predict(&images, &mask).unwrap();
+    let both = predict(&images, &mask);
     let input = file(&golden(NORMPIX), "input.safetensors");
     let noise = tensor(&input, "noise").data;
     let second = HostTensor {
@@ -390,9 +496,11 @@ fn one_image_is_predicted_as_among_others() {
         shape: vec![1, 16, 192],
         data: both.data[16 * 192..].to_vec(),
     };
-    assert_close("alone", &predict(&second, &alone).unwrap(), &expected);
+    assert_close("alone", &predict(&second, &alone), &expected);
     let images = on_engine(&engine, &images);
-    let error = model.encode(&engine, &images, &alone).unwrap_err();
+    let error = (model.learner)
+        .encode(&engine, &images, (&alone, None))
+        .unwrap_err();
     assert!(error.to_string().contains("1 samples"), "{error}");
 }
 
@@ -418,11 +526,9 @@ fn loss_of(folder: &TempDir) -> f32 {
     let checkpoint = open(&folder.path().join("model.safetensors"));
     let engine = Candle::new(Precision::F32);
     let mae = checkpoint.mae(None).unwrap();
-    let (model, _) = model(&engine, &mae, &checkpoint, true);
+    let model = Model::of(&engine, &mae, &checkpoint, PixelNorm::Target);
     let images = on_engine(&engine, &images);
-    let latent = model.encode(&engine, &images, &mask).unwrap();
-    let prediction = model.decode(&engine, &latent, &mask).unwrap();
-    let loss = model.loss(&engine, &images, &prediction, &mask).unwrap();
+    let loss = model.loss(&engine, &images, &mask);
     engine.to_f32(&loss).unwrap()[0]
 }
 
@@ -481,16 +587,12 @@ fn decoders_that_cannot_be_loaded() {
     });
     let lost = open(&lost.path().join("model.safetensors"));
     let mae = lost.mae(None).unwrap();
-    let config = MaeConfig {
-        encoder: lost.config.clone(),
-        decoder: mae.decoder,
-        normalise: false,
-    };
-    let mut weights = mae.weights();
+    let blueprint = blueprint(&mae, &lost, PixelNorm::None);
     let engine = Candle::new(Precision::F32);
-    let error = Mae::load(&mut Loader::frozen(&engine, &mut weights), &config).unwrap_err();
-    let WeightError::Missing { name } = error else {
-        panic!("{error}");
+    let Err(WeightError::Missing { name }) =
+        Model::load(&engine, &blueprint, &mut mae.weights()).map(drop)
+    else {
+        panic!("a decoder without one of its tensors");
     };
     assert_eq!(name, "decoder.blocks.1.mlp.fc2.weight");
     // A third of a packed projection.
@@ -526,22 +628,49 @@ fn decoders_that_cannot_be_loaded() {
 #[test]
 fn another_input_size_has_positions_in_the_decoder_too() {
     let options = LoadOptions {
-        input_size: Some([40, 48]),
+        input_size: Some([48, 48]),
         ..LoadOptions::default()
     };
     let path = golden(NORMPIX).join("model.safetensors");
     let checkpoint = Checkpoint::open(&path, &options).unwrap();
     let engine = Candle::new(Precision::F32);
     let mae = checkpoint.mae(None).unwrap();
-    let (model, _) = model(&engine, &mae, &checkpoint, true);
-    let images = engine.tensor(&vec![0.5f32; 3 * 40 * 48][..], &[1, 3, 40, 48]);
+    let model = Model::of(&engine, &mae, &checkpoint, PixelNorm::Target);
+    let images = engine.tensor(&vec![0.5f32; 3 * 48 * 48][..], &[1, 3, 48, 48]);
     let images = images.unwrap();
-    let noise: Vec<f32> = (0..30).map(|i| (i as f32).cos()).collect();
-    let mask = Mask::random(&noise, 30, RATIO).unwrap();
-    let latent = model.encode(&engine, &images, &mask).unwrap();
-    assert_eq!(engine.shape(&latent), [1, 8, 24]);
-    let prediction = model.decode(&engine, &latent, &mask).unwrap();
-    assert_eq!(engine.shape(&prediction), [1, 30, 192]);
-    let loss = model.loss(&engine, &images, &prediction, &mask).unwrap();
+    let noise: Vec<f32> = (0..36).map(|i| (i as f32).cos()).collect();
+    let mask = Mask::random(&noise, 36, RATIO).unwrap();
+    let encoded = model.encode(&engine, &images, &mask);
+    let latent = encoded.normed.as_ref().unwrap();
+    assert_eq!(engine.shape(latent), [1, 10, 24]);
+    let prediction = model.decode(&engine, (&images, &mask), &encoded);
+    assert_eq!(engine.shape(&prediction), [1, 36, 192]);
+    let loss = model.loss(&engine, &images, &mask);
     assert!(engine.to_f32(&loss).unwrap()[0].is_finite());
+}
+
+#[test]
+fn fixed_positions_are_transformers_own() {
+    let source = file(&golden(NORMPIX), "model.safetensors");
+    for key in [
+        "vit.embeddings.position_embeddings",
+        "decoder.decoder_pos_embed",
+    ] {
+        let expected = tensor(&source, key);
+        let found = sin_cos_positions(24, [4, 4], 1);
+        assert_eq!(found.shape, expected.shape, "{key}");
+        for (found, expected) in found.data.iter().zip(&expected.data) {
+            assert!(
+                (found - expected).abs() <= 2e-7,
+                "{key}: {found} for {expected}"
+            );
+        }
+    }
+    // Rows and columns are told apart.
+    let wide = sin_cos_positions(4, [2, 3], 0);
+    assert_eq!(wide.shape, [1, 6, 4]);
+    let last: Vec<f32> = [2f32.sin(), 2f32.cos(), 1f32.sin(), 1f32.cos()].into();
+    for (found, expected) in wide.data[20..].iter().zip(last) {
+        assert!((found - expected).abs() <= 1e-7, "{:?}", &wide.data[20..]);
+    }
 }

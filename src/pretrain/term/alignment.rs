@@ -297,7 +297,7 @@ impl<E: Engine> Alignment<E> {
         let lesson = scene.lesson(&spec.teacher)?;
         let mut sum: Option<E::Tensor> = None;
         for (predicted, block) in predicted.iter().zip(&self.teacher) {
-            let what = (spec.normalise, spec.class_token, spec.on);
+            let what = (spec.normalise, spec.class_token, Some(spec.on));
             let target = scene.target(engine, (lesson, lesson.block(*block)?), what)?;
             let difference = engine.sub(predicted, &target)?;
             let own = mean_of(engine, &engine.smooth_l1(&difference, spec.beta)?)?;

@@ -102,8 +102,8 @@ impl ClassDistillation {
     ) -> Result<E::Tensor> {
         let spec = &self.spec;
         let lesson = scene.lesson(&spec.teacher)?;
-        let target = class_token(engine, lesson.block(self.block)?)?;
-        let target = spec.normalise.apply(engine, &target)?;
+        let taught = (lesson, lesson.block(self.block)?);
+        let target = scene.target(engine, taught, (spec.normalise, true, None))?;
         let token = class_token(engine, scene.normed()?)?;
         let predicted = heads.forward(engine, &spec.head, &token)?;
         match spec.loss {

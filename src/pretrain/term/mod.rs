@@ -25,8 +25,9 @@ pub use heads::Heads;
 pub(super) use heads::{head_blanks, head_widths};
 use patch::PatchDistillation;
 pub use patch::PatchDistillationSpec;
-use pixels::PixelReconstruction;
-pub use pixels::{DecoderInput, PixelDecoder, PixelLoss, PixelNorm, PixelReconstructionSpec};
+pub use pixels::{
+    DecoderInput, PixelDecoder, PixelLoss, PixelNorm, PixelReconstruction, PixelReconstructionSpec,
+};
 
 /// One term, as a recipe has it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -99,7 +99,7 @@ impl PatchDistillation {
             true => lesson.final_norm()?,
             false => lesson.block(self.block)?,
         };
-        let what = (spec.normalise, spec.class_token, spec.on);
+        let what = (spec.normalise, spec.class_token, Some(spec.on));
         let target = scene.target(engine, (lesson, taught), what)?;
         let normed = scene.normed()?;
         let mut tokens = scene.student_rows(engine, normed, spec.on)?;

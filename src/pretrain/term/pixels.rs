@@ -57,7 +57,7 @@ pub enum PixelNorm {
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum PixelDecoder {
     /// MAE's: blocks over all patches at fixed positions, a learned token in the places of those that
-    /// the encoder has not seen. Their MLPs are four times as wide.
+    /// the encoder has not seen.
     Transformer {
         /// Token width.
         width: usize,
@@ -65,6 +65,9 @@ pub enum PixelDecoder {
         depth: usize,
         /// Attention heads.
         heads: usize,
+        /// Hidden width of the MLPs; four times the tokens' where absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mlp_width: Option<usize>,
         /// Which tokens of an encoder of all patches it reads.
         #[serde(default)]
         reads: DecoderInput,
@@ -92,12 +95,13 @@ impl PixelDecoder {
                 width,
                 depth,
                 heads,
+                mlp_width,
                 ..
             } => Some(MaeDecoderConfig {
                 width,
                 depth,
                 heads,
-                mlp_width: 4 * width,
+                mlp_width: mlp_width.unwrap_or(4 * width),
             }),
             Self::Linear {} => None,
         }
@@ -135,6 +139,7 @@ impl PixelReconstructionSpec {
             width,
             depth,
             heads,
+            mlp_width,
             ..
         } = self.decoder
         else {
@@ -144,6 +149,9 @@ impl PixelReconstructionSpec {
             return Err(format!(
                 "decoder has {depth} blocks of {heads} heads over a width of {width}, which they have to divide"
             ));
+        }
+        if mlp_width == Some(0) {
+            return Err("decoder.mlp_width is 0".to_owned());
         }
         match width.is_multiple_of(4) {
             true => Ok(()),

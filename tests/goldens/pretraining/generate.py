@@ -331,7 +331,8 @@ def distillation():
 def maskalign():
     seen = ALIGN[0]
     layer_norm, none = standard, lambda y: y
-    identity = torch.eye(DEPTH) + 0.01
+    # Numbers that f32 holds, as weights are.
+    identity, equal = (x.float().double() for x in (torch.eye(DEPTH) + 0.01, torch.ones(DEPTH, DEPTH) / DEPTH))
     mixed = halves((DEPTH, DEPTH), 0.5)
 
     def aligned(name, note, normalise, top, adaptors=linears, matrix=None, order="matrix_first", scale=2.0,
@@ -368,7 +369,7 @@ def maskalign():
     aligned("maskalign_bn_code", "what the released code calls bn: one mean and one unbiased variance of a layer's "
             "whole output, 1e-6", lambda y: standard(y, (0, 1, 2), 1e-6, True), 2, matrix=mixed)
     aligned("maskalign_raw", "targets as they are", none, 2, matrix=mixed)
-    aligned("maskalign_sum", "W begins as ones / S", layer_norm, 2, matrix=torch.ones(DEPTH, DEPTH) / DEPTH)
+    aligned("maskalign_sum", "W begins as ones / S", layer_norm, 2, matrix=equal)
 
 
 def em():

@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use mimbench::checkpoint::{Checkpoint, LoadOptions};
 use mimbench::cli::{
-    AllArgs, AttentionArgs, Batch, BenchArgs, BenchWork, CompareArgs, ComputeArgs, ConvertArgs,
-    DataArgs, DataCommand, DemoArgs, Engine, EngineArgs, FeaturesArgs, FinetuneArgs,
+    AllArgs, AttentionArgs, Batch, BenchArgs, BenchMethod, BenchWork, CompareArgs, ComputeArgs,
+    ConvertArgs, DataArgs, DataCommand, DemoArgs, Engine, EngineArgs, FeaturesArgs, FinetuneArgs,
     ForwardPrecision, InspectArgs, KnnArgs, LinearArgs, LoadArgs, MlpActivation, OnBadImage,
     Preset, Recipe, ReportArgs, Seeds, StoreArgs, StoreType, TableArgs, TableFormat, TensorNames,
     VerifyArgs,
 };
 use mimbench::data::OpenOptions;
-use mimbench::data::check::published;
+use mimbench::data::check::{Published, published};
 use mimbench::engine::{Activation, Compute, EngineKind, Precision};
 use mimbench::error::Error;
 use mimbench::features::{Observer, PassOptions};
@@ -33,7 +33,7 @@ use mimbench::report::{
     Question, Record, Table, comparison_tables, conflict_table, csv, full_table, html, json, latex,
     markdown, measure_table, pairs_table, table_list, tables, terminal,
 };
-use mimbench::run::bench::{BenchOptions, Work};
+use mimbench::run::bench::{BenchOptions, Method, PretrainStep, Work};
 use mimbench::run::cells::Finished;
 use mimbench::run::convert::Converted;
 use mimbench::run::features::{PixelSource, Wanted};
@@ -196,39 +196,28 @@ impl Prospects<'_> {
     /// Each of them, on the images that are there or on the published counts of the dataset.
     fn look(self, options: &RunOptions, terminal: &mut Terminal) -> Result<Vec<Prospect>, Error> {
         let arch = self.arch.map(Architecture::named).transpose()?;
-        let dataset = self.protocol.data.dataset.clone();
-        let known = published(&dataset);
-        let set = match known {
-            Some(_) if !self.data.finds(&dataset) => None,
-            _ => {
-                let root = self.data.root(&dataset)?;
-                Some(EvaluationSet::open(&root, self.data, options.seed)?)
-            }
+        let seen = Seen::find(
+            &self.protocol.data.dataset,
+            self.data,
+            options.seed,
+            terminal,
+        )?;
+        let origins = match arch {
+            Some(arch) => vec![Origin::Architecture(arch)],
+            None => match seen {
+                Seen::Set(set) => {
+                    let protocols = vec![self.protocol];
+                    let run = options.clone();
+                    let plan = Plan::new(self.subjects, protocols, self.seeds, *set, run)?;
+                    return Ok(plan.cells.into_iter().map(Prospect::of_cell).collect());
+                }
+                Seen::Published(_) => {
+                    let subjects = self.subjects.into_iter().map(Arc::new);
+                    subjects.map(Origin::Subject).collect()
+                }
+            },
         };
-        if let (Some(published), None) = (known, &set) {
-            terminal.notice(&format!(
-                "no images are given: {} as published has {} + {} images of {} classes; the time to decode them is left out",
-                published.name, published.train, published.val, published.classes
-            ));
-        }
-        let (set, origins) = match (set, arch) {
-            (Some(set), None) => {
-                let protocols = vec![self.protocol];
-                let run = options.clone();
-                let plan = Plan::new(self.subjects, protocols, self.seeds, set, run)?;
-                return Ok(plan.cells.into_iter().map(Prospect::of_cell).collect());
-            }
-            (set, Some(arch)) => (set.map(Arc::new), vec![Origin::Architecture(arch)]),
-            (set, None) => {
-                let subjects = self.subjects.into_iter().map(Arc::new);
-                (set.map(Arc::new), subjects.map(Origin::Subject).collect())
-            }
-        };
-        let counts = match (&set, known) {
-            (Some(set), _) => Counts::Set(set),
-            (None, Some(published)) => Counts::Published(published, self.data.limit),
-            (None, None) => return Ok(Vec::new()),
-        };
+        let counts = seen.counts(self.data.limit);
         let protocol = Arc::new(self.protocol);
         let mut prospects = Vec::new();
         for origin in origins {
@@ -238,6 +227,46 @@ impl Prospects<'_> {
             }
         }
         Ok(prospects)
+    }
+}
+
+/// What is known of a dataset's images.
+enum Seen {
+    /// They are here.
+    Set(Box<EvaluationSet>),
+    /// They were published.
+    Published(&'static Published),
+}
+
+impl Seen {
+    /// The images that are given, or what was published of the dataset.
+    fn find(
+        dataset: &str,
+        data: &DataRequest,
+        seed: u64,
+        terminal: &mut Terminal,
+    ) -> Result<Self, Error> {
+        match published(dataset) {
+            Some(published) if !data.finds(dataset) => {
+                terminal.notice(&format!(
+                    "no images are given: {} as published has {} + {} images of {} classes; the time to decode them is left out",
+                    published.name, published.train, published.val, published.classes
+                ));
+                Ok(Self::Published(published))
+            }
+            _ => {
+                let set = EvaluationSet::open(&data.root(dataset)?, data, seed)?;
+                Ok(Self::Set(Box::new(set)))
+            }
+        }
+    }
+
+    /// As prospects take it; at most so many of each half.
+    fn counts(&self, limit: Option<usize>) -> Counts<'_> {
+        match self {
+            Self::Set(set) => Counts::Set(set),
+            Self::Published(published) => Counts::Published(published, limit),
+        }
     }
 }
 
@@ -656,13 +685,23 @@ pub fn verify(args: VerifyArgs) -> Outcome {
 
 pub fn bench(args: BenchArgs) -> Outcome {
     let architecture = Architecture::named(&args.arch)?;
+    let teacher = Architecture::named(&args.teacher_arch)?;
+    let step = PretrainStep {
+        method: match args.method {
+            BenchMethod::Mae => Method::Mae,
+            BenchMethod::Medic => Method::Medic,
+        },
+        teacher,
+    };
+    let work = match args.work {
+        BenchWork::Forward => Work::Forward,
+        BenchWork::Attention => Work::Attention,
+        BenchWork::TrainStep => Work::TrainStep,
+        BenchWork::PretrainStep => Work::PretrainStep(step),
+    };
     in_pool(&args.engine, args.quiet, |compute, terminal| {
         let options = BenchOptions {
-            work: match args.work {
-                BenchWork::Forward => Work::Forward,
-                BenchWork::Attention => Work::Attention,
-                BenchWork::TrainStep => Work::TrainStep,
-            },
+            work,
             architecture,
             batch: args.batch as usize,
             rounds: args.rounds as usize,

@@ -3,7 +3,7 @@
 Usage, with the packages of requirements.txt installed:
     python benches/peers/compare.py PHOTOS [--pairs N] [--only TEXT] [--torch-binary PATH]
 PHOTOS is a dataset folder (train/<class>/*.jpg and val/<class>/*.jpg). Both sides run on two
-threads, preprocessing and augmentation on one. --torch-binary is a mimbench built with
+threads, preprocessing, augmentation and linkage on one. --torch-binary is a mimbench built with
 `--features torch`: its torch engine is compared with Python's PyTorch. Prints a Markdown table; the
 ratio is mimbench over peer, more is better but where the row says otherwise.
 """
@@ -51,6 +51,11 @@ def share_of_statistics(arch, batch):
     """Our forward pass with attention statistics and without."""
     size = ["--arch", arch, "--batch", str(batch), "--threads", THREADS, "--json", "--quiet"]
     return lambda: tuple(run([MIMBENCH, "bench", work, *size])["images_per_s"] for work in ("attention", "forward"))
+
+
+def linkage():
+    """Clustering of random distance matrices of 196 patches."""
+    return bench("linkage", "--json")["matrices_per_s"], peer("linkage")["matrices_per_s"]
 
 
 def larger_copies(photos, folder):
@@ -158,6 +163,7 @@ def main():
             "preprocess 500x375 JPEG, images/s a core": preprocess(copies),
             "preprocess photos as they are, images/s a core": preprocess(photos / "val"),
             "augment 500x375 JPEG (crop, RandAugment, erase), images/s a core": augment(copies),
+            "average linkage of 196 patches and its cut, matrices/s a core": linkage,
             "exact search, 50,000 x 768, k = 20, queries/s": search("50000", "20"),
             "exact search, 50,000 x 768, k = 200, queries/s": search("50000", "200"),
             "ViT-B/16 forward, batch 8, images/s": model("forward", base, 8),
@@ -184,7 +190,7 @@ def main():
                     model("train-step", tiny, 16, **torch),
             }
         works = {name: pair for name, pair in works.items() if (arguments.only or "") in name}
-        if any(name.startswith(("exact search", "preprocess", "augment")) for name in works):
+        if any(name.startswith(("average linkage", "exact search", "preprocess", "augment")) for name in works):
             subprocess.run(["cargo", "bench", "-q", "--no-run"], cwd=ROOT, check=True)
             larger_copies(photos, copies)
         if any("whole kNN" in name for name in works):

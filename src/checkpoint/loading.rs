@@ -267,6 +267,12 @@ impl Checkpoint {
         self.weights_of(self.parts.clone())
     }
 
+    /// Numbers in its tensors, as they are in the file.
+    pub fn elements(&self) -> usize {
+        let parts = self.parts.values();
+        parts.map(|part| part.shape.iter().product::<usize>()).sum()
+    }
+
     /// [`Checkpoint::weights`] of other parts of the file.
     pub(super) fn weights_of(&self, parts: BTreeMap<String, Part>) -> MappedWeights<'_> {
         MappedWeights::new(&self.source, parts, self.regrid())

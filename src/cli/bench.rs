@@ -13,6 +13,12 @@ pub struct BenchArgs {
     /// Architecture by timm's name, with random weights
     #[arg(long, value_name = "NAME")]
     pub arch: String,
+    /// How it is pre-trained, of pretrain-step: by the built-in recipe mae or medic-code without drop path
+    #[arg(long, value_enum, default_value = "mae")]
+    pub method: BenchMethod,
+    /// Architecture of medic's teacher, with random weights
+    #[arg(long, value_name = "NAME", default_value = "vit_tiny_patch16_224")]
+    pub teacher_arch: String,
     /// Images in a round
     #[arg(long, value_name = "N", default_value = "8", value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub batch: u32,
@@ -45,4 +51,15 @@ pub enum BenchWork {
     Attention,
     /// Forward, cross entropy over 1000 classes, every gradient, AdamW
     TrainStep,
+    /// Masks, teacher, student, every term, every gradient, AdamW
+    PretrainStep,
+}
+
+/// Methods of pre-training that `mimbench bench pretrain-step` can time.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum BenchMethod {
+    /// 75 % of the patches hidden, pixels by a decoder
+    Mae,
+    /// 40 % of the patches hidden, a teacher's patches and class, pixels by a decoder
+    Medic,
 }

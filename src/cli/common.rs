@@ -62,7 +62,7 @@ pub struct ComputeArgs {
     /// What to compute with.
     #[command(flatten)]
     pub engine: EngineArgs,
-    /// Images in a forward pass; in fine-tuning, auto finds the largest number that fits [default: 32]
+    /// Images in a forward pass; in fine-tuning and pre-training, auto finds the largest number that fits [default: 32]
     #[arg(long, value_name = "N|auto", value_parser = batch)]
     pub batch: Option<Batch>,
     /// Threads that decode images [default: as many as --threads]

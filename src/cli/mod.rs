@@ -25,7 +25,7 @@ mod verify;
 
 pub use all::AllArgs;
 pub use attention::AttentionArgs;
-pub use bench::{BenchArgs, BenchWork};
+pub use bench::{BenchArgs, BenchMethod, BenchWork};
 pub use common::{
     Batch, ComputeArgs, Engine, EngineArgs, ForwardPrecision, LoadArgs, MlpActivation, OnBadImage,
     StoreArgs, StoreType,

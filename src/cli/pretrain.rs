@@ -19,12 +19,15 @@ pub struct PretrainArgs {
     /// Labels of a flat val folder: `file class` lines, synset lines or LOC_val_solution.csv
     #[arg(long, value_name = "FILE")]
     pub val_labels: Option<PathBuf>,
-    /// Teacher: any checkpoint, as NAME=FILE where the recipe has several
+    /// Teacher: any checkpoint, as NAME=FILE where the recipe has several; with --plan also arch:NAME, one of timm's architectures with random weights
     #[arg(long, value_name = "FILE|NAME=FILE")]
     pub teacher: Vec<String>,
     /// Folder of what comes out: weights, card, states and curves
-    #[arg(long, value_name = "DIR", required_unless_present = "plan")]
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["plan", "show_masks"])]
     pub out: Option<PathBuf>,
+    /// Train nothing: draw the masks of a few images in several epochs; those by the student's own attention take it from the run in --out, where there is one
+    #[arg(long, value_name = "PNG", conflicts_with_all = ["plan", "seeds", "json"])]
+    pub show_masks: Option<PathBuf>,
     /// Change a setting of the recipe, as in terms.pixels.weight=0.05
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
@@ -46,10 +49,13 @@ pub struct PretrainArgs {
     /// Seconds of training between two saved states: what a kill can lose
     #[arg(long, value_name = "SECONDS", default_value = "300", value_parser = clap::value_parser!(u32).range(0..=86_400))]
     pub state_every: u32,
+    /// Begin again although --out holds a run; its states are lost
+    #[arg(long)]
+    pub recompute: bool,
     /// Folder of records and tables
     #[arg(long, value_name = "DIR", default_value = "results")]
     pub results: PathBuf,
-    /// Print the run's record as JSON
+    /// Print the run's record, or what --plan finds, as JSON
     #[arg(long)]
     pub json: bool,
     /// How teachers are read.

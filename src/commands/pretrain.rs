@@ -1,5 +1,7 @@
 //! `mimbench pretrain`.
 
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,15 +9,16 @@ use std::time::Duration;
 use mimbench::cli::{Batch, ComputeArgs, PretrainArgs, Seeds};
 use mimbench::error::Error;
 use mimbench::plan::{
-    AtOnce, EvaluationSet, PretrainPlan, RunOptions, StateOptions, TeacherFile, default_store,
-    open_teachers,
+    AtOnce, DataRequest, EvaluationSet, PretrainPlan, PretrainProspect, RunOptions, StateOptions,
+    TeacherFile, TeacherOrigin, default_store, open_teachers, teacher_origins,
 };
-use mimbench::run;
+use mimbench::run::{self, Terminal};
 use mimbench::spec::{ResolvedRecipe, Setting};
 use mimbench::store::RowType;
 
 use super::{
-    Outcome, data_request, in_pool, load_options, pass_options, print_json, print_tables, threads,
+    Outcome, Seen, data_request, in_pool, load_options, pass_options, print_json, print_tables,
+    threads,
 };
 
 pub fn pretrain(args: PretrainArgs) -> Outcome {
@@ -46,7 +49,7 @@ pub fn pretrain(args: PretrainArgs) -> Outcome {
                 seed: args.seed,
                 store: default_store(&args.results),
                 results: args.results,
-                recompute: false,
+                recompute: args.recompute,
                 states: StateOptions {
                     every: Duration::from_secs(args.state_every.into()),
                     folder: None,
@@ -54,18 +57,25 @@ pub fn pretrain(args: PretrainArgs) -> Outcome {
                 at_once,
                 reset_head: false,
             };
-            let Some(out) = args.out else {
-                return Ok(ExitCode::SUCCESS);
-            };
+            if args.plan {
+                let prospects = Prospects {
+                    teachers: teacher_origins(&recipe, &teachers, &load)?,
+                    recipe,
+                    runs: runs(args.seed, args.seeds, args.out),
+                    data: &data,
+                };
+                return forecast(prospects, options, args.json, terminal);
+            }
+            let out = args.out.unwrap_or_default();
             let teachers = open_teachers(&recipe, &teachers, &load)?;
             let root = data.root(&recipe.recipe.data.dataset)?;
             let set = Arc::new(EvaluationSet::open(&root, &data, options.seed)?);
-            let runs = match args.seeds {
-                None => vec![(args.seed, out)],
-                Some(Seeds(seeds)) => (seeds.iter())
-                    .map(|seed| (*seed, out.join(format!("seed-{seed}"))))
-                    .collect(),
-            };
+            if let Some(picture) = &args.show_masks {
+                let plan = PretrainPlan::over(recipe, teachers, set, (&out, options))?;
+                run::pretrain::draw_masks(&plan, picture, terminal)?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            let runs = runs(args.seed, args.seeds, Some(out));
             let plan = |(seed, out)| {
                 let run = RunOptions {
                     seed,
@@ -75,7 +85,7 @@ pub fn pretrain(args: PretrainArgs) -> Outcome {
                 PretrainPlan::over(recipe.clone(), teachers.clone(), set, (out, run))
             };
             let plans: Vec<_> = (runs.iter())
-                .map(|(seed, out)| plan((*seed, out.as_path())))
+                .map(|(seed, out)| plan((*seed, out.as_deref().unwrap_or(Path::new("")))))
                 .collect::<Result<_, Error>>()?;
             let mut records = Vec::new();
             for plan in &plans {
@@ -88,6 +98,63 @@ pub fn pretrain(args: PretrainArgs) -> Outcome {
             Ok(ExitCode::SUCCESS)
         },
     )
+}
+
+/// Seeds and folders of runs.
+fn runs(seed: u64, seeds: Option<Seeds>, out: Option<PathBuf>) -> Vec<(u64, Option<PathBuf>)> {
+    match seeds {
+        None => vec![(seed, out)],
+        Some(Seeds(seeds)) => {
+            let below = |seed| {
+                let out = out.as_ref();
+                (seed, out.map(|out| out.join(format!("seed-{seed}"))))
+            };
+            seeds.into_iter().map(below).collect()
+        }
+    }
+}
+
+/// Runs that are looked at before they are begun.
+struct Prospects<'a> {
+    recipe: ResolvedRecipe,
+    teachers: BTreeMap<String, TeacherOrigin>,
+    runs: Vec<(u64, Option<PathBuf>)>,
+    data: &'a DataRequest,
+}
+
+/// Prints what runs are going to take.
+fn forecast(
+    prospects: Prospects<'_>,
+    options: RunOptions,
+    json: bool,
+    terminal: &mut Terminal,
+) -> Outcome {
+    let Prospects {
+        recipe,
+        teachers,
+        runs,
+        data,
+    } = prospects;
+    let seen = Seen::find(&recipe.recipe.data.dataset, data, options.seed, terminal)?;
+    let prospect = |(seed, out)| {
+        let run = RunOptions {
+            seed,
+            ..options.clone()
+        };
+        let counts = seen.counts(data.limit);
+        PretrainProspect::new(recipe.clone(), teachers.clone(), counts, (out, &run))
+    };
+    let prospects: Vec<_> = (runs.into_iter())
+        .map(prospect)
+        .collect::<Result<_, Error>>()?;
+    let forecasts = run::pretrain::forecasts(&prospects, &options, terminal)?;
+    if json {
+        print_json(&forecasts)?;
+    } else {
+        let tables = forecasts.iter().map(run::pretrain::forecast_table);
+        print_tables(&tables.collect::<Vec<_>>())?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// `NAME=FILE`, or a file alone: a name has neither dots nor slashes.

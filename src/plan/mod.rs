@@ -6,8 +6,10 @@ mod dataset;
 mod finetune;
 mod input;
 mod pretrain;
+mod pretrain_prospect;
 mod prospect;
 mod subject;
+mod teacher_origin;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,9 +29,14 @@ pub use finetune::{
     HeadStart, images_at_once, is_part, largest_carried_out, largest_within, parts,
 };
 pub use input::{input_spec, pixel_input};
-pub use pretrain::{PretrainPlan, TeacherFile, blueprint, open_teachers, pretrain_input};
+pub use pretrain::{
+    PretrainPlan, TeacherFile, blueprint, open_teachers, pretrain_at_once, pretrain_input,
+    pretrain_parts, teacher_origins,
+};
+pub use pretrain_prospect::PretrainProspect;
 pub use prospect::{Counts, Origin, Prospect};
 pub use subject::{Subject, check_heads, tell_apart};
+pub use teacher_origin::TeacherOrigin;
 
 /// How and where a command runs, in values that need no further default.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{AtOnce, DataRequest, EvaluationSet, ImageList, RunOptions};
+use super::{AtOnce, DataRequest, EvaluationSet, ImageList, RunOptions, TeacherOrigin};
 use crate::checkpoint::{Checkpoint, LoadOptions};
 use crate::data::{InputSpec, Interpolation, Resize, Split};
 use crate::error::Error;
@@ -21,7 +21,7 @@ pub struct TeacherFile {
 }
 
 /// One run of pre-training.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct PretrainPlan {
     /// What it does.
     pub recipe: ResolvedRecipe,
@@ -39,7 +39,8 @@ pub struct PretrainPlan {
     pub watched: Option<[Arc<Split>; 2]>,
     /// Seed of everything random.
     pub seed: u64,
-    /// Images that go through the networks together.
+    /// Images that go through the networks together; the usual number where the run is to find out
+    /// how many fit.
     pub at_once: usize,
     /// The run's folder.
     pub out: PathBuf,
@@ -99,7 +100,7 @@ impl PretrainPlan {
                 chosen(&set.val.split, monitor.val_images),
             ]
         });
-        let at_once = at_once(recipe.recipe.training.batch, run.at_once)?;
+        let at_once = pretrain_at_once(recipe.recipe.training.batch, run.at_once)?;
         let schedule = recipe.recipe.recipe(run.seed, at_once);
         schedule.check(train.split.samples.len())?;
         Ok(Self {
@@ -135,6 +136,29 @@ pub fn open_teachers(
     files: &[TeacherFile],
     load: &LoadOptions,
 ) -> Result<BTreeMap<String, Arc<Checkpoint>>, Error> {
+    let opened = |(name, origin): (String, TeacherOrigin)| match origin {
+        TeacherOrigin::Checkpoint(checkpoint) => Ok((name, checkpoint)),
+        TeacherOrigin::Architecture { name: of, .. } => Err(Error::Usage {
+            message: format!(
+                "teacher {name} is the architecture {of} alone, which teaches nothing"
+            ),
+            hint: format!("--teacher {name}=FILE gives its weights; --plan does without"),
+        }),
+    };
+    let origins = teacher_origins(recipe, files, load)?;
+    origins.into_iter().map(opened).collect()
+}
+
+/// The teachers that a recipe looks at, each at the input that it will see; `arch:NAME` in place of
+/// a file is timm's architecture of this name.
+///
+/// # Errors
+/// As [`open_teachers`]'s.
+pub fn teacher_origins(
+    recipe: &ResolvedRecipe,
+    files: &[TeacherFile],
+    load: &LoadOptions,
+) -> Result<BTreeMap<String, TeacherOrigin>, Error> {
     let method = recipe.recipe.method();
     let wanted: BTreeMap<_, _> = method.counting_teachers().collect();
     let names = || wanted.keys().copied().collect::<Vec<_>>().join(", ");
@@ -172,8 +196,8 @@ pub fn open_teachers(
             input_size: spec.input_size.map(|side| [side; 2]).or(load.input_size),
             ..load.clone()
         };
-        let teacher = Checkpoint::open(&file.path, &options)?;
-        if teachers.insert(name.clone(), Arc::new(teacher)).is_some() {
+        let teacher = TeacherOrigin::open(&file.path, &options)?;
+        if teachers.insert(name.clone(), teacher).is_some() {
             return Err(Error::Usage {
                 message: format!("teacher {name} is given twice"),
                 hint: "one --teacher a name".to_owned(),
@@ -231,24 +255,29 @@ fn shorter(side: usize) -> usize {
     }
 }
 
-/// Images at once: what is asked for, or the largest part of the batch up to the usual number.
+/// Images at once where their number is not to be found out: what is asked for, or the largest part
+/// of the batch up to the usual number.
 ///
 /// # Errors
 /// A number that does not divide the batch.
-fn at_once(batch: usize, asked: AtOnce) -> Result<usize, Error> {
+pub fn pretrain_at_once(batch: usize, asked: AtOnce) -> Result<usize, Error> {
+    let parts = pretrain_parts(batch);
     match asked {
-        AtOnce::Images(images) if images > 0 && batch.is_multiple_of(images) => Ok(images),
+        AtOnce::Images(images) if parts.contains(&images) => Ok(images),
         AtOnce::Images(images) => Err(Error::Usage {
             message: format!("--batch {images} does not divide training.batch = {batch}"),
-            hint: "--batch is how many images of an update go through the networks together"
+            hint: "--batch is how many images of an update go through the networks together; --batch auto finds the largest number that fits"
                 .to_owned(),
         }),
         AtOnce::Usual | AtOnce::Fitting => {
-            let parts = (1..=batch.min(USUAL_AT_ONCE)).rev();
-            let part = parts
-                .into_iter()
-                .find(|images| batch.is_multiple_of(*images));
-            Ok(part.unwrap_or(batch))
+            let usual = parts.iter().rfind(|&&images| images <= USUAL_AT_ONCE);
+            Ok(usual.copied().unwrap_or(batch))
         }
     }
+}
+
+/// Numbers of images that a batch can be cut into, ascending.
+pub fn pretrain_parts(batch: usize) -> Vec<usize> {
+    let all = 1..=batch;
+    all.filter(|images| batch.is_multiple_of(*images)).collect()
 }

@@ -69,7 +69,7 @@ pub struct Prospect {
 #[derive(Clone, Copy, Debug)]
 pub enum Counts<'a> {
     /// The images that are there.
-    Set(&'a Arc<EvaluationSet>),
+    Set(&'a EvaluationSet),
     /// What was published of a dataset; at most so many images of each half.
     Published(&'static Published, Option<usize>),
 }

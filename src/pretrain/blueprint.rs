@@ -81,6 +81,7 @@ impl Blueprint {
             if let Some((teacher, blocks)) = &reads.teacher {
                 let of_teacher = wanted.entry(teacher.clone()).or_default();
                 of_teacher.blocks.extend(blocks);
+                of_teacher.normed |= reads.teacher_normed;
             }
             terms.push(PlannedTerm {
                 name: name.to_owned(),
@@ -196,6 +197,21 @@ impl Blueprint {
     /// # Errors
     /// None that [`Blueprint::new`] has not found.
     pub fn initial_weights(&self, seed: u64) -> Result<Weights, MethodError> {
+        let initial = self.method.student.initial;
+        Ok(initial_weights(self.blanks()?, initial, seed))
+    }
+
+    /// Names of all tensors before training, and how many numbers each has.
+    ///
+    /// # Errors
+    /// As [`Blueprint::initial_weights`]'s.
+    pub fn elements(&self) -> Result<BTreeMap<String, usize>, MethodError> {
+        let blanks = self.blanks()?.into_iter();
+        let counted = |blank: Blank| (blank.name, blank.shape.iter().product());
+        Ok(blanks.map(counted).collect())
+    }
+
+    fn blanks(&self) -> Result<Vec<Blank>, MethodError> {
         let sides = self.sides();
         let (config, spec) = (&self.student, &self.method.student);
         let mut blanks = frame_blanks(config);
@@ -229,7 +245,7 @@ impl Blueprint {
         for term in &self.terms {
             blanks.extend(term.spec.blanks(&term.name, sides)?);
         }
-        Ok(initial_weights(blanks, spec.initial, seed))
+        Ok(blanks)
     }
 }
 

@@ -232,7 +232,7 @@ impl MethodError {
             }
             Self::HeadWidth { .. } => Some("give each term a head of its own name".to_owned()),
             Self::Architecture(error) => error.hint(),
-            Self::Student { .. } => None,
+            Self::Student { field, .. } => Some(format!("--set student.{field}=VALUE changes it")),
             Self::Grid {
                 teacher,
                 patch_size,
@@ -244,7 +244,7 @@ impl MethodError {
             )),
             Self::Channels { .. } => Some("student and teacher see the same images".to_owned()),
             Self::Mask(error) => Some(error.hint().to_owned()),
-            Self::Term { .. } => None,
+            Self::Term { term, .. } => Some(format!("--set terms.{term}.KEY=VALUE changes it")),
             Self::NoTerm { .. } => {
                 Some("[terms.NAME] with a kind and a weight above 0 is one".to_owned())
             }

@@ -2,6 +2,7 @@
 
 mod blank;
 mod blueprint;
+mod cost;
 mod learner;
 mod mask;
 mod method;
@@ -15,6 +16,7 @@ mod term;
 
 pub use blank::{Initialisation, sin_cos_positions};
 pub use blueprint::{Blueprint, OwnAttention, PlannedTerm};
+pub use cost::{Products, StepActivations, StepProducts};
 pub use learner::Learner;
 pub use mask::{
     AttentionLayers, AttentionSource, BlockMask, ClusterPace, ClusterSchedule, Clustering,

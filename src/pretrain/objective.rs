@@ -115,6 +115,37 @@ impl<E: Engine> Pretraining<E> {
         })
     }
 
+    /// The attention that masks are drawn by, where they are.
+    fn attention(
+        &self,
+        engine: &E,
+        images: &E::Tensor,
+        lessons: &mut BTreeMap<String, Lesson<E>>,
+    ) -> Result<Vec<f32>> {
+        if let Some((vit, wanted)) = &self.attends {
+            let wanted = Wanted {
+                attention: Some(*wanted),
+                ..Wanted::default()
+            };
+            return Ok(look(engine, vit, images, &wanted)?.attention);
+        }
+        let teacher = self.mask_teacher.as_ref();
+        let lesson = teacher.and_then(|teacher| lessons.get_mut(teacher));
+        Ok(lesson.map_or_else(Vec::new, |lesson| std::mem::take(&mut lesson.attention)))
+    }
+
+    /// Which patches of these images are hidden: `[B, N]`.
+    ///
+    /// pixels: `[B, C, H, W]`, normalised
+    pub fn hidden(&self, engine: &E, pixels: &[f32], picks: &[Pick]) -> Result<Vec<bool>> {
+        let config = self.frozen.config();
+        let [height, width] = config.input_size();
+        let images = engine.tensor(pixels, &[picks.len(), config.channels, height, width])?;
+        let mut lessons = self.lessons(engine, &images)?;
+        let attention = self.attention(engine, &images, &mut lessons)?;
+        Ok(self.masks(picks, &attention)?.hidden())
+    }
+
     /// What is left out of each image, a function of the seed, the image and its pass.
     fn dropped(&self, engine: &E, picks: &[Pick]) -> Result<Option<DropPath<E>>> {
         if self.drop_path.iter().all(|&rate| rate == 0.0) {
@@ -142,20 +173,7 @@ impl<E: Engine> Objective<E> for Pretraining<E> {
     fn loss(&mut self, engine: &E, batch: &ImageBatch, share: Share) -> Result<Vec<E::Tensor>> {
         let images = self.images(engine, batch)?;
         let mut lessons = self.lessons(engine, &images)?;
-        let attention = match (&self.attends, &self.mask_teacher) {
-            (Some((vit, wanted)), _) => {
-                let wanted = Wanted {
-                    attention: Some(*wanted),
-                    ..Wanted::default()
-                };
-                look(engine, vit, &images, &wanted)?.attention
-            }
-            (None, Some(teacher)) => match lessons.get_mut(teacher) {
-                Some(lesson) => std::mem::take(&mut lesson.attention),
-                None => Vec::new(),
-            },
-            (None, None) => Vec::new(),
-        };
+        let attention = self.attention(engine, &images, &mut lessons)?;
         let mask = self.masks(&batch.picks, &attention)?;
         let dropped = self.dropped(engine, &batch.picks)?;
         let how = (&mask, dropped.as_ref());

@@ -88,16 +88,15 @@ impl<E: Engine> Scene<'_, E> {
         }
     }
 
-    /// A block of a teacher as a target: normalised, and of it the class tokens, where they are
+    /// Tokens of a teacher as a target: normalised, and of it the class tokens, where they are
     /// wanted, and the patches that belong to [`Scene::student_rows`], where some are: `[rows, D]`
     pub(super) fn target(
         &self,
         engine: &E,
-        lesson: &Lesson<E>,
-        block: usize,
+        (lesson, tokens): (&Lesson<E>, &E::Tensor),
         (normalise, class, on): (TargetNorm, bool, Option<Positions>),
     ) -> Result<E::Tensor> {
-        let mut tokens = lesson.block(block)?.clone();
+        let mut tokens = tokens.clone();
         // Statistics of a whole layer are taken before any of it is left out.
         let joint = normalise.is_joint();
         if joint {

@@ -118,6 +118,14 @@ impl<E: Engine> Lesson<E> {
             message: format!("the output of block {block} was not kept"),
         })
     }
+
+    /// The last block's output under the final normalisation.
+    pub(super) fn final_norm(&self) -> Result<&E::Tensor> {
+        self.normed.as_ref().ok_or_else(|| EngineError {
+            op: "teacher",
+            message: "its normalised tokens were not kept".to_owned(),
+        })
+    }
 }
 
 /// A frozen encoder.
@@ -160,10 +168,7 @@ pub(super) fn look<E: Engine>(
 ) -> Result<Lesson<E>> {
     let config = vit.config();
     let last = config.depth.saturating_sub(1);
-    let depth = match (wanted.normed || wanted.attention.is_some(), &wanted.blocks) {
-        (true, _) => config.depth,
-        (false, blocks) => blocks.iter().max().map_or(0, |block| block + 1),
-    };
+    let depth = wanted.depth(config);
     let attends = |block: usize| {
         (wanted.attention).is_some_and(|attention| attention.every_block || block == last)
     };

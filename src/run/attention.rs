@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::Terminal;
 use super::cells::{LazyEncoder, Outcome};
 use super::extraction::Features;
+use super::picture::picture;
 use crate::data::{Limits, Preprocessor};
 use crate::engine::HostTensor;
 use crate::error::Error;
@@ -12,7 +13,7 @@ use crate::features::{ExtractError, Tap};
 use crate::metric::Rows;
 use crate::plan::{Cell, Plan, RunOptions, Subject};
 use crate::protocol::attention::{self, LayerData};
-use crate::report::picture::{Picture, SheetRow, View, sheet};
+use crate::report::picture::{SheetRow, View, sheet};
 use crate::report::{AttentionMaps, HeadMaps, QueryMaps, Record, Selection};
 use crate::spec::AttentionTask;
 use crate::stats::Bootstrap;
@@ -128,28 +129,6 @@ fn maps(
         }
     }
     Ok(all)
-}
-
-/// What the network saw, before it was normalised.
-fn picture<'a>(
-    pixels: &[f32],
-    [height, width]: [usize; 2],
-    statistics: impl Iterator<Item = (&'a f32, &'a f32)>,
-) -> Result<Picture, Error> {
-    let planes: Vec<Vec<u8>> = pixels
-        .chunks_exact(height * width)
-        .zip(statistics)
-        .map(|(plane, (mean, std))| {
-            let byte = |x: &f32| (255.0 * (x * std + mean)).round() as u8;
-            plane.iter().map(byte).collect()
-        })
-        .collect();
-    let channel = |channel: usize| planes.get(channel).or(planes.first());
-    let mut rgb = Vec::with_capacity(3 * height * width);
-    for at in 0..height * width {
-        rgb.extend((0..3).filter_map(|c| Some(channel(c)?[at])));
-    }
-    Ok(Picture::new(width, height, rgb)?)
 }
 
 /// What one token of an image attends to among the patches.

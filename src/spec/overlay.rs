@@ -61,11 +61,18 @@ impl Setting {
     }
 }
 
-/// Values of `over` replace those of `base`; tables merge.
+/// Values of `over` replace those of `base`; tables merge, but for one of another `kind`, which has
+/// other keys and takes the place of the whole.
 pub(super) fn merge(base: &mut Table, over: Table) {
+    let other_kind = |base: &Table, over: &Table| {
+        let kind = over.get("kind");
+        kind.is_some() && kind != base.get("kind")
+    };
     for (key, value) in over {
         match (base.get_mut(&key), value) {
-            (Some(Value::Table(base)), Value::Table(over)) => merge(base, over),
+            (Some(Value::Table(base)), Value::Table(over)) if !other_kind(base, &over) => {
+                merge(base, over);
+            }
             (_, value) => {
                 base.insert(key, value);
             }

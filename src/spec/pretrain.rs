@@ -164,6 +164,13 @@ pub struct PretrainMonitor {
     /// Epochs between two files of weights that are kept; the last alone, where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep_every: Option<usize>,
+    /// Whether the weights before the first update are kept too, as a control.
+    #[serde(skip_serializing_if = "is_false")]
+    pub keep_initial: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 impl Default for PretrainMonitor {
@@ -174,6 +181,7 @@ impl Default for PretrainMonitor {
             val_images: 2_000,
             k: 20,
             keep_every: None,
+            keep_initial: false,
         }
     }
 }
@@ -233,7 +241,9 @@ impl ResolvedRecipe {
 
     fn resolve(path: &Path, text: String, settings: &[Setting]) -> Result<Self, RecipeError> {
         let mut table = parse(path, &text)?;
-        if let Some(base) = table.remove("extends") {
+        let base = table.remove("extends");
+        let alone = base.is_none() && settings.is_empty();
+        if let Some(base) = base {
             let (base, text) = base_of(path, base.as_str().unwrap_or_default())?;
             let mut below = parse(&base, &text)?;
             if below.contains_key("extends") {
@@ -245,8 +255,8 @@ impl ResolvedRecipe {
         for setting in settings {
             setting.apply(&mut table).map_err(RecipeError::Setting)?;
         }
-        // From text, so that errors know their line where there are no settings.
-        let whole = match settings.is_empty() && !text.contains("extends") {
+        // From its text, where it is all, so that errors know their line.
+        let whole = match alone {
             true => text,
             false => toml::to_string(&table).map_err(|error| wrong(path, error.to_string()))?,
         };

@@ -37,6 +37,9 @@ pub enum DecayExclusion {
     /// The same, the class token and positions (microsoft/unilm `beit/optim_factory.py` with the list
     /// of `beit/modeling_pretrain.py`).
     Beit,
+    /// [`DecayExclusion::Vectors`] and the matrix of an alignment (OpenDriveLab/maskalign
+    /// `main_pretrain.py`, `skip_list`).
+    MaskAlign,
 }
 
 impl LayerDecayRule {
@@ -99,6 +102,10 @@ pub fn plain_groups(exclusion: DecayExclusion, parameters: &[(&str, &[usize])]) 
         DecayExclusion::Beit => {
             let (name, shape) = parameters[place];
             shape.len() <= 1 || matches!(name, "cls_token" | "pos_embed")
+        }
+        DecayExclusion::MaskAlign => {
+            let (name, shape) = parameters[place];
+            shape.len() <= 1 || (name.starts_with("terms.") && name.ends_with(".matrix"))
         }
     };
     let (without, with): (Vec<_>, Vec<_>) = (0..parameters.len()).partition(|&i| spared(i));
@@ -192,5 +199,13 @@ mod tests {
             ("no decay".to_owned(), vec![4, 6, 8]),
         ];
         assert_eq!(names(DecayExclusion::Vectors), expected);
+        let aligned: [(&str, &[usize]); 3] = [
+            ("terms.alignment.matrix", &[5, 12]),
+            ("terms.alignment.adaptors.0.weight", &[4, 4]),
+            ("cls_token", &[1, 1, 4]),
+        ];
+        let groups = plain_groups(DecayExclusion::MaskAlign, &aligned);
+        let members: Vec<_> = groups.into_iter().map(|group| group.members).collect();
+        assert_eq!(members, [vec![1, 2], vec![0]]);
     }
 }

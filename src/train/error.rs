@@ -80,6 +80,14 @@ pub enum TrainError {
         /// What is wrong with it.
         reason: String,
     },
+    /// Weights that were to be kept on the way are not.
+    #[error("the weights of epoch {epoch} cannot be kept: {reason}")]
+    Keep {
+        /// Epoch, counted from 1.
+        epoch: usize,
+        /// What is wrong.
+        reason: String,
+    },
     /// An image is not what it was when the run began.
     #[error("{path} has changed since the run began")]
     ImageChanged {
@@ -163,7 +171,7 @@ impl TrainError {
                 "--batch {found} or --batch auto goes on from it; --recompute begins again and loses the state"
             )),
             Self::OtherRun { .. } => Some(
-                "choose another --run folder, or give --recompute to begin again and lose the state"
+                "choose another folder (--run, or --out of pre-training), or give --recompute to begin again and lose the state"
                     .to_owned(),
             ),
             Self::Unfit { .. } => {
@@ -173,6 +181,7 @@ impl TrainError {
                 "--recompute begins again on the images as they are now; the state is kept until then"
                     .to_owned(),
             ),
+            Self::Keep { .. } => Some("the same command goes on from the state before".to_owned()),
             Self::Image { .. } => Some(
                 "neither training nor its validation leaves an image out: mend the file or remove it (mimbench data check names all such files)"
                     .to_owned(),

@@ -8,22 +8,41 @@ impl VitConfig {
     /// matrix products. facebookresearch/fvcore counts norms beside them
     /// (`fvcore/nn/jit_handles.py`), 0.1 % of a ViT-B/16.
     pub fn multiply_adds(&self) -> u64 {
-        let [tokens, width] = [self.tokens(), self.width].map(|n| n as u64);
-        let mlp = self.mlp_matrices() * width * self.mlp_width as u64;
-        let block = tokens * (4 * width * width + mlp + 2 * tokens * width);
-        self.patch_multiply_adds() + self.depth as u64 * block
+        self.multiply_adds_of(self.patches())
+    }
+
+    /// [`VitConfig::multiply_adds`] of so many of an image's patches, none but which are embedded.
+    pub fn multiply_adds_of(&self, patches: usize) -> u64 {
+        self.patch_multiply_adds(patches) + self.block_multiply_adds(self.depth, patches)
     }
 
     /// [`VitConfig::multiply_adds`] of the forward pass and of the gradients of all parameters: a
     /// product has two, for its factors, but pixels need none. What an engine computes again instead
     /// of keeping it does not count.
     pub fn training_multiply_adds(&self) -> u64 {
-        3 * self.multiply_adds() - self.patch_multiply_adds()
+        self.training_multiply_adds_of(self.patches())
     }
 
-    fn patch_multiply_adds(&self) -> u64 {
-        let pixels = self.channels * self.patch_size * self.patch_size;
-        (self.patches() * pixels * self.width) as u64
+    /// [`VitConfig::training_multiply_adds`] of so many of an image's patches.
+    pub fn training_multiply_adds_of(&self, patches: usize) -> u64 {
+        3 * self.multiply_adds_of(patches) - self.patch_multiply_adds(patches)
+    }
+
+    /// Of the first `depth` blocks alone.
+    pub(crate) fn block_multiply_adds(&self, depth: usize, patches: usize) -> u64 {
+        let [tokens, width] = [self.prefix() + patches, self.width].map(|n| n as u64);
+        let mlp = self.mlp_matrices() * width * self.mlp_width as u64;
+        depth as u64 * tokens * (4 * width * width + mlp + 2 * tokens * width)
+    }
+
+    /// Of the embedding of so many patches alone.
+    pub(crate) fn patch_multiply_adds(&self, patches: usize) -> u64 {
+        (patches * self.patch_pixels() * self.width) as u64
+    }
+
+    /// Numbers of a patch.
+    fn patch_pixels(&self) -> usize {
+        self.channels * self.patch_size * self.patch_size
     }
 
     fn mlp_matrices(&self) -> u64 {
@@ -36,6 +55,16 @@ impl VitConfig {
     /// Bytes of one image's activations in the middle of a training step: what the forward pass
     /// keeps of every block, and what the gradient of one block needs beside it.
     pub fn activation_bytes(&self, engine: EngineKind, precision: Precision) -> u64 {
+        self.activation_bytes_of(engine, precision, self.patches())
+    }
+
+    /// [`VitConfig::activation_bytes`] of so many of the image's patches.
+    pub fn activation_bytes_of(
+        &self,
+        engine: EngineKind,
+        precision: Precision,
+        patches: usize,
+    ) -> u64 {
         let width = self.width as f64;
         let hidden = self.mlp_width as f64;
         // Of numbers that take four bytes, and of those that are cast for products.
@@ -66,8 +95,8 @@ impl VitConfig {
                 (MlpKind::Gated { norm }, _) => hidden * if norm { 5.0 } else { 4.0 },
             };
         let passing = (2.0 * hidden + 2.0 * width) * cast;
-        let pixels = (self.channels * self.patch_size * self.patch_size * self.patches()) as f64;
-        let tokens = self.tokens() as f64;
+        let pixels = (self.patch_pixels() * patches) as f64;
+        let tokens = (self.prefix() + patches) as f64;
         (tokens * (self.depth as f64 * kept + passing) + pixels * wide) as u64
     }
 }

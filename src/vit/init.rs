@@ -77,6 +77,19 @@ pub fn random_weights(config: &VitConfig, seed: u64) -> Weights {
     weights
 }
 
+/// Numbers in the tensors of [`random_weights`].
+pub fn random_elements(config: &VitConfig) -> usize {
+    let [width, mlp] = [config.width, config.mlp_width];
+    let class = if config.class_token { width } else { 0 };
+    let positions = config
+        .positions
+        .map_or(0, |prefix| prefix + config.patches());
+    let patch = config.channels * config.patch_size.pow(2) + 1;
+    let attention = 4 * width * (width + 1);
+    let block = attention + 2 * width * mlp + mlp + width + 4 * width;
+    class + (positions + patch) * width + config.depth * block + 2 * width
+}
+
 /// The same tensors as they are before any training, a function of the seed alone: matrices, tokens
 /// and positions as [`random_weights`] has them, norms the identity, biases and the tables of
 /// relative positions zero, scales of branches 0.1 (microsoft/unilm `beit/run_class_finetuning.py`,
@@ -124,5 +137,29 @@ fn cut_normal(rng: &mut ChaCha8Rng) -> f64 {
         if z.abs() <= 2.0 {
             return z;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Architecture;
+    use super::*;
+
+    #[test]
+    fn numbers_are_counted_without_drawing_them() {
+        let mut config = Architecture::named("vit_tiny_patch16_224")
+            .unwrap()
+            .config();
+        // timm's 5 717 416 have a head of 1000 classes.
+        assert_eq!(random_elements(&config), 5_717_416 - 193_000);
+        config = VitConfig {
+            positions: None,
+            mlp_width: 32,
+            final_norm: FinalNorm::MeanPatch,
+            ..VitConfig::plain(4, [2, 3], (8, 2, 2))
+        };
+        let weights = random_weights(&config, 0);
+        let elements: usize = weights.iter().map(|(_, tensor)| tensor.data.len()).sum();
+        assert_eq!(random_elements(&config), elements);
     }
 }

@@ -26,7 +26,7 @@ pub use config::{FinalNorm, MlpKind, Pooler, RelativeBias, VitConfig};
 pub use drop_path::{DropPath, drop_path_rates};
 pub use encoder::{VitEncoder, tap_shape};
 pub use heads::{Heads, HeadsError};
-pub use init::{random_weights, stays_untrained, untrained};
+pub use init::{random_elements, random_weights, stays_untrained, untrained};
 pub use model::{Site, Vit};
 pub use patch_view::PatchView;
 pub use relative::{relative_index, table_rows};

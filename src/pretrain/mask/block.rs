@@ -42,7 +42,7 @@ impl Default for BlockMask {
 
 impl BlockMask {
     /// Patches to hide.
-    pub(super) fn target(&self, [rows, columns]: [usize; 2]) -> usize {
+    pub(in crate::pretrain) fn target(&self, [rows, columns]: [usize; 2]) -> usize {
         ((rows * columns) as f64 * self.ratio) as usize
     }
 
@@ -126,5 +126,84 @@ impl BlockMask {
             }
         }
         0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn draw(block: &BlockMask, grid: [usize; 2], seed: u64) -> Sample {
+        block.check(grid).unwrap();
+        block.draw(grid, &mut Stream::new(b"a test..", [seed, 0, 0]))
+    }
+
+    #[test]
+    fn one_block_is_a_rectangle_of_its_aspect() {
+        // The first block's area is 40; where its sides make 40 too, none follows.
+        let single = BlockMask {
+            ratio: 0.1,
+            minimum: 40,
+            exact: false,
+            ..BlockMask::default()
+        };
+        let mut rectangles = 0;
+        for seed in 0..1000 {
+            let sample = draw(&single, [20, 20], seed);
+            let hidden = &sample.order[sample.kept..];
+            let side = |of: fn(&u32) -> u32| {
+                let places = hidden.iter().map(of);
+                places.clone().max().unwrap() - places.min().unwrap() + 1
+            };
+            let [height, width] = [side(|patch| patch / 20), side(|patch| patch % 20)];
+            if height * width == 40 && hidden.len() == 40 {
+                rectangles += 1;
+                // From 4 x 10 to 10 x 4, by the aspects that are allowed.
+                assert!((4..=10).contains(&height), "{height} x {width}");
+            }
+        }
+        assert!(rectangles > 100, "{rectangles}");
+    }
+
+    #[test]
+    fn single_patches_fill_up_what_blocks_leave() {
+        let grid = [14, 14];
+        let block = BlockMask::default();
+        let blocks_alone = BlockMask {
+            exact: false,
+            ..block
+        };
+        let mut less = 0;
+        for seed in 0..500 {
+            let exact = draw(&block, grid, seed);
+            let inexact = draw(&blocks_alone, grid, seed);
+            assert_eq!(exact.kept, 196 - 78);
+            assert!(inexact.kept >= exact.kept);
+            less += usize::from(inexact.kept > exact.kept);
+            // The same blocks, and then some.
+            let hidden = &exact.order[exact.kept..];
+            let mut blocks = inexact.order[inexact.kept..].iter();
+            assert!(blocks.all(|patch| hidden.contains(patch)));
+            for part in [&exact.order[..exact.kept], hidden] {
+                assert!(part.is_sorted());
+            }
+        }
+        assert!((50..450).contains(&less), "{less}");
+    }
+
+    #[test]
+    fn a_grid_without_room_is_filled_patch_by_patch() {
+        let block = BlockMask {
+            minimum: 1,
+            ..BlockMask::default()
+        };
+        for grid in [[1, 9], [9, 1]] {
+            assert_eq!(draw(&block, grid, 1).kept, 6);
+            let blocks_alone = BlockMask {
+                exact: false,
+                ..block
+            };
+            assert_eq!(draw(&blocks_alone, grid, 1).kept, 9);
+        }
     }
 }

@@ -126,3 +126,63 @@ impl WithSimd for SquaredDistances<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attention_and_positions_as_in_plain_loops() {
+        let mut stream = crate::data::stream::Stream::new(b"a test..", [0; 3]);
+        for (grid, size) in [
+            ([1, 1], 3),
+            ([3, 5], 15),
+            ([14, 14], 196),
+            ([7, 9], 2),
+            ([2, 2], 0),
+        ] {
+            let points = grid[0] * grid[1];
+            let features: Vec<f32> = (0..size * points).map(|_| stream.unit() as f32).collect();
+            let zeta = 0.3;
+            let distances = Distances::of_patches(&features, grid, zeta);
+            assert_eq!(distances.points(), points);
+            let corner = ((grid[0] - 1) as f64).hypot((grid[1] - 1) as f64);
+            for i in 0..points {
+                for j in 0..points {
+                    let apart = |f: usize| {
+                        f64::from(features[f * points + i]) - f64::from(features[f * points + j])
+                    };
+                    let attention: f64 = (0..size).map(|f| apart(f).powi(2)).sum();
+                    let rows = (i / grid[1]) as f64 - (j / grid[1]) as f64;
+                    let columns = (i % grid[1]) as f64 - (j % grid[1]) as f64;
+                    let position = if i == j {
+                        0.0
+                    } else {
+                        rows.hypot(columns) / corner
+                    };
+                    let expected = zeta * attention + (1.0 - zeta) * position;
+                    let found = distances.values()[i * points + j];
+                    assert!(
+                        (found - expected).abs() < 1e-12,
+                        "{i} {j}: {found} for {expected}"
+                    );
+                }
+            }
+            let values = distances.values().to_vec();
+            assert_eq!(Distances::new(points, values), Some(distances));
+        }
+    }
+
+    #[test]
+    fn what_is_no_matrix_of_distances() {
+        for values in [
+            vec![0.0, 1.0, 1.0],
+            vec![0.0, 1.0, 2.0, 0.0],
+            vec![0.0, 1.0, 1.0, 0.5],
+            vec![0.0, f64::INFINITY, f64::INFINITY, 0.0],
+            vec![0.0, f64::NAN, f64::NAN, 0.0],
+        ] {
+            assert_eq!(Distances::new(2, values), None);
+        }
+    }
+}

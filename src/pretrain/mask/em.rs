@@ -129,3 +129,102 @@ pub(super) fn random_means(parts: usize, size: usize, stream: &mut Stream) -> Ve
     means.chunks_exact_mut(size.max(1)).for_each(normalise);
     means
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The same, patch by patch and number by number.
+    fn plainly(x: &[f32], means: &[f64], k: usize, kappa: f64, rounds: usize) -> Vec<Vec<f64>> {
+        let size = means.len() / k;
+        let n = x.len() / size;
+        let x = |feature: usize, patch: usize| f64::from(x[feature * n + patch]);
+        let mut means: Vec<Vec<f64>> = means.chunks(size).map(<[f64]>::to_vec).collect();
+        let shares = |means: &[Vec<f64>]| {
+            let mut shares = vec![vec![0.0; k]; n];
+            for (patch, shares) in shares.iter_mut().enumerate() {
+                for (part, share) in shares.iter_mut().enumerate() {
+                    let dot: f64 = (0..size).map(|f| x(f, patch) * means[part][f]).sum();
+                    *share = (kappa * dot).exp();
+                }
+                let sum: f64 = shares.iter().sum();
+                shares.iter_mut().for_each(|share| *share /= sum);
+            }
+            for part in 0..k {
+                let sum: f64 = shares.iter().map(|shares| shares[part]).sum();
+                shares
+                    .iter_mut()
+                    .for_each(|shares| shares[part] /= 1e-6 + sum);
+            }
+            shares
+        };
+        for _ in 0..rounds {
+            let shares = shares(&means);
+            for (part, mean) in means.iter_mut().enumerate() {
+                for (f, value) in mean.iter_mut().enumerate() {
+                    *value = (0..n).map(|patch| shares[patch][part] * x(f, patch)).sum();
+                }
+                let norm = mean.iter().map(|value| value.powi(2)).sum::<f64>().sqrt();
+                mean.iter_mut().for_each(|value| *value /= 1e-6 + norm);
+            }
+        }
+        shares(&means)
+    }
+
+    #[test]
+    fn rounds_as_in_plain_loops() {
+        let mut stream = Stream::new(b"a test..", [3, 0, 0]);
+        for (n, size, k, rounds) in [
+            (16, 16, 3, 15),
+            (49, 49, 7, 15),
+            (20, 5, 4, 1),
+            (6, 6, 9, 3),
+        ] {
+            let x: Vec<f32> = (0..n * size)
+                .map(|_| (stream.unit() * 0.1) as f32)
+                .collect();
+            let means = random_means(k, size, &mut stream);
+            for mean in means.chunks(size) {
+                let norm: f64 = mean.iter().map(|x| x * x).sum();
+                assert!((norm - 1.0).abs() < 1e-4);
+            }
+            let found = em_parts(&x, &means, k, 40.0, rounds);
+            let expected = plainly(&x, &means, k, 40.0, rounds);
+            for (patch, expected) in expected.iter().enumerate() {
+                let shares = &found.shares[patch * k..][..k];
+                for (found, expected) in shares.iter().zip(expected) {
+                    assert!((found - expected).abs() < 1e-9, "{found} for {expected}");
+                }
+                let label = found.labels[patch] as usize;
+                assert!(shares.iter().all(|share| *share <= shares[label]));
+            }
+        }
+    }
+
+    #[test]
+    fn patches_that_are_attended_alike_are_one_part() {
+        // Four parts of four patches each, which attend to themselves.
+        let part = |patch: usize| patch / 4 % 2 * 2 + patch % 4 / 2;
+        let x: Vec<f32> = (0..256)
+            .map(|i| {
+                if part(i / 16) == part(i % 16) {
+                    0.25
+                } else {
+                    0.0
+                }
+            })
+            .collect();
+        // Beginnings near one patch of each part.
+        let mut means = vec![0.0; 4 * 16];
+        for (start, patch) in [0, 2, 4, 6].into_iter().enumerate() {
+            means[start * 16 + patch] = 1.0;
+        }
+        let found = em_parts(&x, &means, 4, 40.0, 15);
+        for i in 0..16 {
+            for j in 0..16 {
+                let same = found.labels[i] == found.labels[j];
+                assert_eq!(same, part(i) == part(j), "{i} {j}");
+            }
+        }
+    }
+}

@@ -183,15 +183,15 @@ impl EvolvedMask {
             return wrong("gamma", format!("is {}, not above 0", self.gamma));
         }
         let ClusterSchedule { first, last, .. } = self.clusters;
+        let most = first.max(last) + self.clusters.spread;
         if first.min(last) == 0 {
             return wrong("clusters", "are 0 at times".to_owned());
         }
+        if most > patches {
+            return wrong("clusters", format!("are up to {most} of {patches} patches"));
+        }
         match self.clustering {
             Clustering::Hierarchical { zeta } => {
-                let most = first.max(last) + self.clusters.spread;
-                if most > patches {
-                    return wrong("clusters", format!("are up to {most} of {patches} patches"));
-                }
                 if !(0.0..=1.0).contains(&zeta) {
                     return wrong("clustering.zeta", format!("is {zeta}, not in [0, 1]"));
                 }
@@ -271,5 +271,152 @@ impl EvolvedMask {
                 Linkage::average(Distances::of_patches(features, grid, zeta)).cut(clusters)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GRID: [usize; 2] = [8, 8];
+
+    /// Attention within quarters of the grid, a little of it random; rows sum to less than 1.
+    fn attention(seed: u64) -> Vec<f32> {
+        let mut stream = Stream::new(b"a test..", [seed, 1, 0]);
+        let mut numbers = Vec::new();
+        for i in 0..64 {
+            for j in 0..64 {
+                let same = quarter(i) == quarter(j);
+                numbers.push((f64::from(same) * 0.05 + stream.unit() * 0.001) as f32);
+            }
+        }
+        numbers
+    }
+
+    fn quarter(patch: usize) -> usize {
+        patch / 32 * 2 + patch % 8 / 4
+    }
+
+    fn evolved(clustering: Clustering, clusters: usize) -> EvolvedMask {
+        EvolvedMask {
+            clustering,
+            clusters: ClusterSchedule {
+                first: clusters,
+                last: clusters,
+                ..ClusterSchedule::default()
+            },
+            ..EvolvedMask::default()
+        }
+    }
+
+    fn draw(spec: &EvolvedMask, epoch: usize, seed: u64) -> Sample {
+        spec.check(GRID).unwrap();
+        let mut stream = Stream::new(b"a test..", [seed, 0, 0]);
+        let epoch = EpochOf { epoch, epochs: 10 };
+        spec.draw(GRID, epoch, &attention(seed), &mut stream)
+            .unwrap()
+    }
+
+    const HIERARCHICAL: Clustering = Clustering::Hierarchical { zeta: 0.9 };
+    const EM: Clustering = Clustering::Em {
+        concentration: 40.0,
+        iterations: 15,
+    };
+
+    #[test]
+    fn it_begins_as_a_grid() {
+        for clustering in [HIERARCHICAL, EM] {
+            let spec = evolved(clustering, 4);
+            for seed in 0..20 {
+                let sample = draw(&spec, 0, seed);
+                let seen = &sample.order[..sample.kept];
+                assert_eq!(seen.len(), 16);
+                let place = |patch: u32| (patch / 8 % 2, patch % 2);
+                assert!(seen.iter().all(|&patch| place(patch) == place(seen[0])));
+                assert!(!seen.is_sorted(), "the order is that of the noise");
+            }
+        }
+    }
+
+    #[test]
+    fn it_ends_as_whole_parts() {
+        for feature in [PatchFeature::Received, PatchFeature::Given] {
+            let spec = EvolvedMask {
+                ratio: 0.6,
+                epochs: EpochCount::Begun,
+                feature,
+                ..evolved(HIERARCHICAL, 4)
+            };
+            for seed in 0..20 {
+                let sample = draw(&spec, 9, seed);
+                let mut shown = [0; 4];
+                for &patch in &sample.order[..sample.kept] {
+                    shown[quarter(patch as usize)] += 1;
+                }
+                // 25 of four parts of 16.
+                shown.sort_unstable();
+                assert_eq!(shown, [0, 0, 9, 16]);
+                let first = quarter(sample.order[0] as usize);
+                let first = sample.order[..16]
+                    .iter()
+                    .filter(|&&p| quarter(p as usize) == first);
+                assert_eq!(first.count(), 16);
+            }
+        }
+    }
+
+    #[test]
+    fn parts_of_em_are_hidden_whole_too() {
+        let spec = EvolvedMask {
+            epochs: EpochCount::Begun,
+            ..evolved(EM, 5)
+        };
+        for seed in 0..20 {
+            let mut stream = Stream::new(b"a test..", [seed, 0, 0]);
+            grid_noise(GRID, &mut stream);
+            stream.below(1);
+            let parts = spec.parts(GRID, &attention(seed), 5, &mut stream);
+            let sample = draw(&spec, 9, seed);
+            let mut seen = [0; 5];
+            let mut all = [0; 5];
+            for (place, &patch) in sample.order.iter().enumerate() {
+                let part = parts[patch as usize] as usize;
+                all[part] += 1;
+                seen[part] += usize::from(place < sample.kept);
+            }
+            let cut = seen
+                .iter()
+                .zip(all)
+                .filter(|(seen, all)| **seen > 0 && *seen != all);
+            assert!(cut.count() <= 1, "{seen:?} of {all:?}");
+        }
+    }
+
+    #[test]
+    fn schedules_are_those_of_their_sources() {
+        let at = |epoch| EpochOf { epoch, epochs: 300 };
+        let paper = EvolvedMask::default();
+        assert_eq!(paper.alpha(at(0)), 0.0);
+        assert!((paper.alpha(at(150)) - 0.5_f64.powf(1.7)).abs() < 1e-15);
+        let numbers = [0, 150, 299].map(|e| paper.clusters.number(at(e), paper.alpha(at(e))));
+        // 10 + 30 α: α is 0.308 halfway, and 0.994 in the last epoch.
+        assert_eq!(numbers, [10, 19, 39]);
+        assert_eq!(paper.clusters.number(at(0), 1.0), 40);
+        let epm = EvolvedMask {
+            gamma: 0.5,
+            epochs: EpochCount::Begun,
+            clusters: ClusterSchedule {
+                first: 40,
+                last: 10,
+                pace: ClusterPace::Epoch,
+                spread: 2,
+            },
+            ..EvolvedMask::default()
+        };
+        assert_eq!(epm.alpha(at(299)), 1.0);
+        assert!((epm.alpha(at(74)) - 0.5).abs() < 1e-15);
+        let numbers = [0, 1, 10, 150, 299].map(|e| epm.clusters.number(at(e), epm.alpha(at(e))));
+        // 30 (300 - e) / 300 + 10, rounded down.
+        assert_eq!(numbers, [40, 39, 39, 25, 10]);
     }
 }

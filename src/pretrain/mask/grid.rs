@@ -36,3 +36,64 @@ pub(super) fn draw(grid: [usize; 2], kept: usize, stream: &mut Stream) -> Sample
     hidden.sort_unstable();
     sample
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drawn(grid: [usize; 2], kept: usize, seed: u64) -> Sample {
+        draw(grid, kept, &mut Stream::new(b"a test..", [seed, 0, 0]))
+    }
+
+    /// Which of the four places of a cell the patch has.
+    fn place(patch: u32, columns: u32) -> usize {
+        (patch / columns % 2 * 2 + patch % columns % 2) as usize
+    }
+
+    #[test]
+    fn three_quarters_hidden_show_one_patch_of_every_cell() {
+        let mut places = [0_u32; 4];
+        for seed in 0..4000 {
+            let sample = drawn([6, 8], 12, seed);
+            let seen = &sample.order[..12];
+            let shown = place(seen[0], 8);
+            assert!(seen.iter().all(|&patch| place(patch, 8) == shown));
+            assert!(seen.is_sorted() && sample.order[12..].is_sorted());
+            places[shown] += 1;
+        }
+        // Five standard deviations of a thousand.
+        assert!(places.iter().all(|n| n.abs_diff(1000) < 137), "{places:?}");
+    }
+
+    #[test]
+    fn places_are_shown_whole_before_a_part_of_the_next() {
+        let mut split = 0;
+        for seed in 0..200 {
+            for kept in [1, 12, 16, 24, 40, 48] {
+                // 16, 12, 12 and 9 patches have the four places.
+                let sample = drawn([7, 7], kept, seed);
+                let mut shown = [0; 4];
+                for &patch in &sample.order[..kept] {
+                    shown[place(patch, 7)] += 1;
+                }
+                let parts = shown.iter().zip([16, 12, 12, 9]);
+                let parts = parts.filter(|(shown, all)| **shown > 0 && *shown != all);
+                let parts = parts.count();
+                assert!(parts <= 1, "{kept}: {shown:?}");
+                split += parts;
+            }
+        }
+        assert!(split > 200);
+    }
+
+    #[test]
+    fn equal_noise_is_put_in_a_random_order() {
+        let mut first = [0_u32; 4];
+        for seed in 0..4000 {
+            let mut stream = Stream::new(b"a test..", [seed, 0, 0]);
+            let sample = by_noise(vec![0.5; 4], 1, &mut stream);
+            first[sample.order[0] as usize] += 1;
+        }
+        assert!(first.iter().all(|n| n.abs_diff(1000) < 137), "{first:?}");
+    }
+}

@@ -140,3 +140,105 @@ fn root(parents: &mut [u32], mut point: u32) -> u32 {
     }
     point
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::data::stream::Stream;
+
+    fn random(points: usize, seed: u64) -> Distances {
+        let mut stream = Stream::new(b"a test..", [seed, 0, 0]);
+        let mut values = vec![0.0; points * points];
+        for i in 0..points {
+            for j in 0..i {
+                values[i * points + j] = stream.unit();
+                values[j * points + i] = values[i * points + j];
+            }
+        }
+        Distances::new(points, values).unwrap()
+    }
+
+    /// Average linkage by its definition: at every step the means of all pairs of clusters.
+    fn by_definition(distances: &Distances, mut visit: impl FnMut(f64, &[Vec<usize>])) {
+        let points = distances.points();
+        let mut clusters: Vec<_> = (0..points).map(|point| vec![point]).collect();
+        while clusters.len() > 1 {
+            let mut best = (f64::INFINITY, 0, 0);
+            for second in 0..clusters.len() {
+                for first in 0..second {
+                    let (a, b) = (&clusters[first], &clusters[second]);
+                    let pairs = a.iter().flat_map(|i| b.iter().map(move |j| (i, j)));
+                    let sum: f64 = pairs.map(|(i, j)| distances.values()[i * points + j]).sum();
+                    let mean = sum / (a.len() * b.len()) as f64;
+                    if mean < best.0 {
+                        best = (mean, first, second);
+                    }
+                }
+            }
+            let gone = clusters.remove(best.2);
+            clusters[best.1].extend(gone);
+            visit(best.0, &clusters);
+        }
+    }
+
+    fn partition(labels: &[u32]) -> BTreeSet<BTreeSet<usize>> {
+        let with = |label: u32| {
+            let members = labels
+                .iter()
+                .enumerate()
+                .filter(move |(_, of)| **of == label);
+            members.map(|(point, _)| point).collect()
+        };
+        labels.iter().map(|&label| with(label)).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn merges_and_cuts_follow_the_definition(points in 1usize..24, seed in any::<u64>()) {
+            let distances = random(points, seed);
+            let linkage = Linkage::average(distances.clone());
+            prop_assert_eq!(linkage.merges().len(), points - 1);
+            let mut merges = linkage.merges().iter();
+            by_definition(&distances, |height, clusters| {
+                let merge = merges.next().unwrap();
+                assert!((merge.height - height).abs() < 1e-12);
+                let expected = clusters.iter().map(|cluster| cluster.iter().copied().collect());
+                let labels = linkage.cut(clusters.len());
+                assert_eq!(partition(&labels), expected.collect());
+                // Labels are numbered as they come.
+                let mut next = 0;
+                for &label in &labels {
+                    assert!(label <= next);
+                    next = next.max(label + 1);
+                }
+            });
+            let alone: Vec<_> = (0..points as u32).collect();
+            prop_assert_eq!(linkage.cut(points), alone.clone());
+            prop_assert_eq!(linkage.cut(points + 3), alone);
+            prop_assert_eq!(linkage.cut(1), vec![0; points]);
+            prop_assert_eq!(linkage.cut(0), vec![0; points]);
+        }
+    }
+
+    #[test]
+    fn merges_of_one_height_are_not_parted() {
+        // Two pairs, as near; then all.
+        let values = vec![
+            0.0, 1.0, 5.0, 5.0, 1.0, 0.0, 5.0, 5.0, 5.0, 5.0, 0.0, 1.0, 5.0, 5.0, 1.0, 0.0,
+        ];
+        let linkage = Linkage::average(Distances::new(4, values).unwrap());
+        assert_eq!(linkage.cut(4), [0, 1, 2, 3]);
+        assert_eq!(linkage.cut(3), [0, 0, 1, 1]);
+        assert_eq!(linkage.cut(2), [0, 0, 1, 1]);
+        let flat = Linkage::average(Distances::of_patches(&[], [3, 3], 1.0));
+        assert_eq!(flat.cut(9), [0, 1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(flat.cut(8), [0; 9]);
+        let none = Linkage::average(Distances::new(0, vec![]).unwrap());
+        assert_eq!((none.merges(), none.cut(3)), (&[][..], vec![]));
+    }
+}

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Reads, Sides, mean_of, not_negative, positive};
+use super::{Reads, Sides, check_class_tokens, mean_of, not_negative, positive};
 use crate::engine::{Activation, Engine, HostTensor, Result};
 use crate::nn::{Linear, Loader, WeightError};
 use crate::pretrain::blank::{Begin, Blank};
@@ -106,14 +106,7 @@ impl AlignmentSpec {
             });
         }
         if self.class_token {
-            for (network, whose) in [(sides.student, "student"), (teacher, "teacher")] {
-                if !network.class_token {
-                    return Err(MethodError::NoClassToken {
-                        term: name.to_owned(),
-                        whose,
-                    });
-                }
-            }
+            check_class_tokens(name, sides.student, teacher)?;
         }
         let first = match layer_wise {
             true => sides.student.depth - self.top,
@@ -126,6 +119,7 @@ impl AlignmentSpec {
                 (teacher.depth - self.top..teacher.depth).collect(),
             )),
             normed: false,
+            teacher_normed: false,
         })
     }
 
@@ -304,7 +298,7 @@ impl<E: Engine> Alignment<E> {
         let mut sum: Option<E::Tensor> = None;
         for (predicted, block) in predicted.iter().zip(&self.teacher) {
             let what = (spec.normalise, spec.class_token, Some(spec.on));
-            let target = scene.target(engine, lesson, *block, what)?;
+            let target = scene.target(engine, (lesson, lesson.block(*block)?), what)?;
             let difference = engine.sub(predicted, &target)?;
             let own = mean_of(engine, &engine.smooth_l1(&difference, spec.beta)?)?;
             sum = Some(match sum {

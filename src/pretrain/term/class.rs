@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Heads, Reads, Sides, block_of, mean_of, not_negative, positive};
+use super::{Heads, Reads, Sides, block_of, check_class_tokens, mean_of, not_negative, positive};
 use crate::engine::{Engine, Result, Targets};
 use crate::pretrain::method::MethodError;
 use crate::pretrain::scene::{Scene, class_token};
@@ -53,14 +53,7 @@ impl ClassDistillationSpec {
         sides: Sides<'_>,
     ) -> std::result::Result<Reads, MethodError> {
         let teacher = sides.teacher(name, &self.teacher)?;
-        for (network, whose) in [(sides.student, "student"), (teacher, "teacher")] {
-            if !network.class_token {
-                return Err(MethodError::NoClassToken {
-                    term: name.to_owned(),
-                    whose,
-                });
-            }
-        }
+        check_class_tokens(name, sides.student, teacher)?;
         Ok(Reads {
             normed: true,
             teacher: Some((
@@ -109,7 +102,11 @@ impl ClassDistillation {
     ) -> Result<E::Tensor> {
         let spec = &self.spec;
         let lesson = scene.lesson(&spec.teacher)?;
-        let target = scene.target(engine, lesson, self.block, (spec.normalise, true, None))?;
+        let target = scene.target(
+            engine,
+            (lesson, lesson.block(self.block)?),
+            (spec.normalise, true, None),
+        )?;
         let token = class_token(engine, scene.normed()?)?;
         let predicted = heads.forward(engine, &spec.head, &token)?;
         match spec.loss {

@@ -52,6 +52,8 @@ pub struct Reads {
     pub normed: bool,
     /// A teacher, and which of its blocks.
     pub teacher: Option<(String, Vec<usize>)>,
+    /// That teacher's last block under its final normalisation.
+    pub teacher_normed: bool,
 }
 
 impl Reads {
@@ -227,6 +229,22 @@ impl<E: Engine> Term<E> {
 pub(super) fn mean_of<E: Engine>(engine: &E, x: &E::Tensor) -> Result<E::Tensor> {
     let elements = engine.shape(x).iter().product();
     engine.mean(&engine.reshape(x, &[elements])?, &[0])
+}
+
+/// Refuses class tokens where a side has none.
+fn check_class_tokens(
+    term: &str,
+    student: &VitConfig,
+    teacher: &VitConfig,
+) -> std::result::Result<(), MethodError> {
+    let sides = [(student, "student"), (teacher, "teacher")];
+    match sides.into_iter().find(|(network, _)| !network.class_token) {
+        None => Ok(()),
+        Some((_, whose)) => Err(MethodError::NoClassToken {
+            term: term.to_owned(),
+            whose,
+        }),
+    }
 }
 
 /// A block of a teacher: the one that is asked for, counted from 0, or the last.

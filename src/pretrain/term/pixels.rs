@@ -11,6 +11,7 @@ use crate::pretrain::scene::{Positions, Scene, missing};
 use crate::pretrain::student::Encoding;
 use crate::pretrain::target::layer_norm;
 use crate::pretrain::{normalise_patches, patch_pixels};
+use crate::vit::VitConfig;
 
 /// The difference of a decoder's pixels from the image's: the mean over patches and their numbers
 /// (facebookresearch/mae `models_mae.py`; MEDiC, eq. 4; microsoft/SimMIM `models/simmim.py`).
@@ -87,6 +88,31 @@ pub enum DecoderInput {
     All,
 }
 
+impl PixelDecoder {
+    fn transformer(self) -> Option<MaeDecoderConfig> {
+        match self {
+            Self::Transformer {
+                width,
+                depth,
+                heads,
+                mlp_width,
+                ..
+            } => Some(MaeDecoderConfig {
+                width,
+                depth,
+                heads,
+                mlp_width: mlp_width.unwrap_or(4 * width),
+            }),
+            Self::Linear {} => None,
+        }
+    }
+
+    /// Its blocks behind this encoder, where it has some.
+    pub(in crate::pretrain) fn blocks(self, encoder: &VitConfig) -> Option<VitConfig> {
+        self.transformer().map(|config| config.blocks(encoder))
+    }
+}
+
 impl PixelReconstructionSpec {
     /// Whether a token of the decoder's own stands in the places of hidden patches.
     fn replaces(&self, sides: Sides<'_>) -> bool {
@@ -135,24 +161,6 @@ impl PixelReconstructionSpec {
         }
     }
 
-    fn transformer(&self) -> Option<MaeDecoderConfig> {
-        match self.decoder {
-            PixelDecoder::Transformer {
-                width,
-                depth,
-                heads,
-                mlp_width,
-                ..
-            } => Some(MaeDecoderConfig {
-                width,
-                depth,
-                heads,
-                mlp_width: mlp_width.unwrap_or(4 * width),
-            }),
-            PixelDecoder::Linear {} => None,
-        }
-    }
-
     /// Tensors below `decoder.`; the mask token is none of a student that has every patch.
     pub(super) fn blanks(&self, sides: Sides<'_>) -> Vec<Blank> {
         let student = sides.student;
@@ -171,7 +179,7 @@ impl PixelReconstructionSpec {
                 ),
             ]
         };
-        let Some(config) = self.transformer() else {
+        let Some(config) = self.decoder.transformer() else {
             return linear("pred", pixels, student.width).into();
         };
         let width = config.width;
@@ -203,7 +211,7 @@ pub struct PixelReconstruction<E: Engine> {
 
 #[derive(Clone, Debug)]
 enum Decoder<E: Engine> {
-    Transformer(MaeDecoder<E>),
+    Transformer(Box<MaeDecoder<E>>),
     Linear(Linear<E>),
 }
 
@@ -216,10 +224,10 @@ impl<E: Engine> PixelReconstruction<E> {
         let student = sides.student;
         let replaces = spec.replaces(sides);
         let pixels = student.patch_size.pow(2) * student.channels;
-        let decoder = match spec.transformer() {
-            Some(config) => {
-                Decoder::Transformer(MaeDecoder::load(loader, student, &config, replaces)?)
-            }
+        let decoder = match spec.decoder.transformer() {
+            Some(config) => Decoder::Transformer(Box::new(MaeDecoder::load(
+                loader, student, &config, replaces,
+            )?)),
             None => Decoder::Linear(Linear::load(loader, "decoder.pred", student.width, pixels)?),
         };
         Ok(Self {

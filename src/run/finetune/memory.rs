@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
+use super::super::forecast::waiting;
 use super::start::Basis;
-use crate::data::most_waiting;
 use crate::engine::Compute;
 use crate::vit::VitConfig;
 
@@ -43,7 +43,7 @@ impl Memory {
             moments: weights * basis.task.optimizer.remembered() as u64,
             // The images are there on the host and as a tensor.
             activations: at_once as u64 * (kept + 2 * image),
-            waiting: (most_waiting(at_once) + workers) as u64 * image,
+            waiting: waiting(basis.input, at_once, workers),
         }
     }
 

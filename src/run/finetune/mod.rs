@@ -1,12 +1,10 @@
 //! Fine-tuning: a whole encoder and a head, trained with labels.
 
-mod fitting;
 mod forecast;
-mod forecast_table;
 mod memory;
 mod network;
 mod start;
-mod trial;
+mod trainee;
 mod weights;
 
 use super::Terminal;
@@ -19,8 +17,7 @@ use crate::spec::FinetuneTask;
 use crate::train::AT_ONCE;
 use start::Basis;
 
-pub use forecast::{Disk, Done, Forecast, Numbers, Operations, Time, forecasts};
-pub use forecast_table::table;
+pub use forecast::{FinetuneCosts, Operations, forecasts, table};
 pub use memory::Memory;
 
 /// Trains a cell's network, or goes on where an earlier attempt ended; `stamps` are those of its
@@ -41,7 +38,7 @@ pub(super) fn evaluate(
         ));
     }
     let basis = Basis::of_cell(cell, task);
-    let at_once = fitting::at_once(&basis, Some(folder.path()), run, terminal)?;
+    let at_once = super::forecast::at_once(&basis, Some(folder.path()), run, terminal)?;
     let network = start::network(&basis)?;
     let heads = [Head {
         name: network.reads(),

@@ -1,10 +1,14 @@
 //! Pre-training: a student that learns from pixels and teachers, and the checkpoint that it becomes.
 
+mod forecast;
 mod images;
+mod masks;
+mod memory;
 mod monitor;
 mod network;
 mod record;
 mod table;
+mod trainee;
 mod weights;
 
 use std::path::PathBuf;
@@ -21,7 +25,11 @@ use crate::store::{Lock, write_atomic};
 use crate::train::{AT_ONCE, Identity, Solo, StateFolder, TRAINING_VERSION, TrainError, fit};
 use images::PretrainImages;
 use monitor::PretrainMonitor;
+pub(super) use network::Basis;
 
+pub use forecast::{PretrainCosts, PretrainOperations, forecast_table, forecasts};
+pub use masks::draw_masks;
+pub use memory::PretrainMemory;
 pub use record::{Look, PretrainingRecord, RECORD};
 pub use table::table;
 
@@ -37,10 +45,19 @@ pub fn pretrain(plan: &PretrainPlan, terminal: &mut Terminal) -> Result<Pretrain
             out.display()
         ));
     })?;
+    let basis = Basis::of_plan(plan);
+    let known = (!plan.run.recompute).then_some(out.as_path());
+    let plan = &PretrainPlan {
+        at_once: super::forecast::at_once(&basis, known, &plan.run, terminal)?,
+        ..plan.clone()
+    };
     let stamps = super::cells::split_stamps(&[&plan.train.split])?;
     let recipe = plan.recipe.recipe.recipe(plan.seed, plan.at_once);
     let mut states = StateFolder::new(out, identity(plan), plan.run.states.every);
-    let (mut training, clock) = network::build(plan)?;
+    if plan.run.recompute {
+        states.clear()?;
+    }
+    let mut training = basis.build(plan.run.compute)?;
     let groups = training.groups();
     for line in super::training::groups_text(&groups, &recipe) {
         terminal.notice(&line);
@@ -57,21 +74,29 @@ pub fn pretrain(plan: &PretrainPlan, terminal: &mut Terminal) -> Result<Pretrain
     };
     let epochs = plan.recipe.recipe.training.epochs;
     let keeps = |epoch: usize| {
-        let every = plan.recipe.recipe.monitor.keep_every;
-        every.is_some_and(|every| epoch.is_multiple_of(every) && epoch < epochs)
+        let monitor = &plan.recipe.recipe.monitor;
+        let every = |every: usize| epoch.is_multiple_of(every) && epoch < epochs;
+        match epoch {
+            0 => monitor.keep_initial,
+            _ => monitor.keep_every.is_some_and(every),
+        }
     };
+    let initial = weights::epoch_folder(out, 0);
+    if keeps(0) && !initial.join(CARD).exists() {
+        terminal.notice(&weights::keep(plan, &*training, 0, &initial)?);
+    }
     let mut keep = |epoch: usize, training: &network::Training| {
         if !keeps(epoch) {
             return Ok(None);
         }
         let folder = weights::epoch_folder(out, epoch);
         let kept = weights::keep(plan, training, epoch, &folder).map(Some);
-        kept.map_err(|error| TrainError::Unfit {
-            name: format!("the weights of epoch {epoch}"),
+        kept.map_err(|error| TrainError::Keep {
+            epoch,
             reason: error.to_string(),
         })
     };
-    let witness = (clock, stamps.as_str());
+    let witness = (basis.clock.clone(), stamps.as_str());
     let mut monitor = PretrainMonitor::new(plan, &recipe, witness, out, terminal, &mut keep);
     write_atomic(&out.join(RECIPE), plan.recipe.text.as_bytes())?;
     let fitted = fit(
@@ -88,7 +113,7 @@ pub fn pretrain(plan: &PretrainPlan, terminal: &mut Terminal) -> Result<Pretrain
     let line = weights::keep(plan, &*training, epochs, out)?;
     terminal.notice(&line);
     let written = Checkpoint::open(&out.join(CARD), &LoadOptions::default())?;
-    let kept = (1..epochs).filter(|&epoch| keeps(epoch));
+    let kept = (0..epochs).filter(|&epoch| keeps(epoch));
     let mut kept: Vec<_> = kept
         .map(|epoch| {
             let file = weights::epoch_folder(&PathBuf::new(), epoch).join(WEIGHTS);

@@ -9,6 +9,7 @@ use crate::checkpoint::{CanonicalModel, ConvertError, Feature, Pretrained, TimmM
 use crate::error::Error;
 use crate::nn::Weights;
 use crate::plan::PretrainPlan;
+use crate::store::StoreError;
 
 /// The folder of an epoch's weights below the run's, counted from 1.
 pub(super) fn epoch_folder(out: &Path, epoch: usize) -> PathBuf {
@@ -26,6 +27,11 @@ pub(super) fn keep(
     let weights = student(plan, training)?;
     let recipe = &plan.recipe.recipe;
     let output = folder.join(WEIGHTS);
+    std::fs::create_dir_all(folder).map_err(|source| StoreError::Io {
+        action: "create",
+        path: folder.to_owned(),
+        source,
+    })?;
     let of_epoch = match epoch == recipe.training.epochs {
         true => String::new(),
         false => format!(" epoch {epoch}"),
@@ -70,12 +76,17 @@ fn student(plan: &PretrainPlan, training: &Training) -> Result<Weights, Error> {
     take_parameters(&mut all, training.save()?)?;
     let mut weights = Weights::default();
     for (name, tensor) in all.iter() {
-        let first = name.split('.').next().unwrap_or_default();
-        if !matches!(first, "heads" | "terms" | "decoder" | "mask_token") {
+        if is_kept(name) {
             weights.insert(name.to_owned(), tensor.clone());
         }
     }
     Ok(weights)
+}
+
+/// Whether a tensor is the encoder's, and no head's or decoder's.
+pub(super) fn is_kept(name: &str) -> bool {
+    let first = name.split('.').next().unwrap_or_default();
+    !matches!(first, "heads" | "terms" | "decoder" | "mask_token")
 }
 
 fn for_timm(output: &Path, pretrained: Pretrained<'_>) -> Result<(), ConvertError> {

@@ -1,5 +1,7 @@
 //! `mimbench bench`: how fast an architecture runs on an engine.
 
+mod pretrain_step;
+
 use std::time::Instant;
 
 use indicatif::ProgressBar;
@@ -17,12 +19,13 @@ use crate::vit::{
     Architecture, Classifier, HeadConfig, Site, Vit, random_classifier_weights, random_weights,
 };
 
+pub use pretrain_step::{Method, PretrainStep};
+
 /// Classes of the head that a training step has: ImageNet-1K's.
 const CLASSES: usize = 1000;
 
 /// What is timed. Weights and images are on the device before the clock starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug)]
 pub enum Work {
     /// Images to the tokens behind the final normalisation, without a graph.
     Forward,
@@ -30,6 +33,23 @@ pub enum Work {
     Attention,
     /// Forward, cross entropy, the gradient of every parameter, AdamW.
     TrainStep,
+    /// Masks, teacher, student, every term, the gradients, AdamW.
+    PretrainStep(PretrainStep),
+}
+
+impl Work {
+    /// Its word on the command line, and in words.
+    fn names(self) -> [&'static str; 2] {
+        match self {
+            Self::Forward => ["forward", "forward pass"],
+            Self::Attention => ["attention", "forward pass with attention statistics"],
+            Self::TrainStep => ["train-step", "training step"],
+            Self::PretrainStep(PretrainStep { method, .. }) => match method {
+                Method::Mae => ["pretrain-step", "pre-training step of MAE"],
+                Method::Medic => ["pretrain-step", "pre-training step of MEDiC"],
+            },
+        }
+    }
 }
 
 /// Everything that a benchmark does.
@@ -56,10 +76,19 @@ pub struct BenchOptions {
 /// What a benchmark measured, and everything needed to repeat it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Benchmark {
-    /// What was timed.
-    pub what: Work,
+    /// What was timed: its word on the command line.
+    pub what: &'static str,
+    /// That in words.
+    #[serde(skip)]
+    pub title: &'static str,
     /// timm's name of the architecture.
     pub arch: &'static str,
+    /// How it learns, of a step of pre-training.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<Method>,
+    /// timm's name of its teacher's architecture.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub teacher_arch: Option<&'static str>,
     /// Images in a round.
     pub batch: usize,
     /// Engine with its versions.
@@ -95,18 +124,38 @@ pub struct Benchmark {
 /// Times what is asked for.
 pub fn run(options: &BenchOptions, terminal: &Terminal) -> Result<Benchmark, Error> {
     let rounds = options.warmup + options.rounds;
-    let job = Timing {
-        options,
-        bar: terminal.bar(options.architecture.name(), rounds, "rounds"),
+    let bar = terminal.bar(options.architecture.name(), rounds, "rounds");
+    let network = |round| {
+        let bar = bar.clone();
+        dispatch(
+            options.compute,
+            Timing {
+                options,
+                round,
+                bar,
+            },
+        )
     };
-    let timed = dispatch(options.compute, job)??;
+    let (timed, step) = match options.work {
+        Work::Forward => (network(Round::Forward { statistics: false })??, None),
+        Work::Attention => (network(Round::Forward { statistics: true })??, None),
+        Work::TrainStep => (network(Round::TrainStep)??, None),
+        Work::PretrainStep(step) => (step.time(options, rounds, &bar)?, Some(step)),
+    };
+    bar.finish_and_clear();
+    let [what, title] = options.work.names();
     let mut sorted = timed.seconds.clone();
     sorted.sort_by(f64::total_cmp);
     let rate = |seconds: f64| options.batch as f64 / seconds;
     let (fastest, slowest) = (sorted.first(), sorted.last());
     Ok(Benchmark {
-        what: options.work,
+        what,
+        title,
         arch: options.architecture.name(),
+        method: step.map(|step| step.method),
+        teacher_arch: step
+            .filter(|step| step.method == Method::Medic)
+            .map(|step| step.teacher.name()),
         batch: options.batch,
         engine: options.compute.engine.versions(),
         device: machine::device(options.compute),
@@ -149,11 +198,7 @@ pub fn table(benchmark: &Benchmark) -> Table {
         marks: Vec::new(),
         source: None,
     };
-    let what = match benchmark.what {
-        Work::Forward => "forward pass",
-        Work::Attention => "forward pass with attention statistics",
-        Work::TrainStep => "training step",
-    };
+    let what = benchmark.title;
     let mut columns = vec![
         column("architecture", None, Align::Left),
         column("batch", None, Align::Right),
@@ -188,9 +233,17 @@ pub fn table(benchmark: &Benchmark) -> Table {
     }
 }
 
+/// What a round does with one network.
+#[derive(Clone, Copy)]
+enum Round {
+    Forward { statistics: bool },
+    TrainStep,
+}
+
 /// The benchmark on any engine.
 struct Timing<'a> {
     options: &'a BenchOptions,
+    round: Round,
     bar: ProgressBar,
 }
 
@@ -205,13 +258,10 @@ impl Job for Timing<'_> {
     type Output = Result<Timed, ModelError>;
 
     fn run<E: Engine + 'static>(self, engine: E) -> Self::Output {
-        let timed = match self.options.work {
-            Work::Forward => self.forward(&engine, false),
-            Work::Attention => self.forward(&engine, true),
-            Work::TrainStep => self.train_steps(&engine),
-        };
-        self.bar.finish_and_clear();
-        timed
+        match self.round {
+            Round::Forward { statistics } => self.forward(&engine, statistics),
+            Round::TrainStep => self.train_steps(&engine),
+        }
     }
 }
 

@@ -4,16 +4,12 @@ use std::path::Path;
 
 use super::super::overview::bytes;
 use super::super::{Terminal, machine};
-use super::memory::Memory;
-use super::start::{Basis, network};
-use super::trial::Trial;
+use super::{Trainee, Trial, waiting};
 use crate::engine::Device;
 use crate::error::Error;
 use crate::features::Observer;
 use crate::nn::ModelError;
-use crate::plan::{
-    AtOnce, RunOptions, images_at_once, is_part, largest_carried_out, largest_within, parts,
-};
+use crate::plan::{AtOnce, RunOptions, largest_carried_out, largest_within};
 use crate::train::{AT_ONCE, Identity, Standing, StateFolder, TrainError};
 
 /// Part of the machine's free memory that training is planned with. The rest is for what a step does
@@ -27,20 +23,19 @@ const VISIBLE: u64 = 64 << 20;
 
 /// Images that go through the network together; `folder` is the run's, whose state decides where
 /// there is one.
-pub(super) fn at_once(
-    basis: &Basis<'_>,
+pub(in crate::run) fn at_once<T: Trainee>(
+    trainee: &T,
     folder: Option<&Path>,
     run: &RunOptions,
     terminal: &mut Terminal,
 ) -> Result<usize, Error> {
-    let task = basis.task;
     if run.at_once != AtOnce::Fitting {
-        return images_at_once(task, run.at_once);
+        return trainee.images_at_once(run.at_once);
     }
     let known = folder.map(|folder| standing(folder, run)).transpose()?;
-    let name = basis.origin.name();
+    let name = trainee.name();
     if let Some(images) = known.flatten().and_then(|standing| of_state(&standing))
-        && is_part(task, images)
+        && trainee.parts().contains(&images)
     {
         terminal.notice(&format!(
             "{name}: {images} images at once, as in the state that the run goes on from"
@@ -48,30 +43,30 @@ pub(super) fn at_once(
         return Ok(images);
     }
     let (images, why) = match run.compute.device {
-        Device::Cuda(_) => tried(basis, run)?,
-        Device::Cpu => extrapolated(basis, run)?,
+        Device::Cuda(_) => tried(trainee, run)?,
+        Device::Cpu => extrapolated(trainee, run)?,
     };
     terminal.notice(&format!("{name}: {images} images at once: {why}"));
     Ok(images)
 }
 
 /// How far the run in a folder is, where it has a state.
-pub(super) fn standing(folder: &Path, run: &RunOptions) -> Result<Option<Standing>, Error> {
+pub(in crate::run) fn standing(folder: &Path, run: &RunOptions) -> Result<Option<Standing>, Error> {
     let states = StateFolder::new(folder, Identity::new(), run.states.every);
     Ok(states.standing()?)
 }
 
 /// The images at once that a state was made with.
-pub(super) fn of_state(standing: &Standing) -> Option<usize> {
+pub(in crate::run) fn of_state(standing: &Standing) -> Option<usize> {
     let mut identity = standing.identity.iter();
     let (_, images) = identity.find(|(name, _)| name == AT_ONCE)?;
     images.parse().ok()
 }
 
 /// The largest number of images that a device carries out a step of, and why.
-fn tried(basis: &Basis<'_>, run: &RunOptions) -> Result<(usize, String), Error> {
-    let parts = parts(basis.task);
-    let mut trial = Trial::new(basis, run.compute)?;
+fn tried<T: Trainee>(trainee: &T, run: &RunOptions) -> Result<(usize, String), Error> {
+    let parts = trainee.parts();
+    let mut trial = Trial::new(trainee, run.compute)?;
     let largest = largest_carried_out(&parts, &mut |images| match trial.step(images) {
         Ok(()) => Ok(true),
         Err(TrainError::Model(ModelError::Engine(error))) if error.is_out_of_memory() => Ok(false),
@@ -88,17 +83,17 @@ fn tried(basis: &Basis<'_>, run: &RunOptions) -> Result<(usize, String), Error> 
         }
         Some(images) => Ok((
             images,
-            format!("the next larger part of task.batch is more than {device} has memory for"),
+            format!("the next larger part of a batch is more than {device} has memory for"),
         )),
     }
 }
 
 /// The largest number of images whose step stays within the machine's memory, as two small ones let
 /// expect, and why.
-fn extrapolated(basis: &Basis<'_>, run: &RunOptions) -> Result<(usize, String), Error> {
-    let parts = parts(basis.task);
+fn extrapolated<T: Trainee>(trainee: &T, run: &RunOptions) -> Result<(usize, String), Error> {
+    let parts = trainee.parts();
     let usual = |why: &str| {
-        let images = images_at_once(basis.task, AtOnce::Usual)?;
+        let images = trainee.images_at_once(AtOnce::Usual)?;
         Ok((images, format!("{why}; --batch N takes another number")))
     };
     let untold = "the system does not tell what memory there is, so that it is the usual number";
@@ -107,8 +102,7 @@ fn extrapolated(basis: &Basis<'_>, run: &RunOptions) -> Result<(usize, String), 
         return usual(untold);
     };
     let budget = (SHARE * (available + before) as f64) as u64;
-    let config = network(basis)?.config;
-    let kept = config.activation_bytes(run.compute.engine, run.compute.precision);
+    let kept = trainee.counted(0, 2, run.compute)? - trainee.counted(0, 1, run.compute)?;
     let enough = |images: &&usize| **images as u64 * kept >= VISIBLE;
     let Some(&small) = parts.iter().find(enough).or(parts.last()) else {
         return usual(untold);
@@ -120,8 +114,8 @@ fn extrapolated(basis: &Basis<'_>, run: &RunOptions) -> Result<(usize, String), 
     if !machine::forget_peak_memory() {
         return usual(untold);
     }
-    let mut trial = Trial::new(basis, run.compute)?;
-    let groups = trial.network().groups();
+    let mut trial = Trial::new(trainee, run.compute)?;
+    let groups = trial.groups();
     let parameters = groups.iter().map(|group| group.elements).sum();
     let mut peaks = [0; 2];
     for (peak, images) in peaks.iter_mut().zip([small, large]) {
@@ -131,12 +125,13 @@ fn extrapolated(basis: &Basis<'_>, run: &RunOptions) -> Result<(usize, String), 
             None => return usual(untold),
         }
     }
-    let formula = |images| {
-        let workers = (run.compute, run.pass.workers);
-        Memory::new(basis, &config, parameters, images, workers)
-    };
-    let line = Line::through([small, large], peaks, before, &formula);
-    let needed = |images: usize| line.at(images) + formula(images).waiting;
+    let counted = [
+        trainee.counted(parameters, small, run.compute)?,
+        trainee.counted(parameters, large, run.compute)?,
+    ];
+    let line = Line::through([small, large], peaks, before, counted);
+    let needed =
+        |images: usize| line.at(images) + waiting(trainee.input(), images, run.pass.workers);
     let images = largest_within(&parts, budget, &needed).unwrap_or(small);
     Ok((
         images,
@@ -166,13 +161,12 @@ impl Line {
         [small, large]: [usize; 2],
         [peak, larger_peak]: [u64; 2],
         before: u64,
-        formula: &dyn Fn(usize) -> Memory,
+        [counted, larger_counted]: [u64; 2],
     ) -> Self {
-        let counted = |images| formula(images).total() - formula(images).waiting;
-        let each = (counted(large) - counted(small)) / (large - small) as u64;
+        let each = (larger_counted - counted) / (large - small) as u64;
         let seen = larger_peak.saturating_sub(peak) / (large - small) as u64;
-        if larger_peak < before + counted(large) / 2 {
-            let fixed = counted(large).saturating_sub(large as u64 * each);
+        if larger_peak < before + larger_counted / 2 {
+            let fixed = larger_counted.saturating_sub(large as u64 * each);
             return Self { each, fixed };
         }
         let each = each.max(seen);
@@ -189,30 +183,22 @@ impl Line {
 mod tests {
     use super::*;
 
-    /// 100 bytes beside 10 an image.
-    fn formula(images: usize) -> Memory {
-        Memory {
-            weights: 100,
-            gradients: 0,
-            moments: 0,
-            activations: 10 * images as u64,
-            waiting: 7,
-        }
-    }
+    /// 100 bytes beside 10 an image, of 2 and of 4.
+    const COUNTED: [u64; 2] = [120, 140];
 
     #[test]
     fn a_line_goes_through_what_is_seen() {
-        let line = Line::through([2, 4], [1200, 1240], 1000, &formula);
+        let line = Line::through([2, 4], [1200, 1240], 1000, COUNTED);
         assert_eq!((line.each, line.fixed), (20, 1160));
         assert_eq!(line.at(4), 1240);
         // Less than is kept of an image cannot be.
-        let line = Line::through([2, 4], [1200, 1202], 1000, &formula);
+        let line = Line::through([2, 4], [1200, 1202], 1000, COUNTED);
         assert_eq!((line.each, line.at(4)), (10, 1202));
     }
 
     #[test]
     fn what_is_hidden_is_counted() {
-        let line = Line::through([2, 4], [5000, 5000], 5000, &formula);
+        let line = Line::through([2, 4], [5000, 5000], 5000, COUNTED);
         assert_eq!((line.each, line.fixed), (10, 100));
     }
 }

@@ -2,23 +2,35 @@
 
 use std::time::Duration;
 
-use super::super::overview::{bytes, shown};
-use super::forecast::{Done, Forecast};
+use super::{Done, Forecast};
 use crate::report::{Cell, Column, Table};
+use crate::run::overview::{bytes, shown};
+
+/// Names and values of rows.
+pub(in crate::run) type Rows = Vec<(String, String)>;
+
+/// What a kind of training says of its forecast beside what all say.
+pub(in crate::run) struct Own {
+    /// What is trained, by what, in words.
+    pub title: String,
+    /// Operations.
+    pub operations: Rows,
+    /// Bytes at the peak by formula.
+    pub memory: u64,
+    /// What they are of.
+    pub memory_of: Vec<(String, u64)>,
+    /// What else was timed.
+    pub timed: Rows,
+}
 
 /// One forecast, a quantity a row.
-pub fn table(forecast: &Forecast) -> Table {
+pub(in crate::run) fn table<C>(forecast: &Forecast<C>, own: Own) -> Table {
     let mut rows = Vec::new();
     let mut row = |name: &str, value: String| {
         rows.push(vec![Cell::Text(name.to_owned()), Cell::Text(value)]);
     };
     let Forecast {
-        recipe,
-        operations,
-        memory,
-        disk,
-        time,
-        ..
+        recipe, disk, time, ..
     } = forecast;
     row(
         "epochs",
@@ -48,26 +60,12 @@ pub fn table(forecast: &Forecast) -> Table {
         "trained parameters",
         format!("{} in {} groups", forecast.parameters, forecast.groups),
     );
-    row("operations of an image, forward", flop(operations.forward));
-    row("operations of an image, trained", flop(operations.trained));
-    row(
-        "operations of the run",
-        format!(
-            "{} with {} validations",
-            flop(operations.run),
-            recipe.validations
-        ),
-    );
-    let size = |count: u64| bytes(count as usize);
-    row("memory, counted", size(memory.total()));
-    for (name, part) in [
-        ("  weights", memory.weights),
-        ("  gradients", memory.gradients),
-        ("  optimizer", memory.moments),
-        ("  images at once", memory.activations),
-        ("  decoded images waiting", memory.waiting),
-    ] {
-        row(name, size(part));
+    for (name, value) in own.operations {
+        row(&name, value);
+    }
+    row("memory, counted", size(own.memory));
+    for (name, part) in own.memory_of {
+        row(&format!("  {name}"), size(part));
     }
     row(
         "memory, measured",
@@ -93,13 +91,18 @@ pub fn table(forecast: &Forecast) -> Table {
             time.update
         ),
     );
-    row(
-        "validation",
-        format!(
-            "{:.1} images/s",
-            time.validation_images as f64 / time.validation_batch
-        ),
-    );
+    for (name, value) in own.timed {
+        row(&name, value);
+    }
+    if recipe.val_images > 0 {
+        row(
+            "validation",
+            format!(
+                "{:.1} images/s",
+                time.validation_images as f64 / time.validation_batch
+            ),
+        );
+    }
     row("time to compute", duration(time.compute));
     row(
         "time to decode and augment",
@@ -129,8 +132,8 @@ pub fn table(forecast: &Forecast) -> Table {
     }
     Table {
         title: format!(
-            "plan: {}, {}, on {}, seed {}",
-            forecast.checkpoint, forecast.protocol, forecast.data, forecast.seed
+            "plan: {}, on {}, seed {}",
+            own.title, forecast.data, forecast.seed
         ),
         columns: vec![Column::text("what"), Column::text("how much")],
         rows,
@@ -138,7 +141,7 @@ pub fn table(forecast: &Forecast) -> Table {
     }
 }
 
-fn footnotes(forecast: &Forecast) -> Vec<String> {
+fn footnotes<C>(forecast: &Forecast<C>) -> Vec<String> {
     let time = &forecast.time;
     let mut notes = vec![format!(
         "measured on {}, {}, {}, {} thread(s) and {} that decode",
@@ -174,8 +177,13 @@ fn duration(seconds: f64) -> String {
     shown(Duration::try_from_secs_f64(seconds).unwrap_or_default())
 }
 
+/// `12.3 MiB`.
+pub(in crate::run) fn size(count: u64) -> String {
+    bytes(count as usize)
+}
+
 /// `35.1 GFLOP`.
-fn flop(operations: f64) -> String {
+pub(in crate::run) fn flop(operations: f64) -> String {
     const PREFIXES: [(f64, &str); 4] = [(1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G")];
     let prefix = PREFIXES.iter().find(|(size, _)| operations >= *size);
     let (size, prefix) = prefix.copied().unwrap_or((1e6, "M"));

@@ -69,7 +69,7 @@ pub fn pretrain(args: PretrainArgs) -> Outcome {
             };
             if args.plan {
                 let prospects = |point: Point| {
-                    let folder = args.out.as_ref().map(|out| out.join(&point.folder));
+                    let folder = args.out.as_ref().map(|out| point.below(out));
                     Ok(Prospects {
                         teachers: teacher_origins(&point.recipe, &point.teachers, &load)?,
                         recipe: point.recipe,
@@ -86,7 +86,7 @@ pub fn pretrain(args: PretrainArgs) -> Outcome {
             let mut plans = Vec::new();
             let mut sets: Vec<(String, Arc<EvaluationSet>)> = Vec::new();
             for point in points {
-                let folder = out.join(&point.folder);
+                let folder = point.below(&out);
                 let teachers = open_teachers(&point.recipe, &point.teachers, &load)?;
                 let dataset = &point.recipe.recipe.data.dataset;
                 let set = match sets.iter().find(|(known, _)| known == dataset) {
@@ -206,6 +206,15 @@ struct Point {
     folder: PathBuf,
     recipe: ResolvedRecipe,
     teachers: Vec<TeacherFile>,
+}
+
+impl Point {
+    fn below(&self, out: &Path) -> PathBuf {
+        match self.folder.as_os_str().is_empty() {
+            true => out.to_owned(),
+            false => out.join(&self.folder),
+        }
+    }
 }
 
 fn points(

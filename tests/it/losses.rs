@@ -137,7 +137,7 @@ impl<'a, E: Engine> Given<'a, E> {
         };
         let text = format!(
             "[student]
-            arch = {{ width = {}, depth = 3, heads = 1, mlp_width = 4, patch_size = 4, input_size = 8 }}
+            arch = {{ width = {}, depth = 3, heads = 1, mlp_width = 4, patch_size = 4, input_size = {} }}
             encoding = \"{encoding}\"
             positions = \"learned\"
             initial = {{ kind = \"xavier\" }}
@@ -149,6 +149,7 @@ impl<'a, E: Engine> Given<'a, E> {
             {term}
             ",
             widths[0],
+            if tokens.images.is_some() { 16 } else { 8 },
             if term.contains("teacher") { "[teachers.t]" } else { "" },
         );
         let method: Method =

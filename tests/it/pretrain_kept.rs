@@ -47,10 +47,11 @@ fn the_first_weights_and_some_epochs_are_kept() {
     bench.write("kept.toml", RECIPE);
     let settings = ["monitor.keep_initial=true", "monitor.keep_every=2"];
     let record = pretrain(&bench, "all", &settings);
-    let kept: Vec<(usize, PathBuf)> = serde_json::from_value(record["kept"].clone()).unwrap();
-    let files = kept
-        .iter()
-        .map(|(epoch, file)| (*epoch, file.to_str().unwrap()));
+    let kept = record["kept"].as_array().unwrap().iter();
+    let files = kept.map(|kept| {
+        let epoch = kept["epoch"].as_u64().unwrap();
+        (epoch, kept["file"].as_str().unwrap())
+    });
     assert_eq!(
         files.collect::<Vec<_>>(),
         [

@@ -12,9 +12,11 @@ use crate::support::{Bench, Run};
 
 /// MAE over images of 8 pixels.
 const TINY: &str = r#"
-extends = "mini-mae"
+extends = "mae"
 name = "tiny"
 version = 1
+[data]
+dataset = "small"
 [student]
 arch = { width = 16, depth = 1, heads = 2, mlp_width = 32, patch_size = 4, input_size = 8 }
 [mask]

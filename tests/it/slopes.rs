@@ -97,6 +97,13 @@ fn methods() -> Vec<(&'static str, Method)> {
             method(DENSE, &patch("masked")),
         ),
         ("all patches", method(DENSE, &patch("all"))),
+        (
+            "a teacher's last norm",
+            method(
+                SPARSE,
+                &(patch("visible") + "\nfinal_norm = true\nclass_token = true"),
+            ),
+        ),
         ("seen patches", method(SPARSE, &patch("visible"))),
         ("a shared table", method(SPARSE_SHARED, &patch("visible"))),
         ("tables of blocks", method(SPARSE_OWN, &patch("visible"))),

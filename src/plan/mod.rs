@@ -36,7 +36,7 @@ pub use pretrain::{
 };
 pub use pretrain_prospect::PretrainProspect;
 pub use prospect::{Counts, Origin, Prospect};
-pub use subject::{Subject, check_heads, tell_apart};
+pub use subject::{Subject, check_heads, teacher_key, tell_apart};
 pub use sweep::{sweep_recipes, teachers_of_each};
 pub use teacher_origin::TeacherOrigin;
 

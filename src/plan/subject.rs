@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use serde::Serialize;
+
 use super::digest;
 use crate::checkpoint::Checkpoint;
 use crate::data::InputSpec;
@@ -55,18 +57,26 @@ impl Subject {
     }
 }
 
+/// Weights, how they were read, and the input that they see.
+fn reading<'a, I: Serialize>(checkpoint: &'a Checkpoint, input: &'a I) -> impl Serialize + 'a {
+    let dropped: Vec<_> = checkpoint.audit.ignored().collect();
+    (
+        (&checkpoint.blake3, &checkpoint.config, checkpoint.making()),
+        dropped,
+        input,
+    )
+}
+
+/// Identity of a teacher: everything that decides what it says of an image but the image.
+pub fn teacher_key(teacher: &Checkpoint) -> String {
+    let input = &teacher.input;
+    digest(&reading(teacher, &(&input.mean, &input.std)))
+}
+
 /// Identity of a network and its input: everything that decides its features but the images.
 pub(super) fn subject_key(subject: &Subject, input: &InputSpec) -> String {
     match subject {
-        Subject::Checkpoint(checkpoint) => {
-            let making = checkpoint.making();
-            let dropped: Vec<_> = checkpoint.audit.ignored().collect();
-            digest(&(
-                (&checkpoint.blake3, &checkpoint.config, making),
-                dropped,
-                input,
-            ))
-        }
+        Subject::Checkpoint(checkpoint) => digest(&reading(checkpoint, input)),
         Subject::Untrained { checkpoint, .. } => {
             // Its first weights are a function of the names and shapes of the file's, and of the
             // few tensors that no training makes.

@@ -364,6 +364,12 @@ impl Method {
         Ok(self.mask.kept(config.grid) != Some(config.patches()))
     }
 
+    /// Whether it matters beyond rounding how an update is cut into images that go through the
+    /// networks together: statistics over them, or means over unequal numbers of hidden patches.
+    pub fn depends_on_parts(&self) -> bool {
+        !self.mask.is_exact() || self.counting_terms().any(|(_, term)| term.is_joint())
+    }
+
     /// The teacher whose attention masks are drawn by; the only one, where the mask names none.
     pub fn mask_teacher(&self) -> Option<&str> {
         let AttentionSource::Teacher { name, .. } = self.mask.attention()? else {
@@ -444,6 +450,10 @@ impl Method {
         let hides = self.hides()?;
         if on == Positions::Masked && !hides {
             return wrong("on = \"masked\", and the mask hides nothing".to_owned());
+        }
+        let dense = self.student.encoding == Encoding::Dense;
+        if dense && !self.mask.is_exact() && term.reads_seen() {
+            return wrong("its decoder reads the patches that are seen, and the mask hides about as many: mask.exact = true, or decoder.reads = \"all\"".to_owned());
         }
         let lacks = self.student.encoding == Encoding::Sparse && hides && !decodes;
         if lacks && on != Positions::Visible {

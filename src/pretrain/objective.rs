@@ -76,7 +76,7 @@ impl<E: Engine> Pretraining<E> {
         for (name, (teacher, wanted)) in &self.teachers {
             let lesson = teacher.teach(engine, images, wanted)?;
             // A device that computes ahead has finished once a number is on the host.
-            if let Some(tokens) = lesson.blocks.values().next() {
+            if let Some(tokens) = lesson.blocks.values().chain(&lesson.normed).next() {
                 let shape = engine.shape(tokens);
                 let flat = engine.reshape(tokens, &[shape.iter().product()])?;
                 engine.to_f32(&engine.narrow(&flat, 0, 0, 1)?)?;

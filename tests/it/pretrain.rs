@@ -227,6 +227,10 @@ fn the_same_command_again_changes_nothing_and_another_recipe_is_refused() {
         other.stderr.contains("another run: its recipe"),
         "{other:?}"
     );
+    let eps = [&TEACHER[..], &["--norm-eps", "1e-3"]].concat();
+    let other = bench.pretrain("medic.toml", "out", &eps);
+    assert_eq!(other.code, Some(2));
+    assert!(other.stderr.contains("its teacher clip is"), "{other:?}");
     // What is only looked at is no part of what the weights are.
     let set = ["--set", "monitor.k=3"];
     bench

@@ -129,6 +129,25 @@ impl TermSpec {
         }
     }
 
+    /// Whether a decoder of its reads the tokens of seen patches alone, whatever the encoder has.
+    pub(super) fn reads_seen(&self) -> bool {
+        let Self::PixelReconstruction(spec) = self else {
+            return false;
+        };
+        let seen = DecoderInput::Visible;
+        matches!(spec.decoder, PixelDecoder::Transformer { reads, .. } if reads == seen)
+    }
+
+    /// Whether its target depends on which images go through the network together.
+    pub(super) fn is_joint(&self) -> bool {
+        match self {
+            Self::PatchDistillation(spec) => spec.normalise.is_joint(),
+            Self::ClassDistillation(spec) => spec.normalise.is_joint(),
+            Self::PixelReconstruction(_) => false,
+            Self::Alignment(spec) => spec.normalise.is_joint(),
+        }
+    }
+
     /// The head that it shares with terms of the same, and the width of the teacher that it leads
     /// to.
     pub(super) fn head(&self) -> Option<&str> {

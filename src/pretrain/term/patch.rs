@@ -57,6 +57,12 @@ impl PatchDistillationSpec {
                 reason: format!("final_norm comes behind the last block, not behind {block}"),
             });
         }
+        if self.final_norm && !teacher.final_norm.over_tokens() {
+            return Err(MethodError::Term {
+                term: name.to_owned(),
+                reason: "final_norm = true, and the teacher's last norm is not over tokens".to_owned(),
+            });
+        }
         let blocks = if self.final_norm { vec![] } else { vec![block] };
         Ok(Reads {
             normed: true,

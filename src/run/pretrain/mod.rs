@@ -22,7 +22,7 @@ use crate::checkpoint::{Checkpoint, LoadOptions};
 use crate::engine::NUMERICS_VERSION;
 use crate::error::Error;
 use crate::features::Observer;
-use crate::plan::PretrainPlan;
+use crate::plan::{PretrainPlan, teacher_key};
 use crate::report::{KeptWeights, PRETRAINING, PretrainingRecord};
 use crate::store::{Lock, delete, write_atomic};
 use crate::train::{AT_ONCE, Identity, Solo, StateFolder, TRAINING_VERSION, TrainError, fit};
@@ -163,7 +163,7 @@ fn identity(plan: &PretrainPlan) -> Identity {
         (AT_ONCE, plan.at_once.to_string()),
     ];
     let names: Vec<_> = (plan.teachers.iter())
-        .map(|(name, teacher)| (format!("teacher {name}"), teacher.blake3.clone()))
+        .map(|(name, teacher)| (format!("teacher {name}"), teacher_key(teacher)))
         .collect();
     let mut all: Identity = (identity.drain(..))
         .map(|(name, value)| (name.to_owned(), value))

@@ -16,7 +16,7 @@ use crate::plan::{Part, PretrainPlan};
 use crate::pretrain::TeacherClock;
 use crate::report::Look;
 use crate::store::{CurveKind, CurvePoint, Elements, LEARNING_RATE, NamedTensor};
-use crate::train::{CurveLengths, Curves, ImageBatch, Monitor, Recipe, Saved, TrainError, Update};
+use crate::train::{CurveLengths, Curves, ImageBatch, Monitor, Recipe, Saved, Stage, TrainError, Update};
 
 /// Points of the training curves of a whole run, at most.
 const POINTS: usize = 10_000;
@@ -82,6 +82,8 @@ pub(super) struct Finished {
 #[derive(Serialize, Deserialize)]
 struct Kept {
     stamps: String,
+    /// Which images are watched.
+    watched: String,
     epoch: EpochMeans,
     last: EpochMeans,
     looks: Vec<Look>,
@@ -174,6 +176,15 @@ impl PretrainMonitor<'_> {
             speed.insert("teacher_images_per_s".to_owned(), rate(teachers));
         }
         speed
+    }
+
+    /// Which images are watched, hexadecimal.
+    fn watched(&self) -> String {
+        let mut hasher = blake3::Hasher::new();
+        for split in self.plan.watched.iter().flatten() {
+            hasher.update(&split.manifest_hash());
+        }
+        hasher.finalize().to_hex()[..32].to_owned()
     }
 
     /// kNN over the watched images' features -> hits and images
@@ -324,6 +335,7 @@ impl Monitor<Training> for PretrainMonitor<'_> {
     fn save(&mut self) -> Result<(serde_json::Value, Vec<NamedTensor<'static>>), TrainError> {
         let kept = Kept {
             stamps: self.stamps.to_owned(),
+            watched: self.watched(),
             epoch: self.epoch.clone(),
             last: self.last.clone(),
             looks: self.looks.clone(),
@@ -352,6 +364,12 @@ impl Monitor<Training> for PretrainMonitor<'_> {
         };
         let kept: Kept = serde_json::from_value(saved.monitor.clone())
             .map_err(|error| unfit("the monitor", error.to_string()))?;
+        if matches!(saved.progress.stage, Stage::Validate { .. }) && kept.watched != self.watched() {
+            return Err(TrainError::Recipe {
+                message: "the state is of the middle of a look at other images".to_owned(),
+                hint: "monitor.train_images and monitor.val_images as they were lead on; after that epoch they may change",
+            });
+        }
         self.train.restore(&saved.tensors)?;
         if kept.stamps != self.stamps {
             self.notice("the images' files were written to or moved since; reading them again");

@@ -89,11 +89,13 @@ fn curves(folder: &Path) -> Result<Option<Vec<u8>>, StoreError> {
     }
 }
 
-/// The run's name among others: what makes it this run but for what is the machine's.
+/// The run's name among others: what makes it this run, images at once where they count for more than
+/// rounding.
 pub(super) fn key(plan: &PretrainPlan) -> String {
     let mut hasher = blake3::Hasher::new_derive_key("mimbench pre-training");
+    let parts = plan.recipe.recipe.method().depends_on_parts();
     for (name, value) in identity(plan) {
-        if name != AT_ONCE {
+        if name != AT_ONCE || parts {
             for text in [name, value] {
                 hasher.update(&(text.len() as u64).to_le_bytes());
                 hasher.update(text.as_bytes());

@@ -282,6 +282,10 @@ fn nothing_is_overwritten() {
     // A folder of somebody else's.
     bench.write("mine/notes.txt", "x");
     pretrain(&bench, "mine", &[]).refused(&["mine holds notes.txt"]);
+    // What a killed run had begun to write is nobody else's.
+    bench.write("killed/recipe.toml.123.tmp", "name = ");
+    pretrain(&bench, "killed", &[]).ok();
+    assert!(!bench.path("killed/recipe.toml.123.tmp").exists());
     // A record that was changed by hand.
     let text = std::fs::read_to_string(bench.path("aside.json")).unwrap();
     bench.write(

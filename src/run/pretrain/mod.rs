@@ -24,7 +24,7 @@ use crate::error::Error;
 use crate::features::Observer;
 use crate::plan::{PretrainPlan, teacher_key};
 use crate::report::{KeptWeights, PRETRAINING, PretrainingRecord};
-use crate::store::{Lock, delete, write_atomic};
+use crate::store::{Lock, delete, remove_leftovers, write_atomic};
 use crate::train::{AT_ONCE, Identity, Solo, StateFolder, TRAINING_VERSION, TrainError, fit};
 use images::PretrainImages;
 use monitor::PretrainMonitor;
@@ -57,6 +57,7 @@ pub fn pretrain(plan: &PretrainPlan, terminal: &mut Terminal) -> Result<Pretrain
         ));
         return Ok(*record);
     }
+    remove_leftovers(out, RECIPE)?;
     let basis = Basis::of_plan(plan);
     let known = (!plan.run.recompute).then_some(out.as_path());
     let plan = &PretrainPlan {

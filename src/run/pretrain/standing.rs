@@ -77,7 +77,8 @@ pub fn standing(plan: &PretrainPlan) -> Result<Standing, Error> {
     }
 }
 
-/// A file of a folder without a run; what a run leaves that was ended before it began counts as none.
+/// A file of a folder without a run; what a run leaves that was killed before it began, the beginning
+/// of its recipe included, counts as none.
 fn stranger(out: &Path) -> Result<Option<String>, StoreError> {
     let failed = |source| StoreError::Io {
         action: "list",
@@ -91,7 +92,10 @@ fn stranger(out: &Path) -> Result<Option<String>, StoreError> {
     for entry in entries {
         let name = entry.map_err(failed)?.file_name();
         let name = name.to_string_lossy();
-        if !matches!(&*name, "lock" | "epochs") && !name.starts_with('.') {
+        if !matches!(&*name, "lock" | "epochs")
+            && !name.starts_with('.')
+            && !name.starts_with(RECIPE)
+        {
             return Ok(Some(name.into_owned()));
         }
     }

@@ -388,6 +388,7 @@ fn pixels(weight: f64, normalise: PixelNorm) -> TermSpec {
             width: 512,
             depth: 8,
             heads: 16,
+            mlp_width: None,
             reads: DecoderInput::Visible,
         },
     })

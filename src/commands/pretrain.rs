@@ -19,8 +19,8 @@ use mimbench::spec::{ResolvedRecipe, Setting, Sweep};
 use mimbench::store::RowType;
 
 use super::{
-    Outcome, Seen, data_request, in_pool, load_options, pass_options, print_json, print_tables,
-    threads,
+    Outcome, Seen, data_request, fetched, in_pool, load_options, pass_options, print_json,
+    print_tables, threads,
 };
 
 pub fn pretrain(args: PretrainArgs) -> Outcome {
@@ -87,7 +87,8 @@ pub fn pretrain(args: PretrainArgs) -> Outcome {
             let mut sets: Vec<(String, Arc<EvaluationSet>)> = Vec::new();
             for point in points {
                 let folder = point.below(&out);
-                let teachers = open_teachers(&point.recipe, &point.teachers, &load)?;
+                let files = brought(&point.teachers, terminal)?;
+                let teachers = open_teachers(&point.recipe, &files, &load)?;
                 let dataset = &point.recipe.recipe.data.dataset;
                 let set = match sets.iter().find(|(known, _)| known == dataset) {
                     Some((_, set)) => Arc::clone(set),
@@ -113,6 +114,7 @@ pub fn pretrain(args: PretrainArgs) -> Outcome {
                 run::pretrain::draw_masks(plan, picture, terminal)?;
                 return Ok(ExitCode::SUCCESS);
             }
+            plans.iter().try_for_each(PretrainPlan::check)?;
             if let Some(sweep) = &sweep {
                 note_base(sweep, &plans, terminal);
             }
@@ -247,6 +249,17 @@ fn note_base(sweep: &Sweep, plans: &[PretrainPlan], terminal: &mut Terminal) {
             sweep.name, sweep.base
         ));
     }
+}
+
+/// The teachers, brought to this machine where they are elsewhere.
+fn brought(teachers: &[TeacherFile], terminal: &mut Terminal) -> Result<Vec<TeacherFile>, Error> {
+    let here = |teacher: &TeacherFile| {
+        Ok(TeacherFile {
+            name: teacher.name.clone(),
+            path: fetched(&teacher.path, terminal)?,
+        })
+    };
+    teachers.iter().map(here).collect()
 }
 
 /// `NAME=FILE`, or a file alone: a name has neither dots nor slashes.

@@ -10,6 +10,7 @@ use crate::data::{InputSpec, Interpolation, Resize, Split};
 use crate::error::Error;
 use crate::pretrain::{Blueprint, Statistics};
 use crate::spec::ResolvedRecipe;
+use crate::train::TrainError;
 
 /// A teacher as the command line gives it: `NAME=FILE`, or a file alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,8 +104,6 @@ impl PretrainPlan {
             ]
         });
         let at_once = pretrain_at_once(recipe.recipe.training.batch, run.at_once)?;
-        let schedule = recipe.recipe.recipe(run.seed, at_once);
-        schedule.check(train.split.samples.len())?;
         Ok(Self {
             input: pretrain_input(&recipe, &blueprint),
             blueprint,
@@ -119,6 +118,15 @@ impl PretrainPlan {
             recipe,
             run,
         })
+    }
+
+    /// Refuses a length or a batch that the images do not give.
+    ///
+    /// # Errors
+    /// `TrainError::Recipe`, whose hint names the setting.
+    pub fn check(&self) -> Result<(), TrainError> {
+        let recipe = self.recipe.recipe.recipe(self.seed, self.at_once);
+        recipe.check(self.train.split.samples.len())
     }
 
     /// Mean and standard deviation of the student's input.
@@ -179,6 +187,12 @@ pub fn teacher_origins(
     let wanted: BTreeMap<_, _> = method.counting_teachers().collect();
     let names = || wanted.keys().copied().collect::<Vec<_>>().join(", ");
     let mut teachers = BTreeMap::new();
+    if let (true, Some(file)) = (wanted.is_empty(), files.first()) {
+        return Err(Error::Usage {
+            message: format!("{} learns from no teacher", recipe.recipe.name),
+            hint: format!("leave --teacher {} out", file.path.display()),
+        });
+    }
     for file in files {
         let only = || match wanted.len() {
             1 => wanted.keys().next().map(|name| (*name).to_owned()),
@@ -190,22 +204,16 @@ pub fn teacher_origins(
             .or_else(only)
             .ok_or_else(|| Error::Usage {
                 message: format!("--teacher {} does not say which", file.path.display()),
-                hint: match wanted.is_empty() {
-                    true => format!("{} learns from no teacher", recipe.recipe.name),
-                    false => format!(
-                        "--teacher NAME=FILE, where {} has {}",
-                        recipe.recipe.name,
-                        names()
-                    ),
-                },
+                hint: format!(
+                    "--teacher NAME=FILE, where {} has {}",
+                    recipe.recipe.name,
+                    names()
+                ),
             })?;
         let Some(spec) = wanted.get(name.as_str()) else {
             return Err(Error::Usage {
                 message: format!("{} has no teacher {name}", recipe.recipe.name),
-                hint: match wanted.is_empty() {
-                    true => "it learns from none: leave --teacher out".to_owned(),
-                    false => format!("it has {}", names()),
-                },
+                hint: format!("it has {}", names()),
             });
         };
         let options = LoadOptions {

@@ -232,6 +232,12 @@ impl MethodError {
             }
             Self::HeadWidth { .. } => Some("give each term a head of its own name".to_owned()),
             Self::Architecture(error) => error.hint(),
+            Self::Student { field: "arch", .. } => Some(
+                "student.arch has width, depth, heads, mlp_width, patch_size and input_size: --set student.arch.width=N changes one".to_owned(),
+            ),
+            Self::Student { field: "initial", .. } => {
+                Some("--set student.initial.std=0.02 changes it".to_owned())
+            }
             Self::Student { field, .. } => Some(format!("--set student.{field}=VALUE changes it")),
             Self::Grid {
                 teacher,
@@ -315,10 +321,21 @@ impl StudentSize {
             field: "arch",
             reason,
         };
-        let counts = [width, depth, heads, mlp_width, patch_size, input_size];
-        if counts.contains(&0) || !width.is_multiple_of(heads) {
+        for (name, count) in [
+            ("width", width),
+            ("depth", depth),
+            ("heads", heads),
+            ("mlp_width", mlp_width),
+            ("patch_size", patch_size),
+            ("input_size", input_size),
+        ] {
+            if count == 0 {
+                return Err(wrong(format!("has a {name} of 0, which counts from 1")));
+            }
+        }
+        if !width.is_multiple_of(heads) {
             return Err(wrong(format!(
-                "has a width of {width}, {depth} blocks, {heads} heads that have to divide the width, and mlp_width = {mlp_width}"
+                "has {heads} heads, which do not divide a width of {width}"
             )));
         }
         if !input_size.is_multiple_of(patch_size) {

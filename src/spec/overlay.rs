@@ -9,7 +9,7 @@ use super::SpecError;
 const DEEPEST: usize = 16;
 
 /// Keys that name a protocol: a row must not carry the name of what was not run.
-const IDENTITY: [&str; 3] = ["kind", "name", "version"];
+const IDENTITY: [&str; 4] = ["extends", "kind", "name", "version"];
 
 /// One `--set key.path=value`.
 #[derive(Clone, Debug, PartialEq, Eq)]

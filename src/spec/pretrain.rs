@@ -418,7 +418,10 @@ impl PretrainRecipe {
             }
         }
         let value = |field, checked: Result<(), String>| {
-            checked.map_err(|reason| Wrong::Value { field, reason })
+            checked.map_err(|reason| Wrong::Value {
+                field,
+                reason: format!("cannot be: {reason}"),
+            })
         };
         value("training.optimizer", training.optimizer.check())?;
         let epochs = training.epochs as u64;

@@ -85,6 +85,17 @@ impl RecipeError {
             Self::Chain { .. } => Some("name the recipe that the other one extends".to_owned()),
             Self::TakenName { .. } => Some("give it a name of its own".to_owned()),
             Self::Setting(error) => error.hint(),
+            Self::Value {
+                field: "training.schedule",
+                ..
+            } => Some(
+                "--set training.schedule.warmup_epochs=N with fewer epochs than the run, 0 for none"
+                    .to_owned(),
+            ),
+            Self::Value {
+                field: field @ ("augment" | "training.optimizer"),
+                ..
+            } => Some(format!("--set {field}.KEY=VALUE changes a part of it")),
             Self::Value { field, .. } => Some(format!("--set {field}=VALUE changes it")),
             Self::Method { source, .. } => source.hint(),
         }

@@ -103,7 +103,7 @@ impl Recipe {
                 format!(
                     "an epoch of whole batches of {batch} has none: there are {samples} images to train on"
                 ),
-                "--set task.batch=N with task.local_batch takes fewer images, --set task.drop_last=false what makes no whole batch",
+                "--set task.batch=N with task.local_batch takes fewer images, --set task.drop_last=false what makes no whole batch; in pre-training they are training.batch and training.drop_last",
             );
         }
         if self.batch_norm && local_batch == 1 {

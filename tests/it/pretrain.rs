@@ -400,6 +400,16 @@ fn what_cannot_be_trained_is_refused_before_the_first_step() {
         (&["student.positions=none"], &["student.positions"]),
         (&["student.arch=vit_huge"], &["student.arch", "vit_huge"]),
         (&["mask.exact=false"], &["student.encoding", "exact"]),
+        (
+            &[
+                "mask.exact=false",
+                "student.encoding=dense",
+                "terms.patch.on=masked",
+            ],
+            &["terms.pixels", "decoder.reads"],
+        ),
+        (&["student.arch.heads=0"], &["heads of 0"]),
+        (&["extends=mae"], &["extends"]),
         (&["mask.sizes=3"], &["mask", "sizes"]),
         (&["training.epochs=0"], &["training.epochs"]),
         (&["training.learning_rate=-1"], &["training.learning_rate"]),
@@ -426,6 +436,11 @@ fn what_cannot_be_trained_is_refused_before_the_first_step() {
     plain(&["--teacher", "tiny.safetensors"]).refused(&["clip", "2x2", "4x4"]);
     let hint = plain(&["--teacher", "tiny.safetensors"]).stderr;
     assert!(hint.contains("teachers.clip.input_size=16"), "{hint}");
+    let mae = ["pretrain", "mini-mae", "--data", "data", "--out", "out"];
+    let run = bench.run(&[&mae[..], &TEACHER].concat());
+    run.refused(&["learns from no teacher"]);
+    let few = [&TEACHER[..], &["--set", "training.batch=64"]].concat();
+    plain(&few).refused(&["whole batches of 64"]);
     let twice = [&TEACHER[..], &TEACHER].concat();
     plain(&twice).refused(&["twice"]);
     plain(&[&TEACHER[..], &["--batch", "3"]].concat()).refused(&["--batch 3"]);
@@ -433,6 +448,62 @@ fn what_cannot_be_trained_is_refused_before_the_first_step() {
     run.refused(&["nothing.toml"]);
     assert!(run.stderr.contains("mae"), "{}", run.stderr);
     assert!(!bench.path("out").exists());
+}
+
+#[test]
+fn weights_that_the_last_update_blows_up_are_refused() {
+    let bench = bench();
+    let more = ["--epochs", "1", "--set", "training.learning_rate=1e39"];
+    let constant = ["--set", "training.schedule={kind=\"constant\"}"];
+    let size = ["--set", "training.batch=24"];
+    let run = bench.pretrain(
+        "medic.toml",
+        "out",
+        &[&TEACHER[..], &more, &constant, &size].concat(),
+    );
+    assert_eq!(run.code, Some(2), "{}", run.stderr);
+    assert!(run.stderr.contains("is no number"), "{}", run.stderr);
+    assert!(!bench.path("out/model.safetensors").exists());
+}
+
+#[test]
+fn the_control_is_the_runs_own() {
+    let bench = bench();
+    let keep = ["--epochs", "2", "--set", "monitor.keep_initial=true"];
+    let of = |out: &str, seed: &str| {
+        let more = [&TEACHER[..], &keep, &["--seed", seed]].concat();
+        bench.pretrain("medic.toml", out, &more)
+    };
+    let initial = |out: &str| {
+        std::fs::read(bench.path(&format!("{out}/epochs/0000/model.safetensors"))).unwrap()
+    };
+    of("one", "1").ok();
+    of("two", "2").ok();
+    assert_ne!(initial("one"), initial("two"));
+    // Somebody else's files are no run's.
+    bench.write("mine/epochs/0000/model.safetensors", initial("two"));
+    of("mine", "1").refused(&["epochs"]);
+    let more = [&TEACHER[..], &keep, &["--seed", "2", "--recompute"]].concat();
+    bench.pretrain("medic.toml", "one", &more).ok();
+    assert_eq!(initial("one"), initial("two"));
+}
+
+#[test]
+fn images_at_once_are_part_of_a_run_whose_targets_hang_on_them() {
+    let bench = bench();
+    let key = |out: &str, more: &[&str]| {
+        let more = [&TEACHER[..], &["--epochs", "2"], more].concat();
+        bench.pretrain("medic.toml", out, &more).ok();
+        let record = std::fs::read(bench.path(&format!("{out}/pretraining.json"))).unwrap();
+        let record: Value = serde_json::from_slice(&record).unwrap();
+        record["key"].as_str().unwrap().to_owned()
+    };
+    let batch = ["--set", "terms.patch.normalise=batch"];
+    assert_eq!(key("a", &["--batch", "4"]), key("b", &["--batch", "8"]));
+    assert_ne!(
+        key("c", &[&batch[..], &["--batch", "4"]].concat()),
+        key("d", &[&batch[..], &["--batch", "8"]].concat())
+    );
 }
 
 #[test]

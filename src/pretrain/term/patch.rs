@@ -60,7 +60,8 @@ impl PatchDistillationSpec {
         if self.final_norm && !teacher.final_norm.over_tokens() {
             return Err(MethodError::Term {
                 term: name.to_owned(),
-                reason: "final_norm = true, and the teacher's last norm is not over tokens".to_owned(),
+                reason: "final_norm = true, and the teacher's last norm is not over tokens"
+                    .to_owned(),
             });
         }
         let blocks = if self.final_norm { vec![] } else { vec![block] };

@@ -55,6 +55,15 @@ pub fn pretrain(plan: &PretrainPlan, terminal: &mut Terminal) -> Result<Pretrain
             "{} is finished; its weights are as they were",
             plan.name
         ));
+        let epochs = plan.recipe.recipe.training.epochs;
+        let has = |epoch| record.kept.iter().any(|kept| kept.epoch == epoch);
+        let wanted = (0..epochs).filter(|&epoch| keeps(plan, epoch));
+        let missing = wanted.filter(|&epoch| !has(epoch)).count();
+        if missing > 0 {
+            terminal.notice(&format!(
+                "it kept no weights of {missing} of the epochs that monitor.keep_every or keep_initial name; --recompute trains it again"
+            ));
+        }
         return Ok(*record);
     }
     remove_leftovers(out, RECIPE)?;
@@ -69,7 +78,10 @@ pub fn pretrain(plan: &PretrainPlan, terminal: &mut Terminal) -> Result<Pretrain
     let mut states = StateFolder::new(out, identity(plan), plan.run.states.every);
     if plan.run.recompute {
         states.clear()?;
-        delete(&out.join(PRETRAINING))?;
+        if out.join(PRETRAINING).exists() {
+            delete(&out.join(PRETRAINING))?;
+        }
+        weights::delete_epochs(out)?;
     }
     let mut training = basis.build(plan.run.compute)?;
     let groups = training.groups();
@@ -87,32 +99,29 @@ pub fn pretrain(plan: &PretrainPlan, terminal: &mut Terminal) -> Result<Pretrain
         pass: plan.run.pass,
     };
     let epochs = plan.recipe.recipe.training.epochs;
-    let keeps = |epoch: usize| {
-        let monitor = &plan.recipe.recipe.monitor;
-        let every = |every: usize| epoch.is_multiple_of(every) && epoch < epochs;
-        match epoch {
-            0 => monitor.keep_initial,
-            _ => monitor.keep_every.is_some_and(every),
-        }
-    };
-    let initial = weights::epoch_folder(out, 0);
-    if keeps(0) && !initial.join(CARD).exists() {
+    // What says whose folder it is comes first.
+    write_atomic(&out.join(RECIPE), plan.recipe.text.as_bytes())?;
+    // Those of a run that goes on are there, or the user has deleted them.
+    if keeps(plan, 0) && !states.holds_state()? {
+        let initial = weights::epoch_folder(out, 0);
         terminal.notice(&weights::keep(plan, &*training, 0, &initial)?);
     }
     let mut keep = |epoch: usize, training: &network::Training| {
-        if !keeps(epoch) {
+        if !keeps(plan, epoch) {
             return Ok(None);
         }
         let folder = weights::epoch_folder(out, epoch);
         let kept = weights::keep(plan, training, epoch, &folder).map(Some);
-        kept.map_err(|error| TrainError::Keep {
-            epoch,
-            reason: error.to_string(),
+        kept.map_err(|error| match error {
+            Error::Train(error) => error,
+            error => TrainError::Keep {
+                epoch,
+                reason: error.to_string(),
+            },
         })
     };
     let witness = (basis.clock.clone(), stamps.as_str());
     let mut monitor = PretrainMonitor::new(plan, &recipe, witness, out, terminal, &mut keep);
-    write_atomic(&out.join(RECIPE), plan.recipe.text.as_bytes())?;
     let fitted = fit(
         &mut *training,
         &mut images,
@@ -127,7 +136,7 @@ pub fn pretrain(plan: &PretrainPlan, terminal: &mut Terminal) -> Result<Pretrain
     let line = weights::keep(plan, &*training, epochs, out)?;
     terminal.notice(&line);
     let mut kept = Vec::new();
-    for epoch in (0..=epochs).filter(|&epoch| keeps(epoch) || epoch == epochs) {
+    for epoch in (0..=epochs).filter(|&epoch| keeps(plan, epoch) || epoch == epochs) {
         let folder = match epoch == epochs {
             true => PathBuf::new(),
             false => weights::epoch_folder(&PathBuf::new(), epoch),
@@ -149,6 +158,17 @@ pub fn pretrain(plan: &PretrainPlan, terminal: &mut Terminal) -> Result<Pretrain
     Ok(record)
 }
 
+/// Whether the weights after so many epochs are kept beside the last.
+fn keeps(plan: &PretrainPlan, epoch: usize) -> bool {
+    let recipe = &plan.recipe.recipe;
+    let monitor = &recipe.monitor;
+    let every = |every: usize| epoch.is_multiple_of(every) && epoch < recipe.training.epochs;
+    match epoch {
+        0 => monitor.keep_initial,
+        _ => monitor.keep_every.is_some_and(every),
+    }
+}
+
 /// What a run's state must agree in to be gone on from.
 fn identity(plan: &PretrainPlan) -> Identity {
     let compute = plan.run.compute;
@@ -156,8 +176,8 @@ fn identity(plan: &PretrainPlan) -> Identity {
     let manifest = blake3::Hash::from(plan.train.manifest);
     let mut identity = vec![
         ("recipe", plan.recipe.hash.clone()),
-        ("list of images", manifest.to_hex().to_string()),
         ("seed", plan.seed.to_string()),
+        ("list of images", manifest.to_hex().to_string()),
         ("engine", compute.backend().to_owned()),
         ("precision", compute.precision.name().to_owned()),
         ("numerics", versions),

@@ -16,7 +16,9 @@ use crate::plan::{Part, PretrainPlan};
 use crate::pretrain::TeacherClock;
 use crate::report::Look;
 use crate::store::{CurveKind, CurvePoint, Elements, LEARNING_RATE, NamedTensor};
-use crate::train::{CurveLengths, Curves, ImageBatch, Monitor, Recipe, Saved, Stage, TrainError, Update};
+use crate::train::{
+    CurveLengths, Curves, ImageBatch, Monitor, Recipe, Saved, Stage, TrainError, Update,
+};
 
 /// Points of the training curves of a whole run, at most.
 const POINTS: usize = 10_000;
@@ -364,7 +366,8 @@ impl Monitor<Training> for PretrainMonitor<'_> {
         };
         let kept: Kept = serde_json::from_value(saved.monitor.clone())
             .map_err(|error| unfit("the monitor", error.to_string()))?;
-        if matches!(saved.progress.stage, Stage::Validate { .. }) && kept.watched != self.watched() {
+        if matches!(saved.progress.stage, Stage::Validate { .. }) && kept.watched != self.watched()
+        {
             return Err(TrainError::Recipe {
                 message: "the state is of the middle of a look at other images".to_owned(),
                 hint: "monitor.train_images and monitor.val_images as they were lead on; after that epoch they may change",

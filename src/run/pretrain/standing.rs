@@ -92,10 +92,7 @@ fn stranger(out: &Path) -> Result<Option<String>, StoreError> {
     for entry in entries {
         let name = entry.map_err(failed)?.file_name();
         let name = name.to_string_lossy();
-        if !matches!(&*name, "lock" | "epochs")
-            && !name.starts_with('.')
-            && !name.starts_with(RECIPE)
-        {
+        if name != "lock" && !name.starts_with('.') && !name.starts_with(RECIPE) {
             return Ok(Some(name.into_owned()));
         }
     }

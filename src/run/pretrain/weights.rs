@@ -9,11 +9,24 @@ use crate::checkpoint::{CanonicalModel, ConvertError, Feature, Pretrained, TimmM
 use crate::error::Error;
 use crate::nn::Weights;
 use crate::plan::PretrainPlan;
-use crate::store::StoreError;
+use crate::store::{StoreError, delete_folder};
+use crate::train::TrainError;
+
+/// Below a run's folder, those of its epochs.
+const EPOCHS: &str = "epochs";
 
 /// The folder of an epoch's weights below the run's, counted from 1.
 pub(super) fn epoch_folder(out: &Path, epoch: usize) -> PathBuf {
-    out.join("epochs").join(format!("{epoch:04}"))
+    out.join(EPOCHS).join(format!("{epoch:04}"))
+}
+
+/// Deletes what earlier epochs of a run left.
+pub(super) fn delete_epochs(out: &Path) -> Result<(), StoreError> {
+    let folder = out.join(EPOCHS);
+    match folder.is_dir() {
+        true => delete_folder(&folder),
+        false => Ok(()),
+    }
 }
 
 /// Writes the student and its card into `folder`, under timm's names where timm has such a model;
@@ -25,6 +38,7 @@ pub(super) fn keep(
     folder: &Path,
 ) -> Result<String, Error> {
     let weights = student(plan, training)?;
+    check_finite(plan, &weights, epoch)?;
     let recipe = &plan.recipe.recipe;
     let output = folder.join(WEIGHTS);
     std::fs::create_dir_all(folder).map_err(|source| StoreError::Io {
@@ -67,6 +81,24 @@ pub(super) fn keep(
     Ok(format!(
         "the student is {place}, for mimbench alone: {reason}"
     ))
+}
+
+/// Refuses weights that an update has made no numbers of: what comes before an update is checked, and
+/// the last has none behind it.
+fn check_finite(plan: &PretrainPlan, weights: &Weights, epoch: usize) -> Result<(), TrainError> {
+    for (name, tensor) in weights.iter() {
+        if let Some(value) = tensor.data.iter().find(|x| !x.is_finite()) {
+            let recipe = plan.recipe.recipe.recipe(plan.seed, plan.at_once);
+            let updates = recipe.updates_per_epoch(plan.train.split.samples.len());
+            return Err(TrainError::NotFinite {
+                update: updates.saturating_sub(1),
+                epoch: epoch.saturating_sub(1),
+                terms: vec![(name.to_owned(), f64::from(*value))],
+                saved: None,
+            });
+        }
+    }
+    Ok(())
 }
 
 /// The encoder's tensors: what was trained, and what stayed as it began.

@@ -456,11 +456,13 @@ fn weights_that_the_last_update_blows_up_are_refused() {
     let more = ["--epochs", "1", "--set", "training.learning_rate=1e39"];
     let constant = ["--set", "training.schedule={kind=\"constant\"}"];
     let size = ["--set", "training.batch=24"];
-    let run = bench.pretrain(
-        "medic.toml",
-        "out",
-        &[&TEACHER[..], &more, &constant, &size].concat(),
-    );
+    let all = [&TEACHER[..], &more, &constant, &size].concat();
+    let watched = bench.pretrain("medic.toml", "watched", &all);
+    assert_eq!(watched.code, Some(2), "{}", watched.stderr);
+    assert!(watched.stderr.contains("watched images"), "{watched:?}");
+    let recipe = MEDIC.split("[monitor]").next().unwrap();
+    bench.write("unwatched.toml", recipe);
+    let run = bench.pretrain("unwatched.toml", "out", &all);
     assert_eq!(run.code, Some(2), "{}", run.stderr);
     assert!(run.stderr.contains("is no number"), "{}", run.stderr);
     assert!(!bench.path("out/model.safetensors").exists());

@@ -286,10 +286,17 @@ impl Monitor<Training> for PretrainMonitor<'_> {
 
     fn validated(
         &mut self,
-        _: usize,
+        epoch: usize,
         batch: &ImageBatch,
         features: Vec<f32>,
     ) -> Result<usize, TrainError> {
+        if let Some(value) = features.iter().find(|x| !x.is_finite()) {
+            return Err(TrainError::ValidationNotFinite {
+                epoch,
+                term: "watched images, their features,".to_owned(),
+                value: f64::from(*value),
+            });
+        }
         self.features.extend(features);
         Ok(batch.labels.len())
     }

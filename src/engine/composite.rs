@@ -1,7 +1,7 @@
 //! What engines share: layers composed of other operations, which a fused kernel must agree with,
 //! and what is refused before a library sees it.
 
-use super::{Activation, AdamW, Engine, EngineError, Result, Targets, Update};
+use super::{Activation, AdamW, Engine, EngineError, IGNORED, Result, Targets, Update};
 use crate::metric::{DISTANCE_EPSILON, NMI_EPSILON, PatchGrid};
 
 /// [`Engine::mlp`] as its two layers.
@@ -174,7 +174,7 @@ pub(super) fn target_sizes<E: Engine>(
             return refuse(format!("{} classes for {batch} rows", ids.len()));
         }
         Targets::Classes(ids) | Targets::Smoothed { ids, .. } => {
-            let outside = |(_, id): &(usize, &u32)| **id as usize >= classes;
+            let outside = |(_, id): &(usize, &u32)| **id as usize >= classes && **id != IGNORED;
             if let Some((row, id)) = ids.iter().enumerate().find(outside) {
                 return refuse(format!(
                     "class {id} of row {row} in logits [{batch}, {classes}]"
@@ -216,10 +216,151 @@ pub(super) fn distributions<E: Engine>(
 ) -> Result<E::Tensor> {
     let share = smoothing / classes as f64;
     let mut rows = vec![share; ids.len() * classes];
-    for (row, &id) in ids.iter().enumerate() {
-        rows[row * classes + id as usize] = 1.0 - smoothing + share;
+    for (row, &id) in rows.chunks_exact_mut(classes).zip(ids) {
+        match id {
+            IGNORED => row.fill(0.0),
+            id => row[id as usize] = 1.0 - smoothing + share,
+        }
     }
     engine.tensor(&rows[..], &[ids.len(), classes])
+}
+
+/// Sizes of images whose channels lie last.
+pub(super) fn image_sizes(op: &'static str, shape: &[usize]) -> Result<[usize; 4]> {
+    match *shape {
+        [batch, height, width, channels] if height > 0 && width > 0 => {
+            Ok([batch, height, width, channels])
+        }
+        _ => refuse(op, format!("images must be [B, H, W, C], got {shape:?}")),
+    }
+}
+
+/// [`Engine::convolution`] as nine products, one for each place of the kernel.
+pub(super) fn convolution<E: Engine>(
+    engine: &E,
+    x: &E::Tensor,
+    weight: &E::Tensor,
+) -> Result<E::Tensor> {
+    let [batch, height, width, channels] = image_sizes("convolution", &engine.shape(x))?;
+    let outputs = check_convolution(channels, &engine.shape(weight))?;
+    let zeros = |shape: [usize; 4]| engine.tensor(&vec![0f32; shape.iter().product()][..], &shape);
+    let line = zeros([batch, 1, width, channels])?;
+    let column = zeros([batch, height + 2, 1, channels])?;
+    let bordered = engine.cat(&[&line, x, &line], 1)?;
+    let bordered = engine.cat(&[&column, &bordered, &column], 2)?;
+    let mut sum = None;
+    for place in 0..9 {
+        let (down, right) = (place / 3, place % 3);
+        let part = engine.narrow(&bordered, 1, down, height)?;
+        let part = engine.narrow(&part, 2, right, width)?;
+        let part = engine.reshape(&part, &[batch * height * width, channels])?;
+        let weight = engine.narrow(&engine.narrow(weight, 2, down, 1)?, 3, right, 1)?;
+        let weight = engine.reshape(&weight, &[outputs, channels])?;
+        let product = engine.linear(&part, &weight, None)?;
+        sum = Some(match sum {
+            None => product,
+            Some(sum) => engine.add(&sum, &product)?,
+        });
+    }
+    match sum {
+        Some(sum) => engine.reshape(&sum, &[batch, height, width, outputs]),
+        None => refuse("convolution", "a kernel without places".to_owned()),
+    }
+}
+
+/// Output channels of a kernel `[O, I, 3, 3]` over I channels.
+pub(super) fn check_convolution(channels: usize, weight: &[usize]) -> Result<usize> {
+    match *weight {
+        [outputs, inputs, 3, 3] if inputs == channels => Ok(outputs),
+        _ => refuse(
+            "convolution",
+            format!("a kernel {weight:?} over {channels} channels"),
+        ),
+    }
+}
+
+/// [`Engine::resize_bilinear`] as two matrix products.
+pub(super) fn resize_bilinear<E: Engine>(
+    engine: &E,
+    x: &E::Tensor,
+    [to_height, to_width]: [usize; 2],
+) -> Result<E::Tensor> {
+    let [batch, height, width, channels] = image_sizes("resize_bilinear", &engine.shape(x))?;
+    let matrix = |from: usize, to: usize, copies: usize| {
+        let mut matrix = vec![0.0; to * from];
+        for (row, taps) in matrix.chunks_exact_mut(from).zip(linear_taps(from, to)) {
+            for (place, weight) in taps {
+                row[place] += weight;
+            }
+        }
+        let matrix = engine.tensor(&matrix[..], &[1, to, from])?;
+        engine.expand(&matrix, &[copies, to, from])
+    };
+    let planes = engine.reshape(x, &[batch, height, width * channels])?;
+    let planes = engine.matmul(&matrix(height, to_height, batch)?, &planes)?;
+    let lines = engine.reshape(&planes, &[batch * to_height, width, channels])?;
+    let lines = engine.matmul(&matrix(width, to_width, batch * to_height)?, &lines)?;
+    engine.reshape(&lines, &[batch, to_height, to_width, channels])
+}
+
+/// The two places of `from` that each of `to` lies between, with their weights, which are f32 as
+/// PyTorch's are (`aten/src/ATen/native/UpSample.h`, `area_pixel_compute_source_index`).
+pub(super) fn linear_taps(from: usize, to: usize) -> impl Iterator<Item = [(usize, f32); 2]> {
+    let scale = from as f32 / to as f32;
+    (0..to).map(move |target| {
+        let source = ((target as f32 + 0.5) * scale - 0.5).max(0.0);
+        let below = (source as usize).min(from - 1);
+        let part = source - below as f32;
+        [(below, 1.0 - part), ((below + 1).min(from - 1), part)]
+    })
+}
+
+/// [`Engine::max_pool`] by a choice that the host makes.
+pub(super) fn max_pool<E: Engine>(engine: &E, x: &E::Tensor) -> Result<E::Tensor> {
+    let [batch, height, width, channels] = image_sizes("max_pool", &engine.shape(x))?;
+    let values = engine.to_f64(x)?;
+    let (rows, columns) = (height / 2, width / 2);
+    let mut chosen = Vec::with_capacity(batch * rows * columns * channels);
+    for place in 0..batch * rows * columns * channels {
+        let (pixel, channel) = (place / channels, place % channels);
+        let (line, column) = (pixel / columns, pixel % columns);
+        let (image, row) = (line / rows, line % rows);
+        let at = |down: usize, right: usize| {
+            ((image * height + 2 * row + down) * width + 2 * column + right) * channels + channel
+        };
+        let taps = [at(0, 0), at(0, 1), at(1, 0), at(1, 1)];
+        let mut best = taps[0];
+        for tap in taps {
+            // NaN is the largest, as PyTorch has it.
+            if values[tap] > values[best] || (values[tap].is_nan() && !values[best].is_nan()) {
+                best = tap;
+            }
+        }
+        chosen.push(best as u32);
+    }
+    let flat = engine.reshape(x, &[values.len()])?;
+    let pooled = engine.index_select(&flat, 0, &chosen)?;
+    engine.reshape(&pooled, &[batch, rows, columns, channels])
+}
+
+/// [`Engine::batch_norm`] by means.
+pub(super) fn batch_norm<E: Engine>(
+    engine: &E,
+    x: &E::Tensor,
+    weight: &E::Tensor,
+    bias: &E::Tensor,
+    eps: f64,
+) -> Result<(E::Tensor, E::Tensor, E::Tensor)> {
+    let shape = engine.shape(x);
+    check_norm(&shape, &engine.shape(weight), &engine.shape(bias))?;
+    let axes: Vec<_> = (0..shape.len() - 1).collect();
+    let mean = engine.mean(x, &axes)?;
+    let centred = engine.sub(x, &mean)?;
+    let variance = engine.mean(&engine.mul(&centred, &centred)?, &axes)?;
+    let scale = engine.pow(&engine.affine(&variance, 1.0, eps)?, -0.5)?;
+    let normed = engine.mul(&centred, &engine.mul(&scale, weight)?)?;
+    let normed = engine.add(&normed, bias)?;
+    Ok((normed, engine.detach(&mean)?, engine.detach(&variance)?))
 }
 
 /// Refuses entries that an axis does not have.

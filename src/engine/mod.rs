@@ -133,9 +133,15 @@ pub enum Activation {
     QuickGelu,
     /// `x σ(x)`: the gate of a SwiGLU, PyTorch's `nn.SiLU()`.
     Silu,
+    /// `max(x, 0)`: PyTorch's `nn.ReLU()`.
+    Relu,
 }
 
-/// What a classification loss is measured against.
+/// The class of a row that has none: it adds nothing to a loss, whose mean is over all rows all the
+/// same, and has no gradient.
+pub const IGNORED: u32 = u32::MAX;
+
+/// What a classification loss is measured against; classes may be [`IGNORED`].
 #[derive(Clone, Copy, Debug)]
 pub enum Targets<'a, T> {
     /// One class id a row.
@@ -418,6 +424,45 @@ pub trait Engine: Clone + Send {
         patches: &PatchGrid,
     ) -> Result<(Self::Tensor, Self::Tensor)> {
         composite::attention_with_statistics(self, qkv, heads, bias, scale, patches)
+    }
+
+    /// Convolution by 3 x 3 pixels over a border of zeros, of channels that lie last: PyTorch's
+    /// `conv2d(padding=1)` without a bias.
+    ///
+    /// x: `[B, H, W, I]`, weight: `[O, I, 3, 3]` -> `[B, H, W, O]`
+    fn convolution(&self, x: &Self::Tensor, weight: &Self::Tensor) -> Result<Self::Tensor> {
+        composite::convolution(self, x, weight)
+    }
+
+    /// Images of another size, channels last: PyTorch's `interpolate(mode="bilinear",
+    /// align_corners=False)`.
+    ///
+    /// x: `[B, H, W, C]`, size: height and width -> `[B, h, w, C]`
+    fn resize_bilinear(&self, x: &Self::Tensor, size: [usize; 2]) -> Result<Self::Tensor> {
+        composite::resize_bilinear(self, x, size)
+    }
+
+    /// The largest of every 2 x 2 pixels, channels last; a last line or column without a partner is
+    /// left out: PyTorch's `max_pool2d(2)`. Of equal ones the first has the gradient.
+    ///
+    /// x: `[B, H, W, C]` -> `[B, ⌊H/2⌋, ⌊W/2⌋, C]`
+    fn max_pool(&self, x: &Self::Tensor) -> Result<Self::Tensor> {
+        composite::max_pool(self, x)
+    }
+
+    /// Every feature of the last axis normalised over all the others by the batch's own mean and
+    /// biased variance, then scaled and shifted by weight and bias, `[C]`; the statistics come as
+    /// constants.
+    ///
+    /// x: `[.., C]` -> (`[.., C]`, mean `[C]`, variance `[C]`)
+    fn batch_norm(
+        &self,
+        x: &Self::Tensor,
+        weight: &Self::Tensor,
+        bias: &Self::Tensor,
+        eps: f64,
+    ) -> Result<(Self::Tensor, Self::Tensor, Self::Tensor)> {
+        composite::batch_norm(self, x, weight, bias, eps)
     }
 
     /// Mean over the batch of `-Σ_c target_c log softmax(logits)_c`.

@@ -16,12 +16,14 @@ pub struct BatchNormConfig {
     pub affine: bool,
 }
 
-/// Normalisation of each feature over the batch, as PyTorch's `nn.BatchNorm1d` and `nn.BatchNorm2d`
-/// have it: a batch is normalised with its biased variance, and the running variance is unbiased.
+/// Normalisation of each feature, which lie last, over all the other axes, as PyTorch's
+/// `nn.BatchNorm1d` and `nn.BatchNorm2d` have it: a batch is normalised with its biased variance, and
+/// the running variance is unbiased.
 #[derive(Clone, Debug)]
 pub struct BatchNorm<E: Engine> {
     config: BatchNormConfig,
-    affine: Option<[E::Tensor; 2]>,
+    /// Scale and shift; 1 and 0 where none is learned.
+    affine: [E::Tensor; 2],
     buffers: [(String, E::Tensor); 2],
 }
 
@@ -35,11 +37,19 @@ impl<E: Engine> BatchNorm<E> {
     ) -> std::result::Result<Self, WeightError> {
         let shape = [config.width];
         let engine = loader.engine();
-        let affine = if config.affine {
-            let weight = loader.take(&format!("{prefix}.weight"), &shape)?;
-            Some([weight, loader.take(&format!("{prefix}.bias"), &shape)?])
-        } else {
-            None
+        let fixed = |value: f32| {
+            let tensor = engine.tensor(&vec![value; config.width][..], &shape);
+            tensor.map_err(|source| WeightError::Engine {
+                name: prefix.to_owned(),
+                source,
+            })
+        };
+        let affine = match config.affine {
+            true => {
+                let weight = loader.take(&format!("{prefix}.weight"), &shape)?;
+                [weight, loader.take(&format!("{prefix}.bias"), &shape)?]
+            }
+            false => [fixed(1.0)?, fixed(0.0)?],
         };
         let mut buffer = |name: &str| {
             let name = format!("{prefix}.{name}");
@@ -62,65 +72,45 @@ impl<E: Engine> BatchNorm<E> {
         &self.buffers
     }
 
-    /// With the running statistics: x `[B, D, ..]` -> `[B, D, ..]`
+    /// With the running statistics: x `[.., D]` -> `[.., D]`
     pub fn forward(&self, engine: &E, x: &E::Tensor) -> Result<E::Tensor> {
-        let spread = self.spread(engine, x)?;
+        self.check(engine, x)?;
         let [(_, mean), (_, variance)] = &self.buffers;
-        let centred = engine.sub(x, &engine.reshape(mean, &spread)?)?;
-        self.scale(engine, &centred, variance, &spread)
+        let raised = engine.affine(variance, 1.0, self.config.eps)?;
+        let scale = engine.mul(&engine.pow(&raised, -0.5)?, &self.affine[0])?;
+        let shift = engine.sub(&self.affine[1], &engine.mul(mean, &scale)?)?;
+        engine.add(&engine.mul(x, &scale)?, &shift)
     }
 
     /// With the statistics of the batch, which the running ones take in where `keep` says so:
-    /// x `[B, D, ..]` -> `[B, D, ..]`
+    /// x `[.., D]` -> `[.., D]`
     pub fn forward_training(&self, engine: &E, x: &E::Tensor, keep: bool) -> Result<E::Tensor> {
-        let spread = self.spread(engine, x)?;
-        let shape = engine.shape(x);
-        let count = shape.iter().product::<usize>() / self.config.width;
+        let count = self.check(engine, x)?;
         if count < 2 {
+            let shape = engine.shape(x);
             return Err(refused(format!("no variance of a batch {shape:?}")));
         }
-        let axes: Vec<usize> = (0..shape.len()).filter(|&axis| axis != 1).collect();
-        let mean = engine.mean(x, &axes)?;
-        let centred = engine.sub(x, &engine.reshape(&mean, &spread)?)?;
-        let variance = engine.mean(&engine.mul(&centred, &centred)?, &axes)?;
+        let [weight, bias] = &self.affine;
+        let (normed, mean, variance) = engine.batch_norm(x, weight, bias, self.config.eps)?;
         let unbiased = count as f64 / (count as f64 - 1.0);
         let found = [(&mean, 1.0), (&variance, unbiased)];
         for ((_, buffer), (found, scale)) in self.buffers.iter().zip(found).filter(|_| keep) {
             let momentum = self.config.momentum;
             let old = engine.affine(buffer, 1.0 - momentum, 0.0)?;
-            let new = engine.affine(&engine.detach(found)?, momentum * scale, 0.0)?;
+            let new = engine.affine(found, momentum * scale, 0.0)?;
             engine.assign(buffer, &engine.add(&old, &new)?)?;
         }
-        self.scale(engine, &centred, &variance, &spread)
+        Ok(normed)
     }
 
-    /// The shape under which `[D]` broadcasts to x.
-    fn spread(&self, engine: &E, x: &E::Tensor) -> Result<Vec<usize>> {
+    /// Places that have each feature.
+    fn check(&self, engine: &E, x: &E::Tensor) -> Result<usize> {
         let shape = engine.shape(x);
         let width = self.config.width;
-        if shape.get(1) != Some(&width) {
-            return Err(refused(format!("{shape:?} for {width} features")));
+        match shape.split_last() {
+            Some((&last, places)) if last == width => Ok(places.iter().product()),
+            _ => Err(refused(format!("{shape:?} for {width} features"))),
         }
-        let mut spread = vec![1; shape.len() - 1];
-        spread[0] = width;
-        Ok(spread)
-    }
-
-    fn scale(
-        &self,
-        engine: &E,
-        centred: &E::Tensor,
-        variance: &E::Tensor,
-        spread: &[usize],
-    ) -> Result<E::Tensor> {
-        let raised = engine.affine(variance, 1.0, self.config.eps)?;
-        let scale = engine.reshape(&engine.pow(&raised, -0.5)?, spread)?;
-        let normed = engine.mul(centred, &scale)?;
-        let Some(affine) = &self.affine else {
-            return Ok(normed);
-        };
-        let [weight, bias] = affine.each_ref().map(|part| engine.reshape(part, spread));
-        engine.add(&engine.mul(&normed, &weight?)?, &bias?)
     }
 }
 

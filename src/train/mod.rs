@@ -48,4 +48,4 @@ pub use world::{AllReduce, Solo, World};
 
 /// Version of everything that can change a bit of trained weights beside the encoder's features:
 /// part of every trained cell's key.
-pub const TRAINING_VERSION: u32 = 1;
+pub const TRAINING_VERSION: u32 = 2;

@@ -210,6 +210,7 @@ fn plain(config: &VitConfig, class: Class, wanted: &mut Wanted) -> Result<bool, 
                 Activation::GeluTanh => "gelu_tanh",
                 Activation::QuickGelu => "quick_gelu",
                 Activation::Silu => "silu",
+                Activation::Relu => "relu",
             }),
         ),
     ]);

@@ -65,6 +65,7 @@ fn activation_f64(x: &Tensor, activation: Activation) -> Result<Tensor> {
             let gate_slope = (&gate * gate.affine(-1.0, 1.0)?)?;
             ((v * &gate)?, (gate + (v * gate_slope)?)?)
         }
+        Activation::Relu => (v.relu()?, v.gt(0f64)?.to_dtype(v.dtype())?),
     };
     Ok(Tensor::computed(y, [x], move |dy| {
         Ok([Some((dy * slope)?)])

@@ -13,7 +13,7 @@ use tch::{Kind, Reduction, TchError};
 
 use super::{
     Activation, AdamW, Device, Engine, EngineError, EngineKind, EngineUnavailable, HostSlice,
-    Moments, Precision, Result, Targets, Update, composite,
+    IGNORED, Moments, Precision, Result, Targets, Update, composite,
 };
 use shim::{AdamWGroup, Version};
 
@@ -450,6 +450,7 @@ impl Engine for Torch {
                     .number(1.702)
                     .and_then(|slope| x.f_mul(&x.f_mul(&slope)?.f_sigmoid()?)),
                 Activation::Silu => x.f_silu(),
+                Activation::Relu => x.f_relu(),
             },
             "activation",
         )
@@ -512,7 +513,7 @@ impl Engine for Torch {
     }
 
     fn cross_entropy(&self, logits: &Tensor, targets: Targets<'_, Tensor>) -> Result<Tensor> {
-        composite::target_sizes(self, logits, &targets)?;
+        let [rows, _] = composite::target_sizes(self, logits, &targets)?;
         let classes = |ids: &[u32]| {
             let ids: Vec<i64> = ids.iter().map(|&id| id.into()).collect();
             tch::Tensor::f_from_slice(&ids).and_then(|ids| ids.f_to_device(self.place()))
@@ -523,13 +524,15 @@ impl Engine for Torch {
             Targets::Smoothed { ids, smoothing } => (classes(ids), smoothing),
         };
         let apply = || {
-            self.wide(&logits.0)?.f_cross_entropy_loss(
+            // A mean over the rows that have a class would be the library's.
+            let sum = self.wide(&logits.0)?.f_cross_entropy_loss(
                 &targets?,
                 None::<tch::Tensor>,
-                Reduction::Mean,
-                -100,
+                Reduction::Sum,
+                IGNORED.into(),
                 smoothing,
-            )
+            )?;
+            sum.f_div(&self.number(rows as f64)?)
         };
         wrap(apply(), "cross_entropy")
     }

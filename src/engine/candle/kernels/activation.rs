@@ -40,6 +40,7 @@ pub fn activate_in_place(kind: Activation, x: &mut [f32]) {
         Activation::GeluTanh => arch.dispatch(Values { curve: TANH, x }),
         Activation::QuickGelu => arch.dispatch(Values { curve: QUICK, x }),
         Activation::Silu => arch.dispatch(Values { curve: SILU, x }),
+        Activation::Relu => arch.dispatch(Values { curve: Relu, x }),
     }
 }
 
@@ -57,6 +58,7 @@ pub fn activate_gradient(kind: Activation, x: &[f32], dy: &mut [f32]) {
             dy,
         }),
         Activation::Silu => arch.dispatch(Slopes { curve: SILU, x, dy }),
+        Activation::Relu => arch.dispatch(Slopes { curve: Relu, x, dy }),
     }
 }
 
@@ -170,6 +172,25 @@ impl Curve for Gated {
     }
 }
 
+/// `max(x, 0)`; what is no number stays none.
+#[derive(Clone, Copy)]
+struct Relu;
+
+impl Curve for Relu {
+    #[inline(always)]
+    fn value<S: Simd>(self, simd: S, x: S::f32s) -> S::f32s {
+        let zero = simd.splat_f32s(0.0);
+        simd.select_f32s(simd.less_than_f32s(x, zero), zero, x)
+    }
+
+    #[inline(always)]
+    fn slope<S: Simd>(self, simd: S, x: S::f32s) -> S::f32s {
+        let zero = simd.splat_f32s(0.0);
+        let one = simd.splat_f32s(1.0);
+        simd.select_f32s(simd.greater_than_f32s(x, zero), one, zero)
+    }
+}
+
 struct Values<'a, C> {
     curve: C,
     x: &'a mut [f32],
@@ -221,11 +242,12 @@ mod tests {
     use crate::engine::candle::kernels::vector::tests::{noise, on_threads, sweep};
     use pulp::Scalar;
 
-    const KINDS: [Activation; 4] = [
+    const KINDS: [Activation; 5] = [
         Activation::Gelu,
         Activation::GeluTanh,
         Activation::QuickGelu,
         Activation::Silu,
+        Activation::Relu,
     ];
 
     /// Φ(x): the power series near 0, the continued fraction of the tail further out
@@ -266,6 +288,7 @@ mod tests {
             }
             Activation::QuickGelu => gated(1.702 * x, 1.702),
             Activation::Silu => gated(x, 1.0),
+            Activation::Relu => [x.max(0.0), f64::from(u8::from(x > 0.0))],
         }
     }
 
@@ -287,6 +310,7 @@ mod tests {
             Activation::GeluTanh => run(simd, TANH, x),
             Activation::QuickGelu => run(simd, QUICK, x),
             Activation::Silu => run(simd, SILU, x),
+            Activation::Relu => run(simd, Relu, x),
         }
     }
 

@@ -10,15 +10,19 @@ use rayon::slice::ParallelSlice;
 use super::output::{chunks, least_chunks};
 use super::softmax::{exp_minus, log_sum_parts};
 use super::vector::{filled, total};
+use crate::engine::IGNORED;
 
 /// Elements of the rows that a thread takes at a time: 32 KB.
 const TILE: usize = 8192;
 
 /// The loss against one class a row, and each row's log-sum-exp: `[rows]`.
 ///
-/// logits: `[rows, width]`, classes: `[rows]`, below `width`.
+/// logits: `[rows, width]`, classes: `[rows]`, below `width` or [`IGNORED`].
 pub fn cross_entropy_classes(logits: &[f32], classes: &[u32], width: usize) -> (f32, Vec<f32>) {
     mean_loss(logits, width, |row, x| {
+        if classes[row] == IGNORED {
+            return (0.0, 0.0);
+        }
         let [largest, sum] = Arch::new().dispatch(LogSum { x });
         let target = x[classes[row] as usize];
         let loss = f64::from(largest) - f64::from(target) + f64::from(sum).ln();
@@ -38,6 +42,10 @@ pub fn cross_entropy_classes_gradient(
 ) -> Vec<f32> {
     let scale = dloss / lse.len() as f32;
     gradient(logits.len(), width, |row, dx| {
+        if classes[row] == IGNORED {
+            dx.fill(0.0);
+            return;
+        }
         dx.copy_from_slice(&logits[row * width..][..width]);
         Arch::new().dispatch(Probabilities {
             x: dx,

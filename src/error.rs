@@ -3,6 +3,7 @@
 use crate::checkpoint::{CheckpointError, ConvertError};
 use crate::data::scenes::SceneError;
 use crate::data::{DatasetError, ImageError};
+use crate::decoders::segmentation::SegmentationError as SegmenterError;
 use crate::engine::EngineUnavailable;
 use crate::features::{EncoderError, ExtractError};
 use crate::hub::HubError;
@@ -73,6 +74,9 @@ pub enum Error {
     /// An architecture's name.
     #[error(transparent)]
     Architecture(#[from] UnknownArchitecture),
+    /// A head that segments, and what it stands over.
+    #[error(transparent)]
+    Segmenter(#[from] SegmenterError),
     /// A model that is built or trained.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -142,6 +146,7 @@ impl Error {
             Self::Attention(error) => error.hint(),
             Self::Store(error) => error.hint(),
             Self::Architecture(error) => error.hint(),
+            Self::Segmenter(error) => Some(error.hint().to_owned()),
             Self::Model(error) => error.hint(),
             Self::Record(error) => error.hint(),
             Self::Comparison(error) => error.hint(),

@@ -7,6 +7,7 @@ use super::finetune::{self, HeadStart};
 use super::segment;
 use super::subject::{Subject, subject_key};
 use super::{RunOptions, digest, input_spec};
+use crate::checkpoint::SceneHead;
 use crate::data::{InputSpec, Limits, Preprocessor};
 use crate::decoders::ProbeInput;
 use crate::engine::NUMERICS_VERSION;
@@ -14,7 +15,8 @@ use crate::error::Error;
 use crate::features::{EncoderError, Stored, Tap};
 use crate::protocol::{attention, classification, knn, linear_cached};
 use crate::spec::{
-    AttentionTask, FeatureChoice, HeadBlocks, Layers, LinearTask, NormChoice, Protocol, Shots, Task,
+    AttentionTask, FeatureChoice, HeadBlocks, Kind, Layers, LinearTask, NormChoice, Protocol,
+    Shots, Task,
 };
 use crate::store::RowType;
 use crate::train::TRAINING_VERSION;
@@ -37,6 +39,8 @@ pub struct Cell {
     pub heads: Vec<ProbeInput>,
     /// What the head of fine-tuning begins as.
     pub head: HeadStart,
+    /// The head of a segmentation that is evaluated as it is.
+    pub scene_head: Option<Arc<SceneHead>>,
     /// What is read, over which images: train before validation, where both are looked at.
     pub requests: Vec<Request>,
     /// Identity of the network and its input, hexadecimal.
@@ -154,11 +158,20 @@ impl Cell {
                 let Some(checkpoint) = subject.architecture() else {
                     return Err(no_network());
                 };
-                check_training(&protocol, &set, run)?;
-                let parts = train_and_val(&set, None)?;
-                if let Some((_, train)) = parts.first() {
-                    segment::check(&protocol, task, checkpoint, train.split.samples.len(), run)?;
-                }
+                let parts = match &run.scene_head {
+                    None => {
+                        check_training(&protocol, &set, run)?;
+                        train_and_val(&set, None)?
+                    }
+                    Some(head) => {
+                        segment::check_head(head, checkpoint, &set)?;
+                        subject_key = digest(&(&subject_key, "with the head", &head.blake3));
+                        vec![(Part::Val, set.val.clone())]
+                    }
+                };
+                let train = parts.iter().find(|(part, _)| *part == Part::Train);
+                let images = train.map(|(_, list)| list.split.samples.len());
+                segment::check(&protocol, task, checkpoint, images, run)?;
                 (parts, Vec::new(), TRAINING_VERSION)
             }
             Task::Classify(_) => {
@@ -232,12 +245,17 @@ impl Cell {
             dims: dims.clone(),
             images,
         };
+        let scene_head = match protocol.kind() {
+            Kind::Segment => run.scene_head.clone(),
+            _ => None,
+        };
         Ok(Self {
             requests: parts.into_iter().map(request).collect(),
             subject,
             protocol,
             set,
             seed,
+            scene_head,
             heads,
             head,
             input,

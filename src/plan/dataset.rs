@@ -131,9 +131,7 @@ impl ImageList {
         let images = split.manifest_hash();
         let manifest = match &masks {
             None => images,
-            Some(masks) => {
-                *blake3::hash(&[images, masks.manifest_hash()].concat()).as_bytes()
-            }
+            Some(masks) => *blake3::hash(&[images, masks.manifest_hash()].concat()).as_bytes(),
         };
         let places = places.map(|places| places.iter().map(|&place| place as u32).collect());
         Self {
@@ -243,7 +241,12 @@ impl EvaluationSet {
     }
 
     /// Opens images with masks below `root`, at most `limit` of each split.
-    pub fn scenes(root: &Path, masks: &MaskSpec, request: &DataRequest, seed: u64) -> Result<Self, Error> {
+    pub fn scenes(
+        root: &Path,
+        masks: &MaskSpec,
+        request: &DataRequest,
+        seed: u64,
+    ) -> Result<Self, Error> {
         let set = SegmentationSet::open(root, masks)?;
         let train = set.train.map(ImageList::scenes);
         let val = ImageList::scenes(set.val);

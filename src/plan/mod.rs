@@ -19,10 +19,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::checkpoint::SceneHead;
+use crate::data::segmentation::MaskSpec;
 use crate::engine::Compute;
 use crate::error::Error;
 use crate::features::PassOptions;
-use crate::data::segmentation::MaskSpec;
 use crate::spec::Protocol;
 use crate::store::{RowType, run_folder};
 
@@ -68,6 +69,8 @@ pub struct RunOptions {
     pub at_once: AtOnce,
     /// Whether fine-tuning begins with a new head where the checkpoint has one.
     pub reset_head: bool,
+    /// The head of a segmentation that is evaluated as it is.
+    pub scene_head: Option<Arc<SceneHead>>,
 }
 
 /// Images that go through a network together while all of it is trained.

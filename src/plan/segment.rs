@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{AtOnce, RunOptions, Subject};
-use crate::checkpoint::Checkpoint;
+use super::{AtOnce, EvaluationSet, RunOptions, Subject};
+use crate::checkpoint::{Checkpoint, SceneHead};
 use crate::decoders::segmentation::SegmenterConfig;
 use crate::error::Error;
 use crate::spec::{Protocol, ScenePositions, SegmentTask};
@@ -61,7 +61,7 @@ pub(super) fn check(
     protocol: &Protocol,
     task: &SegmentTask,
     checkpoint: &Checkpoint,
-    images: usize,
+    images: Option<usize>,
     run: &RunOptions,
 ) -> Result<(), Error> {
     let config = segmenting_config(task, &checkpoint.config)?;
@@ -78,8 +78,60 @@ pub(super) fn check(
         });
     }
     SegmenterConfig::new(task.head.clone(), task.masks.classes, &config)?;
+    let Some(images) = images else {
+        return Ok(());
+    };
     let at_once = crops_at_once(task, run.at_once)?;
     Ok(task.recipe(run.seed, at_once).check(images)?)
+}
+
+/// Refuses a head of another encoder or of other classes.
+///
+/// # Errors
+/// As said.
+pub(super) fn check_head(
+    head: &SceneHead,
+    checkpoint: &Checkpoint,
+    set: &EvaluationSet,
+) -> Result<(), Error> {
+    let refused = |message: String, hint: &str| {
+        Err(Error::Usage {
+            message,
+            hint: hint.to_owned(),
+        })
+    };
+    let path = head.path.display();
+    if head.encoder != checkpoint.blake3 {
+        return refused(
+            format!(
+                "{path} is the head of an encoder with the hash {}, and {} has {}",
+                head.encoder, checkpoint.name, checkpoint.blake3
+            ),
+            "a head that was trained with its encoder belongs to the model.safetensors beside it, one of a frozen encoder to the checkpoint that it was trained over",
+        );
+    }
+    let other = |(own, other): &(&String, &String)| own != other;
+    let mut pairs = head.classes.iter().zip(&set.classes);
+    let (own, found) = (head.classes.len(), set.classes.len());
+    if own != found {
+        return refused(
+            format!(
+                "{path} tells {own} classes, and {} has {found}",
+                set.root.display()
+            ),
+            "a head is evaluated on the classes that it was trained for",
+        );
+    }
+    match pairs.find(other) {
+        None => Ok(()),
+        Some((own, found)) => refused(
+            format!(
+                "{path} calls a class {own:?} that {} calls {found:?}",
+                set.root.display()
+            ),
+            "a head is evaluated on the classes that it was trained for, in their order",
+        ),
+    }
 }
 
 /// Crops that go through the network together.
@@ -87,10 +139,15 @@ pub(super) fn check(
 /// # Errors
 /// They do not divide the batch, or nobody knows how many fit.
 pub fn crops_at_once(task: &SegmentTask, asked: AtOnce) -> Result<usize, Error> {
-    let refused = |message: String| Err(Error::Usage {
-        message,
-        hint: format!("--batch takes a number that divides task.batch = {}", task.batch),
-    });
+    let refused = |message: String| {
+        Err(Error::Usage {
+            message,
+            hint: format!(
+                "--batch takes a number that divides task.batch = {}",
+                task.batch
+            ),
+        })
+    };
     match asked {
         AtOnce::Usual => Ok(task.batch),
         AtOnce::Images(images) if images > 0 && task.batch.is_multiple_of(images) => Ok(images),

@@ -11,7 +11,8 @@ use crate::data::segmentation::MaskSpec;
 use super::overlay::merge;
 use super::{
     AttentionTask, CachedTask, ClassifyTask, DataSection, FinetunePreset, FinetuneTask,
-    InputSection, Kind, KnnTask, LinearPreset, LinearTask, SegmentPreset, SegmentTask, Setting, SpecError, line_of,
+    InputSection, Kind, KnnTask, LinearPreset, LinearTask, SegmentPreset, SegmentTask, Setting,
+    SpecError, line_of,
 };
 
 /// A protocol with every setting resolved.
@@ -153,6 +154,16 @@ impl Protocol {
         Self::resolve(path, preset.text().to_owned(), kind, settings)
     }
 
+    /// The protocol that a file of another kind holds as `text`, under `settings`.
+    pub fn text(
+        path: &Path,
+        text: &str,
+        kind: Kind,
+        settings: &[Setting],
+    ) -> Result<Self, SpecError> {
+        Self::resolve(path, text.to_owned(), Some(kind), settings)
+    }
+
     /// The protocol in a file under `settings`; it must be of the `expected` kind, where one is.
     pub fn read(
         path: &Path,
@@ -184,7 +195,11 @@ impl Protocol {
         of_kind
             .chain(presets.map(|preset| Self::preset(preset, &[])))
             .chain(recipes.map(|preset| Self::finetune(preset, &[])))
-            .chain(SegmentPreset::ALL.into_iter().map(|preset| Self::segment(preset, &[])))
+            .chain(
+                SegmentPreset::ALL
+                    .into_iter()
+                    .map(|preset| Self::segment(preset, &[])),
+            )
     }
 
     fn resolve(

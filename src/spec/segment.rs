@@ -194,7 +194,11 @@ impl SegmentTask {
         for (field, value, most) in [
             ("task.layer_decay", self.layer_decay, 1.0),
             ("task.learning_rate", self.learning_rate, f64::MAX),
-            ("task.layer_scale", self.layer_scale.unwrap_or(1.0), f64::MAX),
+            (
+                "task.layer_scale",
+                self.layer_scale.unwrap_or(1.0),
+                f64::MAX,
+            ),
             ("task.clip_norm", self.clip_norm.unwrap_or(1.0), f64::MAX),
         ] {
             if !(value > 0.0 && value <= most) {

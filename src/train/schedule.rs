@@ -387,8 +387,18 @@ mod tests {
             warmup_ratio: 0.1,
         };
         let values = values(schedule, 1.0, 1, 10);
-        for (step, expected) in [(0, 0.1), (1, 0.1), (3, 0.55 * 0.8), (5, 0.55), (9, 0.1 + 0.45 * (1.0 - (0.1 * PI).cos()))] {
-            assert!((values[step] - expected).abs() < 1e-12, "{step}: {}", values[step]);
+        for (step, expected) in [
+            (0, 0.1),
+            (1, 0.1),
+            (3, 0.55 * 0.8),
+            (5, 0.55),
+            (9, 0.1 + 0.45 * (1.0 - (0.1 * PI).cos())),
+        ] {
+            assert!(
+                (values[step] - expected).abs() < 1e-12,
+                "{step}: {}",
+                values[step]
+            );
         }
     }
 

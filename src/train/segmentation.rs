@@ -3,19 +3,24 @@
 use super::{Objective, Share, dropped_paths};
 use crate::data::Pick;
 use crate::data::stream::Stream;
-use crate::decoders::segmentation::{Pass, Segmenter};
+use crate::decoders::segmentation::{Pass, Segmenter, Sliding, Window};
 use crate::engine::{Engine, HostTensor, Result, Targets};
 
-/// Images of one size and the classes of their pixels.
+/// Crops of one size, or one whole image in a validation, and the classes of their pixels.
 #[derive(Clone, Debug)]
 pub struct SceneBatch {
     /// `[B, C, H, W]`, normalised.
     pub pixels: Vec<f32>,
-    /// Class of each pixel or [`crate::engine::IGNORED`]: `[B, H, W]`.
+    /// Height and width.
+    pub size: [usize; 2],
+    /// Class of each pixel or [`crate::engine::IGNORED`]: `[B, H, W]`, of a whole image in its
+    /// original size.
     pub labels: Vec<u32>,
+    /// Height and width of the labels.
+    pub original: [usize; 2],
     /// Which image of its split each is, in which pass.
     pub picks: Vec<Pick>,
-    /// First half of the blake3 of each file.
+    /// First half of the blake3 of each file and its mask.
     pub contents: Vec<[u8; 16]>,
 }
 
@@ -30,15 +35,35 @@ pub struct Segmentation<E: Engine> {
     pub drop_path: Vec<f64>,
     /// Seed of what is left out.
     pub seed: u64,
+    /// How it looks at whole images.
+    pub sliding: Sliding,
+    /// Windows that go through the network together.
+    pub windows: usize,
 }
 
 impl<E: Engine> Segmentation<E> {
-    /// images: `[B, C, H, W]`, and their `[H, W]`
-    fn images(&self, engine: &E, batch: &SceneBatch) -> Result<(E::Tensor, [usize; 2])> {
+    /// What the network says of windows of an image: `[B, h, w, K]`.
+    fn look(&self, engine: &E, batch: &SceneBatch, windows: &[Window]) -> Result<HostTensor> {
         let config = self.frozen.vit().config();
         let [height, width] = config.input_size();
-        let shape = [batch.picks.len(), config.channels, height, width];
-        Ok((engine.tensor(&batch.pixels[..], &shape)?, [height, width]))
+        let [rows, columns] = batch.size;
+        let mut pixels: Vec<f32> =
+            Vec::with_capacity(windows.len() * config.channels * height * width);
+        for window in windows {
+            for plane in batch.pixels.chunks_exact(rows * columns) {
+                for row in window.top..window.top + window.height {
+                    pixels.extend(&plane[row * columns + window.left..][..window.width]);
+                }
+            }
+        }
+        let shape = [windows.len(), config.channels, height, width];
+        let logits = self
+            .frozen
+            .logits(engine, &engine.tensor(&pixels[..], &shape)?)?;
+        Ok(HostTensor {
+            shape: engine.shape(&logits),
+            data: engine.to_f32(&logits)?,
+        })
     }
 
     /// The mean over all pixels of a batch, those without a class counting as nothing lost
@@ -63,8 +88,8 @@ impl<E: Engine> Segmentation<E> {
 
 impl<E: Engine> Objective<E> for Segmentation<E> {
     type Batch = SceneBatch;
-    /// Logits: `[B, h, w, K]`.
-    type Scores = HostTensor;
+    /// The class of every pixel of one whole image in its original size: `[H, W]`.
+    type Scores = Vec<u32>;
 
     fn terms(&self) -> Vec<String> {
         let auxiliary = self.segmenter.auxiliary_weight().map(|_| "auxiliary");
@@ -73,7 +98,10 @@ impl<E: Engine> Objective<E> for Segmentation<E> {
     }
 
     fn loss(&mut self, engine: &E, batch: &SceneBatch, share: Share) -> Result<Vec<E::Tensor>> {
-        let (images, size) = self.images(engine, batch)?;
+        let [height, width] = batch.size;
+        let channels = self.segmenter.vit().config().channels;
+        let shape = [batch.picks.len(), channels, height, width];
+        let images = engine.tensor(&batch.pixels[..], &shape)?;
         let dropped = dropped_paths(engine, &self.drop_path, self.seed, &batch.picks)?;
         let stream = |pick: &Pick| {
             let words = [self.seed, pick.pass as u64, pick.index as u64];
@@ -86,7 +114,7 @@ impl<E: Engine> Objective<E> for Segmentation<E> {
         };
         let predictions = (self.segmenter).train(engine, &images, dropped.as_ref(), &mut pass)?;
         let part = batch.picks.len() as f64 / share.samples;
-        let own = (size, &batch.labels[..]);
+        let own = (batch.size, &batch.labels[..]);
         let mut terms = vec![self.term(engine, &predictions.logits, own, part)?];
         let weight = self.segmenter.auxiliary_weight();
         if let (Some(logits), Some(weight)) = (&predictions.auxiliary, weight) {
@@ -95,13 +123,10 @@ impl<E: Engine> Objective<E> for Segmentation<E> {
         Ok(terms)
     }
 
-    fn validate(&self, engine: &E, batch: &SceneBatch) -> Result<HostTensor> {
-        let (images, _) = self.images(engine, batch)?;
-        let logits = self.frozen.logits(engine, &images)?;
-        Ok(HostTensor {
-            shape: engine.shape(&logits),
-            data: engine.to_f32(&logits)?,
-        })
+    fn validate(&self, engine: &E, batch: &SceneBatch) -> Result<Vec<u32>> {
+        let sizes = (batch.size, batch.original);
+        let mut look = |windows: &[Window]| self.look(engine, batch, windows);
+        self.sliding.classes(sizes, self.windows, &mut look)
     }
 
     fn buffers(&self) -> Vec<(String, E::Tensor)> {

@@ -59,6 +59,7 @@ mod report;
 mod saving;
 mod scenes;
 mod schedules;
+mod segment;
 mod slopes;
 mod sources;
 mod sparse;

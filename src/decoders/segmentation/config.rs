@@ -130,6 +130,7 @@ impl SegmenterConfig {
                 let scales =
                     scales(patch_size).ok_or(SegmentationError::PatchSize { patch_size })?;
                 let coarsest = match scales[3] {
+                    Scale::Eighth => 8,
                     Scale::Quarter => 4,
                     _ => 2,
                 };
@@ -281,7 +282,8 @@ mod tests {
         let fine = encoder(16, [2, 2]);
         assert!(new(uper_net(), &fine).is_ok());
         for (head, encoder, said) in [
-            (uper_net(), encoder(14, [4, 4]), "14 pixels"),
+            (uper_net(), encoder(32, [4, 4]), "32 pixels"),
+            (uper_net(), encoder(4, [7, 9]), "7 x 9 patches"),
             (uper_net(), encoder(16, [4, 1]), "4 x 1 patches"),
             (uper_net(), encoder(8, [3, 4]), "3 x 4 patches"),
             (

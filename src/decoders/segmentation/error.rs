@@ -35,7 +35,7 @@ impl SegmentationError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::PatchSize { .. } => {
-                "UperNet takes encoders with patches of 8 or 16 pixels; a linear head takes any"
+                "UperNet takes encoders with patches of 4, 8, 14 or 16 pixels; a linear head takes any"
             }
             Self::Grid { .. } => "a larger crop has more patches",
             Self::NoNorm => "a head without the norm reads the blocks' outputs as they are",

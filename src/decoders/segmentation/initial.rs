@@ -152,7 +152,7 @@ impl Beginning {
                     self.transposed(&format!("{prefix}.3"), width);
                 }
                 Scale::Double => self.transposed(&format!("{prefix}.0"), width),
-                Scale::Same | Scale::Half | Scale::Quarter => {}
+                Scale::Same | Scale::Half | Scale::Quarter | Scale::Eighth => {}
             }
         }
     }

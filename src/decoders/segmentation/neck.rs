@@ -19,14 +19,18 @@ pub(super) enum Scale {
     Half,
     /// A quarter of them, rounded down.
     Quarter,
+    /// An eighth of them, rounded down.
+    Eighth,
 }
 
 /// The levels for a patch size, pixels, the finest first, whose pixels are 4, 8, 16 and 32 of the
-/// image's (microsoft/unilm `beit/semantic_segmentation/backbone/beit.py`); no other has any there.
+/// image's (microsoft/unilm `beit/semantic_segmentation/backbone/beit.py`, which has 16 and 8); patches
+/// of 14 have the levels of 16, those of 4 go on where 8 ends.
 pub(super) fn scales(patch_size: usize) -> Option<[Scale; 4]> {
     match patch_size {
-        16 => Some([Scale::Quadruple, Scale::Double, Scale::Same, Scale::Half]),
+        14 | 16 => Some([Scale::Quadruple, Scale::Double, Scale::Same, Scale::Half]),
         8 => Some([Scale::Double, Scale::Same, Scale::Half, Scale::Quarter]),
+        4 => Some([Scale::Same, Scale::Half, Scale::Quarter, Scale::Eighth]),
         _ => None,
     }
 }
@@ -43,6 +47,7 @@ enum Level<E: Engine> {
     Same,
     Half,
     Quarter,
+    Eighth,
 }
 
 impl<E: Engine> Level<E> {
@@ -68,6 +73,7 @@ impl<E: Engine> Level<E> {
             Scale::Same => Self::Same,
             Scale::Half => Self::Half,
             Scale::Quarter => Self::Quarter,
+            Scale::Eighth => Self::Eighth,
         })
     }
 
@@ -88,6 +94,7 @@ impl<E: Engine> Level<E> {
             Self::Half => engine.max_pool(x),
             // Halves of halves are the quarters of `max_pool2d(4)`, whatever is left over.
             Self::Quarter => engine.max_pool(&engine.max_pool(x)?),
+            Self::Eighth => engine.max_pool(&engine.max_pool(&engine.max_pool(x)?)?),
         }
     }
 }

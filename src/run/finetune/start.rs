@@ -11,7 +11,7 @@ use crate::data::InputSpec;
 use crate::engine::HostTensor;
 use crate::error::Error;
 use crate::features::{EncoderError, Tap, Token};
-use crate::nn::{WeightError, Weights};
+use crate::nn::{TensorStore, WeightError, Weights};
 use crate::plan::{Cell, HeadStart, Origin, Prospect, Subject};
 use crate::spec::{FinetuneTask, Pool, RelativeBiasChoice};
 use crate::vit::{

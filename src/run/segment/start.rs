@@ -7,16 +7,16 @@ use crate::decoders::segmentation::{SegmenterConfig, initial_weights};
 use crate::engine::HostTensor;
 use crate::error::Error;
 use crate::features::{EncoderError, Tap};
-use crate::nn::{WeightError, Weights};
+use crate::nn::{TensorStore, WeightError, Weights};
 use crate::plan::{Cell, Subject, segmenting_config};
 use crate::spec::{ScenePositions, SegmentTask};
-use crate::vit::{VitConfig, random_weights, untrained};
+use crate::vit::{VitConfig, table_rows, untrained};
 
-/// Name of every block's table of relative positions, and of the scales of its branches.
+/// Name of every block's table of relative positions.
 const TABLE: &str = "relative_position_bias_table";
 
 /// A network before its first update, on the host.
-pub(super) struct Start {
+pub(in crate::run) struct Start {
     /// The encoder's architecture as far as the head reads it.
     pub encoder: VitConfig,
     /// What stands over it.
@@ -43,7 +43,15 @@ pub(super) fn start(cell: &Cell, task: &SegmentTask) -> Result<Start, Error> {
     }
     let encoder = segmenter.encoder(&config);
     place(&mut weights, task, &encoder);
-    for (name, tensor) in initial_weights(&segmenter, cell.seed).iter() {
+    let new;
+    let head = match &cell.scene_head {
+        Some(head) => &head.weights,
+        None => {
+            new = initial_weights(&segmenter, cell.seed);
+            &new
+        }
+    };
+    for (name, tensor) in head.iter() {
         weights.insert(name.to_owned(), tensor.clone());
     }
     Ok(Start {
@@ -77,17 +85,25 @@ fn place(weights: &mut Weights, task: &SegmentTask, encoder: &VitConfig) {
     if task.positions == ScenePositions::Anew {
         weights.remove("pos_embed");
     }
-    let expected = random_weights(encoder, 0);
-    for (name, tensor) in expected.iter() {
-        let value = match name.rsplit('.').next() {
-            Some(TABLE) => Some(0.0),
-            Some("gamma") => task.layer_scale,
-            _ => None,
-        };
-        if let (Some(value), false) = (value, weights.contains(name)) {
-            let data = vec![value as f32; tensor.data.len()];
-            let shape = tensor.shape.clone();
-            weights.insert(name.to_owned(), HostTensor { shape, data });
+    let mut add = |name: String, shape: Vec<usize>, value: f64| {
+        if !weights.contains(&name) {
+            let data = vec![value as f32; shape.iter().product()];
+            weights.insert(name, HostTensor { shape, data });
+        }
+    };
+    for block in 0..encoder.depth {
+        if let ScenePositions::Added | ScenePositions::Anew = task.positions {
+            let shape = vec![table_rows(encoder.grid), encoder.heads.of(block)];
+            add(format!("blocks.{block}.attn.{TABLE}"), shape, 0.0);
+        }
+        if let Some(scale) = task.layer_scale {
+            for branch in ["ls1", "ls2"] {
+                add(
+                    format!("blocks.{block}.{branch}.gamma"),
+                    vec![encoder.width],
+                    scale,
+                );
+            }
         }
     }
 }

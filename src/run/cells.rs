@@ -461,6 +461,7 @@ fn keep(
             labels: val.labels(),
             predictions: outcome.predictions,
             values: outcome.values,
+            confusions: Vec::new(),
         };
         outcomes.write(results, &cell.key)?;
     }

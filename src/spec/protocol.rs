@@ -191,6 +191,13 @@ impl Protocol {
                 Task::Finetune(Box::new(task))
             })?,
             Kind::Classify => resolve(path, &text, kind, settings, Task::Classify)?,
+            Kind::Segment => {
+                return Err(SpecError::Parse {
+                    path: path.to_owned(),
+                    reason: "kind = \"segment\" cannot be carried out".to_owned(),
+                    kind: Some(kind),
+                });
+            }
             Kind::Attention => resolve(path, &text, kind, settings, Task::Attention)?,
         };
         let checked = protocol.task.check();

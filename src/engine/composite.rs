@@ -305,7 +305,7 @@ pub(super) fn resize_bilinear<E: Engine>(
 
 /// The two places of `from` that each of `to` lies between, with their weights, which are f32 as
 /// PyTorch's are (`aten/src/ATen/native/UpSample.h`, `area_pixel_compute_source_index`).
-pub(super) fn linear_taps(from: usize, to: usize) -> impl Iterator<Item = [(usize, f32); 2]> {
+pub(crate) fn linear_taps(from: usize, to: usize) -> impl Iterator<Item = [(usize, f32); 2]> {
     let scale = from as f32 / to as f32;
     (0..to).map(move |target| {
         let source = ((target as f32 + 0.5) * scale - 0.5).max(0.0);

@@ -5,3 +5,4 @@ pub mod classification;
 pub mod knn;
 pub mod linear;
 pub mod linear_cached;
+pub mod segmentation;

@@ -5,12 +5,16 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::comparison_images::{Criterion, Curve, check, class_names, curve, order, title, values};
+use super::comparison_images::{
+    Criterion, Curve, check, class_names, curve, order, ratios, title, values,
+};
 use super::{Better, ComparisonError, Measured, Outcomes, Record, differing_settings};
+use crate::metric::SegmentationMeasure;
 use crate::spec::Kind;
 use crate::stats::{
-    Bootstrap, CONFIDENCE, Measure, Noise, PairedHits, SampleError, Seeds, Spread, Unit,
-    half_width, holm, paired_differences,
+    Bootstrap, CONFIDENCE, Measure, Noise, PairedDifference, PairedHits, RatioDifference,
+    RatioSample, SampleError, Seeds, Spread, Unit, half_width, holm, paired_differences,
+    paired_ratio_differences,
 };
 
 /// What is compared, and how.
@@ -23,7 +27,7 @@ pub struct Question {
     pub features: Vec<String>,
     /// Neighbours; those of the headline where none are given.
     pub k: Option<usize>,
-    /// Disagreements that are named, for each checkpoint of a pair.
+    /// Disagreements, or segmented images, that are named, for each checkpoint of a pair.
     pub disagreements: usize,
     /// How the images are resampled.
     pub bootstrap: Bootstrap,
@@ -109,7 +113,8 @@ pub struct SideRun {
 pub enum Test {
     /// McNemar's, exact: every image is right or wrong.
     McnemarExact,
-    /// Resampled images: values that are numbers, or shares of several seeds.
+    /// Resampled images: values that are numbers, shares of several seeds, or ratios of sums over
+    /// the images.
     PairedBootstrap,
 }
 
@@ -141,6 +146,40 @@ pub struct Pair {
     /// Images that one gets right and the other wrong, the most telling first: the first's, then
     /// the second's.
     pub disagreements: Vec<Disagreement>,
+    /// Of segmentations, every class in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<ClassDifference>,
+    /// Of segmentations, the images that are better under one than under the other, those with the
+    /// largest differences first: the first's, then the second's.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<ImageDifference>,
+}
+
+/// A class whose pixels one checkpoint finds better than the other.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ClassDifference {
+    /// The class.
+    pub class: Class,
+    /// First minus second, points, with the interval of this class alone: of many classes some lie
+    /// beside 0 by chance.
+    #[serde(flatten)]
+    pub difference: RatioDifference,
+}
+
+/// An image that one checkpoint segments better than the other.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ImageDifference {
+    /// Place of the better one among the sides.
+    pub winner: usize,
+    /// Path in the dataset.
+    pub path: String,
+    /// First half of the blake3 of its bytes, hexadecimal.
+    pub content: String,
+    /// The measure of this image alone under the first of the pair, percent: of `miou` the mean over
+    /// the classes that occur in it or are predicted for it; of several seeds their mean.
+    pub a: f64,
+    /// Under the second.
+    pub b: f64,
 }
 
 /// An image that one checkpoint gets right and the other wrong.
@@ -176,7 +215,7 @@ pub struct Disagreement {
 pub struct Class {
     /// Its number.
     pub index: u32,
-    /// Its folder, where every class has one.
+    /// Its folder, where every class has one; of segmentations the dataset's name of it.
     pub name: Option<String>,
 }
 
@@ -184,9 +223,16 @@ pub struct Class {
 struct Chosen<'a> {
     runs: &'a [Run],
     measured: Vec<&'a Measured>,
-    /// `[n]` in the common order of images: mean over the seeds.
-    values: Vec<f64>,
+    sample: Sample,
     order: Vec<usize>,
+}
+
+/// What became of the images, in their common order.
+enum Sample {
+    /// `[n]`, whose mean the measure is; of several seeds their mean.
+    Values(Vec<f64>),
+    /// Ratios of sums over the images, each seed's.
+    Ratios(Vec<RatioSample>),
 }
 
 impl<'a> Chosen<'a> {
@@ -197,6 +243,22 @@ impl<'a> Chosen<'a> {
         let curve = curve(&run.outcomes, &run.record, &measured.feature);
         let own = curve.iter().position(|&(k, _)| k == measured.k)?;
         Some((curve, own))
+    }
+
+    /// `[n]`, where the measure is a mean over images.
+    fn values(&self) -> Option<&[f64]> {
+        match &self.sample {
+            Sample::Values(values) => Some(values),
+            Sample::Ratios(_) => None,
+        }
+    }
+
+    /// Each seed's ratios, where the measure is a mean of those.
+    fn ratios(&self) -> Option<Vec<&RatioSample>> {
+        match &self.sample {
+            Sample::Values(_) => None,
+            Sample::Ratios(runs) => Some(runs.iter().collect()),
+        }
     }
 
     /// Its images, and what it takes for one of them to be right.
@@ -308,39 +370,66 @@ fn choose<'a>(
     let Some(first) = runs.first() else {
         return Err(SampleError::Empty("runs").into());
     };
-    let order = order(&first.outcomes);
     let mut measured = Vec::new();
-    let mut sums = vec![0.0; order.len()];
+    let mut all = Vec::new();
     for run in runs {
         let found = measure_of(&run.record, question, feature)?;
-        let values = values(&run.outcomes, &run.record, found).ok_or_else(|| {
-            ComparisonError::NotByImage {
-                record: title(&run.record),
-                measure: found.measure.name.clone(),
-            }
-        })?;
-        let mean = values.iter().sum::<f64>() / values.len() as f64;
-        let recorded = found.measure.value;
-        // The same numbers in the same order; what is left is how they are added.
-        if (mean - recorded).abs() > 1e-9 * recorded.abs().max(1.0) {
-            return Err(ComparisonError::Outcomes {
-                record: title(&run.record),
-                measure: found.measure.name.clone(),
-                recorded,
-                found: mean,
-            });
-        }
-        for (sum, &image) in sums.iter_mut().zip(&self::order(&run.outcomes)) {
-            *sum += values[image];
-        }
+        all.push(kept(run, found)?);
         measured.push(found);
     }
+    let mut sums = vec![0.0; first.outcomes.labels.len()];
+    let mut ratios = Vec::new();
+    for sample in all {
+        match sample {
+            Sample::Values(values) => sums.iter_mut().zip(values).for_each(|(sum, x)| *sum += x),
+            Sample::Ratios(runs) => ratios.extend(runs),
+        }
+    }
+    let sample = match ratios.is_empty() {
+        true => Sample::Values(sums.iter().map(|sum| sum / runs.len() as f64).collect()),
+        false => Sample::Ratios(ratios),
+    };
     Ok(Chosen {
         runs,
         measured,
-        values: sums.iter().map(|sum| sum / runs.len() as f64).collect(),
-        order,
+        sample,
+        order: order(&first.outcomes),
     })
+}
+
+/// What a record keeps of each image, in their common order.
+fn kept(run: &Run, found: &Measured) -> Result<Sample, ComparisonError> {
+    let Run { record, outcomes } = run;
+    let order = order(outcomes);
+    let measure = found.measure.name.clone();
+    let not_kept = || ComparisonError::NotByImage {
+        record: title(record),
+        measure: measure.clone(),
+    };
+    let (sample, value) = match SegmentationMeasure::named(&measure, found.class) {
+        Some(_) => {
+            let sample = ratios(outcomes, record, found, &order).ok_or_else(not_kept)?;
+            let mean = sample.mean().ok_or_else(not_kept)?;
+            (Sample::Ratios(vec![sample]), 100.0 * mean)
+        }
+        None => {
+            let values = values(outcomes, record, found).ok_or_else(not_kept)?;
+            let mean = values.iter().sum::<f64>() / values.len() as f64;
+            let ordered = order.iter().map(|&image| values[image]);
+            (Sample::Values(ordered.collect()), mean)
+        }
+    };
+    let recorded = found.measure.value;
+    // The same numbers in the same order; what is left is how they are added.
+    if (value - recorded).abs() > 1e-9 * recorded.abs().max(1.0) {
+        return Err(ComparisonError::Outcomes {
+            record: title(record),
+            measure,
+            recorded,
+            found: value,
+        });
+    }
+    Ok(sample)
 }
 
 /// The one measure of a record that is asked for.
@@ -468,16 +557,16 @@ fn pairs(
     described: &[Side],
     question: &Question,
 ) -> Result<Vec<Pair>, ComparisonError> {
-    let values: Vec<&[f64]> = chosen.iter().map(|side| &side.values[..]).collect();
     let mut pairs = Vec::new();
-    for found in paired_differences(&values, &question.bootstrap)? {
+    for (found, each) in differences(chosen, &question.bootstrap)? {
         let (a, b) = (&chosen[found.a], &chosen[found.b]);
         let classified = |side: &Chosen<'_>| side.runs.len() == 1 && side.criterion().is_some();
         let both_classified = classified(a) && classified(b);
         let hits = match both_classified {
             true => {
                 let right = |side: &Chosen<'_>| -> Vec<bool> {
-                    side.values.iter().map(|&value| value > 0.0).collect()
+                    let values = side.values().unwrap_or_default();
+                    values.iter().map(|&value| value > 0.0).collect()
                 };
                 Some(PairedHits::count(&right(a), &right(b))?)
             }
@@ -511,6 +600,8 @@ fn pairs(
             noise,
             within_noise: noise.map(|noise| noise.covers(found.difference)),
             disagreements,
+            classes: classes(a, each),
+            images: telling((found.a, a), (found.b, b), question.disagreements),
         });
     }
     let p: Vec<f64> = pairs.iter().map(|pair| pair.p).collect();
@@ -518,6 +609,106 @@ fn pairs(
         pair.adjusted_p = adjusted;
     }
     Ok(pairs)
+}
+
+/// All pairs of sides, in the unit of the measure, with those of every ratio where there are any.
+fn differences(
+    chosen: &[Chosen<'_>],
+    bootstrap: &Bootstrap,
+) -> Result<Vec<(PairedDifference, Vec<Option<RatioDifference>>)>, ComparisonError> {
+    let ratios: Option<Vec<_>> = chosen.iter().map(Chosen::ratios).collect();
+    let Some(ratios) = ratios else {
+        let values: Vec<&[f64]> = chosen.iter().filter_map(Chosen::values).collect();
+        let found = paired_differences(&values, bootstrap)?.into_iter();
+        return Ok(found.map(|found| (found, Vec::new())).collect());
+    };
+    let sides: Vec<&[&RatioSample]> = ratios.iter().map(Vec::as_slice).collect();
+    let percent = |ends: [f64; 2]| ends.map(|end| 100.0 * end);
+    let found = paired_ratio_differences(&sides, bootstrap)?.into_iter();
+    Ok(found
+        .map(|found| {
+            let each = found.each.into_iter().map(|ratio| {
+                ratio.map(|ratio| RatioDifference {
+                    difference: 100.0 * ratio.difference,
+                    interval: ratio.interval.map(percent),
+                })
+            });
+            let mean = PairedDifference {
+                difference: 100.0 * found.mean.difference,
+                interval: percent(found.mean.interval),
+                ..found.mean
+            };
+            (mean, each.collect())
+        })
+        .collect())
+}
+
+/// The classes' differences under their names, where the measure is a mean over classes.
+fn classes(side: &Chosen<'_>, each: Vec<Option<RatioDifference>>) -> Vec<ClassDifference> {
+    let Some((run, measured)) = side.runs.first().zip(side.measured.first()) else {
+        return Vec::new();
+    };
+    let name = &measured.measure.name;
+    if !SegmentationMeasure::named(name, None).is_some_and(SegmentationMeasure::is_of_classes) {
+        return Vec::new();
+    }
+    let named = |index: u32| {
+        let mut measures = run.record.measures.iter();
+        let of_class = measures.find(|measured| measured.class == Some(index));
+        of_class.map(|measured| measured.feature.clone())
+    };
+    let each = (0..).zip(each).filter_map(|(index, difference)| {
+        let name = named(index);
+        Some(ClassDifference {
+            class: Class { index, name },
+            difference: difference?,
+        })
+    });
+    each.collect()
+}
+
+/// The images that one segments better than the other, the largest differences first.
+fn telling(
+    (place_a, a): (usize, &Chosen<'_>),
+    (place_b, b): (usize, &Chosen<'_>),
+    most: usize,
+) -> Vec<ImageDifference> {
+    let (Some(runs_a), Some(runs_b)) = (a.ratios(), b.ratios()) else {
+        return Vec::new();
+    };
+    let outcomes = &a.runs[0].outcomes;
+    let of_image = |runs: &[&RatioSample], row: usize| {
+        let values: Option<Vec<f64>> = runs.iter().map(|run| run.of_image(row)).collect();
+        Some(100.0 * values?.iter().sum::<f64>() / runs.len() as f64)
+    };
+    let rows = a.order.iter().enumerate();
+    let mut all: Vec<ImageDifference> = rows
+        .filter_map(|(row, &image)| {
+            let (own_a, own_b) = (of_image(&runs_a, row)?, of_image(&runs_b, row)?);
+            (own_a != own_b).then(|| ImageDifference {
+                winner: if own_a > own_b { place_a } else { place_b },
+                path: outcomes.paths[image].clone(),
+                content: hexadecimal(&outcomes.contents[image]),
+                a: own_a,
+                b: own_b,
+            })
+        })
+        .collect();
+    all.sort_by(|x, y| {
+        let size = |image: &ImageDifference| (image.a - image.b).abs();
+        size(y)
+            .total_cmp(&size(x))
+            .then_with(|| x.path.cmp(&y.path))
+    });
+    let of = |winner| {
+        let own = all.iter().filter(move |image| image.winner == winner);
+        own.take(most)
+    };
+    of(place_a).chain(of(place_b)).cloned().collect()
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The share of images that both put into one class, and the most telling of those that one gets
@@ -530,6 +721,9 @@ fn disagree(
     let (Some((outcomes, criterion)), Some((curve_a, own_a)), Some((curve_b, own_b))) =
         (a.criterion(), a.curve(), b.curve())
     else {
+        return (None, Vec::new());
+    };
+    let (Some(values_a), Some(values_b)) = (a.values(), b.values()) else {
         return (None, Vec::new());
     };
     let names = class_names(outcomes);
@@ -545,7 +739,7 @@ fn disagree(
             curve_b[own_b].1.top1[image_b],
         );
         same += usize::from(says.0 == says.1);
-        let (right_a, right_b) = (a.values[row] > 0.0, b.values[row] > 0.0);
+        let (right_a, right_b) = (values_a[row] > 0.0, values_b[row] > 0.0);
         if right_a == right_b {
             continue;
         }
@@ -564,10 +758,7 @@ fn disagree(
         all.push(Disagreement {
             winner: if right_a { place_a } else { place_b },
             path: outcomes.paths[image_a].clone(),
-            content: outcomes.contents[image_a]
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect(),
+            content: hexadecimal(&outcomes.contents[image_a]),
             label: class(label),
             a: class(says.0),
             b: class(says.1),

@@ -64,6 +64,16 @@ pub enum ComparisonError {
         /// The image, as the first lists it.
         path: String,
     },
+    /// One image, two masks.
+    #[error("{left} and {right} do not agree on which pixels of {path} are of which class")]
+    Masks {
+        /// One record's checkpoint and key.
+        left: String,
+        /// The other's.
+        right: String,
+        /// The image, as the first lists it.
+        path: String,
+    },
     /// The record has nothing of this name.
     #[error("{record} has no {wanted}; it has {}", known.join(", "))]
     Unknown {
@@ -137,7 +147,7 @@ impl ComparisonError {
                 "run both on one dataset with one --limit, or name the keys of records that were"
                     .to_owned()
             }
-            Self::Labels { .. } => {
+            Self::Labels { .. } | Self::Masks { .. } => {
                 "the datasets' classes differ: run both on one of them".to_owned()
             }
             Self::Unknown { .. } => {
@@ -151,7 +161,8 @@ impl ComparisonError {
                 "give --feature once for all, or once for each checkpoint".to_owned()
             }
             Self::NotByImage { .. } => {
-                "top1 and top5 of kNN, and nmi, distance, distance_raw and entropy are".to_owned()
+                "top1 and top5, miou, macc, aacc and iou, and nmi, distance, distance_raw and entropy are"
+                    .to_owned()
             }
             Self::Outcomes { .. } => {
                 "move the record away and run its command again: features are kept".to_owned()

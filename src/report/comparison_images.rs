@@ -4,7 +4,9 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::{ComparisonError, Measured, Outcomes, Record};
+use super::{ComparisonError, ImageConfusions, Measured, Outcomes, Record};
+use crate::metric::SegmentationMeasure;
+use crate::stats::RatioSample;
 
 /// What an image is matched by: contents, then class and path where several are the same.
 fn place(outcomes: &Outcomes, image: usize) -> ([u8; 16], u32, &str) {
@@ -28,7 +30,7 @@ pub(super) fn check(
     let mut lefts = orders[0].iter().copied().peekable();
     let mut rights = orders[1].iter().copied().peekable();
     let [mut only_left, mut only_right] = [0, 0];
-    let (mut example, mut other_class) = (None, None);
+    let (mut example, mut other_class, mut other_pixels) = (None, None, None);
     loop {
         let side = match (lefts.peek(), rights.peek()) {
             (None, None) => break,
@@ -41,6 +43,9 @@ pub(super) fn check(
         match (l, r) {
             (Some(l), Some(r)) if left.labels[l] != right.labels[r] => {
                 other_class = other_class.or(Some(&left.paths[l]));
+            }
+            (Some(l), Some(r)) if labelled(left, l) != labelled(right, r) => {
+                other_pixels = other_pixels.or(Some(&left.paths[l]));
             }
             (Some(l), None) => {
                 only_left += 1;
@@ -67,14 +72,24 @@ pub(super) fn check(
             seeds: [left_record.cell.seed, right_record.cell.seed],
         });
     }
-    match other_class {
-        Some(path) => {
-            let (left, right) = names();
+    let (left, right) = names();
+    match (other_class, other_pixels) {
+        (Some(path), _) => {
             let path = path.clone();
             Err(ComparisonError::Labels { left, right, path })
         }
-        None => Ok(()),
+        (None, Some(path)) => {
+            let path = path.clone();
+            Err(ComparisonError::Masks { left, right, path })
+        }
+        (None, None) => Ok(()),
     }
+}
+
+/// Pixels of each class in an image's mask, where it has one.
+fn labelled(outcomes: &Outcomes, image: usize) -> Option<BTreeMap<u32, u64>> {
+    let confusions = outcomes.confusions.first()?;
+    Some(confusions.images.get(image)?.labels())
 }
 
 /// A record in an error: its checkpoint and the beginning of its key.
@@ -171,6 +186,35 @@ pub(super) fn values(
                 .collect(),
         ),
     }
+}
+
+/// What a measure of segmented images is the mean of, one image after the other in `order`; none where
+/// the measure is another, or the pixels were not kept.
+pub(super) fn ratios(
+    outcomes: &Outcomes,
+    record: &Record,
+    measured: &Measured,
+    order: &[usize],
+) -> Option<RatioSample> {
+    let measure = SegmentationMeasure::named(&measured.measure.name, measured.class)?;
+    let ImageConfusions { images, .. } = confusions(outcomes, record, measured)?;
+    let images: Option<Vec<_>> = order.iter().map(|&image| images.get(image)).collect();
+    measure.sample(images?, record.data.classes).ok()
+}
+
+/// The pixels that a measure is of: those of its head; a class's own are the headline's.
+pub(super) fn confusions<'a>(
+    outcomes: &'a Outcomes,
+    record: &Record,
+    measured: &Measured,
+) -> Option<&'a ImageConfusions> {
+    let of_head = match measured.class {
+        None => Some(measured),
+        Some(_) => record.measures.iter().find(|measured| measured.headline),
+    };
+    let name = &of_head?.feature;
+    let mut kept = outcomes.confusions.iter();
+    kept.find(|confusions| confusions.name == *name)
 }
 
 /// Names of classes: the folders of their images, where every class has one of its own.

@@ -1,8 +1,12 @@
 //! A comparison as tables.
 
 use super::comparison::{Class, Comparison, Disagreement, Pair, Side, Test};
+use super::comparison::{ClassDifference, ImageDifference};
 use super::{Cell, Column, Mark, Source, Table};
-use crate::stats::{NoiseSource, Unit};
+use crate::stats::{NoiseSource, RatioDifference, Unit};
+
+/// Classes that are shown of a pair.
+const CLASSES: usize = 10;
 
 /// The unit of values, and of their differences.
 fn units(unit: Unit) -> [Option<&'static str>; 2] {
@@ -52,14 +56,20 @@ fn title(comparison: &Comparison) -> String {
     )
 }
 
-/// The checkpoints, the pairs, and for two checkpoints the images that they disagree on: for
-/// people.
+/// The checkpoints, the pairs, and for two checkpoints the classes that differ most and the images that
+/// they disagree on: for people.
 pub fn comparison_tables(comparison: &Comparison) -> Vec<Table> {
     let mut tables = vec![sides_table(comparison), pairs_table(comparison)];
-    if let [pair] = &comparison.pairs[..]
-        && !pair.disagreements.is_empty()
-    {
-        tables.push(disagreements_table(comparison, pair));
+    if let [pair] = &comparison.pairs[..] {
+        if !pair.classes.is_empty() {
+            tables.push(classes_table(comparison, pair));
+        }
+        if !pair.disagreements.is_empty() {
+            tables.push(disagreements_table(comparison, pair));
+        }
+        if !pair.images.is_empty() {
+            tables.push(images_table(comparison, pair));
+        }
     }
     tables
 }
@@ -211,12 +221,77 @@ fn probability(p: f64) -> String {
     }
 }
 
-/// One row an image.
-fn disagreements_table(comparison: &Comparison, pair: &Pair) -> Table {
-    let class = |class: &Class| match &class.name {
+/// One row a class, those that differ most.
+fn classes_table(comparison: &Comparison, pair: &Pair) -> Table {
+    let [_, unit] = units(comparison.unit);
+    let mut all: Vec<&ClassDifference> = pair.classes.iter().collect();
+    let size = |class: &ClassDifference| class.difference.difference.abs();
+    all.sort_by(|a, b| size(b).total_cmp(&size(a)));
+    let shown = all.len().min(CLASSES);
+    let row = |class: &&ClassDifference| {
+        let RatioDifference {
+            difference,
+            interval,
+        } = class.difference;
+        vec![
+            self::class(&class.class),
+            number(difference, interval, decimals(comparison.unit)),
+        ]
+    };
+    let mut footnotes = vec![
+        "each interval is of its class alone: of many classes some lie beside 0 by chance"
+            .to_owned(),
+    ];
+    if shown < all.len() {
+        let of = all.len();
+        footnotes.push(format!(
+            "the {shown} that differ most of {of} classes; --json has all"
+        ));
+    }
+    Table {
+        title: "Classes that differ most".to_owned(),
+        columns: vec![Column::text("class"), Column::numbers("A - B", unit)],
+        rows: all[..shown].iter().map(row).collect(),
+        footnotes,
+    }
+}
+
+/// One row an image, its own measure under either.
+fn images_table(comparison: &Comparison, pair: &Pair) -> Table {
+    let [unit, points] = units(comparison.unit);
+    let name = |side: usize| &comparison.sides[side].name;
+    let row = |image: &ImageDifference| {
+        vec![
+            text(name(image.winner)),
+            text(&image.path),
+            number(image.a, None, 1),
+            number(image.b, None, 1),
+            number(image.a - image.b, None, 1),
+        ]
+    };
+    Table {
+        title: "The images that tell most".to_owned(),
+        columns: vec![
+            Column::text("better"),
+            Column::text("image"),
+            Column::numbers(format!("A: {}", name(pair.a)), unit),
+            Column::numbers(format!("B: {}", name(pair.b)), unit),
+            Column::numbers("A - B", points),
+        ],
+        rows: pair.images.iter().map(row).collect(),
+        footnotes: Vec::new(),
+    }
+}
+
+fn class(class: &Class) -> Cell {
+    match &class.name {
         Some(name) => text(name),
         None => text(class.index.to_string()),
-    };
+    }
+}
+
+/// One row an image.
+fn disagreements_table(comparison: &Comparison, pair: &Pair) -> Table {
     let name = |side: usize| &comparison.sides[side].name;
     let near = pair.disagreements.iter().any(|image| image.near.is_some());
     let votes = comparison.k.is_some();

@@ -92,13 +92,7 @@ fn show(
             source,
         } => {
             let shown = Shown::new(*value, *interval, *decimals, marks);
-            let number = number(*value, &shown.number, source.as_ref());
-            let number = match source.as_ref().and_then(told) {
-                Some(Told { text, link }) => html! {
-                    a href=(link) title=(printable_lines(&text)) { (number) }
-                },
-                None => number,
-            };
+            let number = linked(*value, &shown.number, source.as_ref(), told);
             html! {
                 @match rank {
                     Some(Rank::Best) => { strong { (number) } }
@@ -114,6 +108,22 @@ fn show(
         Cell::Missing(reason) => html! {
             span class="missing" title=(printable(reason)) { "– (" (reasons.number(reason)) ")" }
         },
+    }
+}
+
+/// A number that leads to where it stands written, where that is known.
+pub(super) fn linked(
+    value: f64,
+    shown: &str,
+    source: Option<&Source>,
+    told: &dyn Fn(&Source) -> Option<Told>,
+) -> Markup {
+    let number = number(value, shown, source);
+    match source.and_then(told) {
+        Some(Told { text, link }) => html! {
+            a href=(link) title=(printable_lines(&text)) { (number) }
+        },
+        None => number,
     }
 }
 

@@ -6,12 +6,15 @@ use super::{Cell, Column, Mark, Measured, Record, Selection, Table};
 use crate::spec::Kind;
 use crate::stats::Seeds;
 
+/// The measures of a classifier, as tables call them.
+pub(super) const ACCURACIES: [(&str, &str); 2] = [("top1", "top-1"), ("top5", "top-5")];
+
 /// All tables of records under one protocol on one dataset: the headlines; their mean over seeds,
 /// where there are several; every block, where heads stand over several; every learning rate, where
 /// there are several.
 pub(super) fn linear_tables(records: &[Record]) -> Vec<Table> {
     let mut tables = vec![linear_table(records)];
-    tables.extend(seed_table(records));
+    tables.extend(seed_table(records, &ACCURACIES));
     tables.extend(block_table(records));
     let subjects = subjects(records);
     let names = names(&subjects);
@@ -21,7 +24,7 @@ pub(super) fn linear_tables(records: &[Record]) -> Vec<Table> {
 }
 
 /// Records that differ by seed alone, by seed, in the order of the first of each.
-fn subjects(records: &[Record]) -> Vec<Vec<&Record>> {
+pub(super) fn subjects(records: &[Record]) -> Vec<Vec<&Record>> {
     let mut subjects: Vec<Vec<&Record>> = Vec::new();
     for record in records {
         let mut known = subjects.iter_mut();
@@ -37,7 +40,7 @@ fn subjects(records: &[Record]) -> Vec<Vec<&Record>> {
 }
 
 /// The first record of each subject, under a name that tells it from the others.
-fn names(subjects: &[Vec<&Record>]) -> Vec<Record> {
+pub(super) fn names(subjects: &[Vec<&Record>]) -> Vec<Record> {
     labelled(&subjects.iter().map(|runs| runs[0]).collect::<Vec<_>>())
 }
 
@@ -106,7 +109,7 @@ fn tells_heads(records: &[Record]) -> bool {
     !records.iter().all(whole) || features.any(|feature| Some(feature) != first)
 }
 
-fn is_headline(measured: &Measured, name: &str) -> bool {
+pub(super) fn is_headline(measured: &Measured, name: &str) -> bool {
     measured.headline && measured.measure.name == name
 }
 
@@ -118,15 +121,16 @@ fn largest(record: &Record) -> Option<&Measured> {
         .find(|m| m.measure.name == "top1_max")
 }
 
-fn title(records: &[Record]) -> String {
+pub(super) fn title(records: &[Record]) -> String {
     let root = records
         .first()
         .map(|record| record.data.root.display().to_string());
     format!("{}, on {}", protocol(records), root.unwrap_or_default())
 }
 
-/// Mean and standard deviation of the headlines over seeds, where any checkpoint has several.
-pub(super) fn seed_table(records: &[Record]) -> Option<Table> {
+/// Mean and standard deviation of the headlines of these measures, each with its name in tables, over
+/// seeds, where any checkpoint has several.
+pub(super) fn seed_table(records: &[Record], measures: &[(&str, &str)]) -> Option<Table> {
     let mut subjects = subjects(records);
     subjects.retain(|runs| runs.len() > 1);
     if subjects.is_empty() {
@@ -146,7 +150,7 @@ pub(super) fn seed_table(records: &[Record]) -> Option<Table> {
             Cell::Text(first.subject.name.clone()),
             Cell::Count(runs.len() as u64),
         ];
-        for name in ["top1", "top5"] {
+        for (name, _) in measures {
             let headlines: Option<Vec<&Measured>> = runs
                 .iter()
                 .map(|run| {
@@ -171,16 +175,14 @@ pub(super) fn seed_table(records: &[Record]) -> Option<Table> {
         }
         row
     };
+    let mut columns = vec![Column::text("checkpoint"), Column::numbers("seeds", None)];
+    for (_, name) in measures {
+        columns.push(percent(name));
+        columns.push(Column::numbers(format!("{name} deviation"), Some("points")));
+    }
     Some(Table {
         title: format!("{}, mean and standard deviation over seeds", title(records)),
-        columns: vec![
-            Column::text("checkpoint"),
-            Column::numbers("seeds", None),
-            percent("top-1"),
-            Column::numbers("top-1 deviation", Some("points")),
-            percent("top-5"),
-            Column::numbers("top-5 deviation", Some("points")),
-        ],
+        columns,
         rows: subjects.iter().zip(&names).map(row).collect(),
         footnotes: vec!["the deviation is that of single runs (n - 1)".to_owned()],
     })

@@ -32,20 +32,24 @@ mod protocol_tables;
 mod published_weights;
 mod record;
 mod record_error;
+mod segmentation_tables;
 mod table;
 mod table_error;
 pub mod terminal;
 
 pub use attention_maps::{AttentionMaps, HeadMaps, QueryMaps};
 pub use attention_tables::{layer_table, measure_table};
-pub use comparison::{Class, Comparison, Disagreement, Pair, Question, Run, Side, SideRun, Test};
+pub use comparison::{
+    Class, ClassDifference, Comparison, Disagreement, ImageDifference, Pair, Question, Run, Side,
+    SideRun, Test,
+};
 pub use comparison_error::ComparisonError;
 pub use comparison_settings::differing_settings;
 pub use comparison_tables::{comparison_tables, pairs_table};
 pub use knn_tables::{curve_table, full_table, headline_table};
 pub use linear_tables::linear_table;
-use linear_tables::seed_table;
-pub use outcomes::{ImageOutcomes, ImageValues, Outcomes};
+use linear_tables::{ACCURACIES, seed_table};
+pub use outcomes::{ImageConfusions, ImageOutcomes, ImageValues, Outcomes};
 pub use page::{Compared, Entry, JoinedTable, PageError, PretrainingEntry, Report, comparisons};
 pub use paper_page::{conflict_table, published_page, table_list};
 pub use paper_table::{has_measured, paper_table, published_table};
@@ -56,8 +60,10 @@ pub use protocol_tables::tables;
 pub use published_weights::PublishedWeights;
 pub use record::{
     BesideRecord, CellKey, ComputeRecord, DataRecord, Measured, ProtocolRecord, Record, SCHEMA,
-    Selection, SplitRecord, SubjectRecord,
+    Selection, SplitRecord, SubjectRecord, segmentation_folder, segmentation_sheet,
 };
 pub use record_error::RecordError;
+use segmentation_tables::SEGMENTATION;
+pub use segmentation_tables::segmentation_table;
 pub use table::{Align, Better, Cell, Column, Mark, Rank, Source, Table};
 pub use table_error::TableError;

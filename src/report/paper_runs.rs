@@ -116,7 +116,7 @@ impl<'a> Measurements<'a> {
         for kind in Kind::ALL {
             let of_kind = columns
                 .iter_mut()
-                .filter(|column| column.measurement.protocol.kind() == Some(kind));
+                .filter(|column| column.measurement.protocol.kind() == kind);
             place(&mut of_kind.collect::<Vec<_>>());
         }
         columns
@@ -233,7 +233,7 @@ pub(super) fn fits(measurement: &Measurement, record: &Record) -> bool {
         Some(found) => found == dataset,
         None => folder().is_some_and(|folder| folder.eq_ignore_ascii_case(dataset)),
     };
-    measurement.protocol.kind() == Some(record.protocol.kind) && same
+    measurement.protocol.kind() == record.protocol.kind && same
 }
 
 /// Says of all entries of one kind in which rows they stand, and which protocol is usual.

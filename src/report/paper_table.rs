@@ -545,7 +545,7 @@ fn elsewhere_note(table: &PaperTable, records: &[Record]) -> Option<String> {
         columns.filter_map(|column| column.measured.as_ref())
     };
     let elsewhere = records.iter().filter(|record| {
-        let kind = Some(record.protocol.kind);
+        let kind = record.protocol.kind;
         measurements().any(|wanted| wanted.protocol.kind() == kind)
             && !measurements().any(|wanted| fits(wanted, record))
     });

@@ -1,6 +1,7 @@
 //! The tables of any records, protocol by protocol.
 
 use super::linear_tables::linear_tables;
+use super::segmentation_tables::segmentation_tables;
 use super::{Record, Table, curve_table, headline_table, layer_table};
 use crate::spec::Kind;
 
@@ -24,6 +25,7 @@ pub fn tables(records: &[Record]) -> Vec<Table> {
         Some(Kind::Linear | Kind::LinearCached | Kind::Finetune | Kind::Classify) => {
             linear_tables(group)
         }
+        Some(Kind::Segment) => segmentation_tables(group),
         Some(Kind::Attention) => vec![layer_table(group)],
         None => Vec::new(),
     };

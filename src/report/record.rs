@@ -52,6 +52,9 @@ pub struct BesideRecord {
     /// Of [`curves_path`]; records of what is not trained do without the field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub curves: Option<String>,
+    /// Of [`segmentation_sheet`]; other records do without the field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sheet: Option<String>,
 }
 
 /// What makes a cell.
@@ -207,6 +210,9 @@ pub struct Measured {
     /// Attention head, counted from 0, where it belongs to one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head: Option<usize>,
+    /// Class, counted from 0, where it belongs to one; `feature` is then its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<u32>,
     /// Neighbours, where there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub k: Option<usize>,
@@ -235,6 +241,7 @@ impl Measured {
             layer: None,
             other_layer: None,
             head: None,
+            class: None,
             k: None,
             learning_rate: None,
             headline: false,
@@ -393,6 +400,21 @@ impl Record {
         Ok(curves)
     }
 
+    /// The sheet of segmented images, PNG; none where none was drawn, or where it was deleted.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is not the one that the record was written with.
+    pub fn sheet(&self, results: &Path) -> Result<Option<Vec<u8>>, RecordError> {
+        let path = segmentation_sheet(results, &self.cell.key);
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(RecordError::Read { path, source }),
+        };
+        self.belongs(&path, &self.beside.sheet)?;
+        Ok(Some(bytes))
+    }
+
     /// Whether the files beside it are those that it was written with.
     pub fn is_whole(&self, results: &Path) -> bool {
         let key = &self.cell.key;
@@ -404,11 +426,17 @@ impl Record {
             .is_ok()
             && optional(&AttentionMaps::path(results, key), &self.beside.maps)
             && self.has_its_curves(&curves_path(results, key))
+            && self.has_its_sheet(&segmentation_sheet(results, key))
     }
 
     /// Runs are deleted to free their disk: no result hangs on their curves.
     fn has_its_curves(&self, path: &Path) -> bool {
         !path.is_file() || self.belongs(path, &self.beside.curves).is_ok()
+    }
+
+    /// No result hangs on pictures either.
+    fn has_its_sheet(&self, path: &Path) -> bool {
+        !path.is_file() || self.belongs(path, &self.beside.sheet).is_ok()
     }
 
     fn belongs(&self, path: &Path, known: &Option<String>) -> Result<(), RecordError> {
@@ -431,6 +459,7 @@ impl Record {
             outcomes: hash(&Outcomes::path(results, key))?,
             maps: hash(&AttentionMaps::path(results, key))?,
             curves: hash(&curves_path(results, key))?,
+            sheet: hash(&segmentation_sheet(results, key))?,
         };
         let record = Self {
             beside,
@@ -462,6 +491,17 @@ impl Record {
         let train = self.data.train.as_ref().map_or(0, |split| split.skipped);
         train + self.data.val.skipped
     }
+}
+
+/// The folder of the pictures that belong to the record of `key`: `sheet.png`, and whatever else was
+/// drawn of its images.
+pub fn segmentation_folder(results: &Path, key: &str) -> PathBuf {
+    results.join("segmentation").join(key)
+}
+
+/// The sheet of segmented images of the record of `key`.
+pub fn segmentation_sheet(results: &Path, key: &str) -> PathBuf {
+    segmentation_folder(results, key).join("sheet.png")
 }
 
 /// blake3 of a file, hexadecimal; none where there is none.

@@ -489,6 +489,7 @@ fn keep(
             labels: val.labels(),
             predictions: outcome.predictions,
             values: outcome.values,
+            confusions: Vec::new(),
         };
         outcomes.write(results, &cell.key)?;
     }

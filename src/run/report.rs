@@ -36,11 +36,13 @@ pub fn read(papers: &Papers, results: &Path) -> Result<Report, Error> {
             true => record.curves(results)?,
             false => Vec::new(),
         };
+        let sheet = record.sheet(results)?;
         entries.push(Entry {
             record,
             outcomes,
             maps,
             curves,
+            sheet,
         });
     }
     let runs = PretrainingRecord::all(results)?;
@@ -78,14 +80,18 @@ pub fn read(papers: &Papers, results: &Path) -> Result<Report, Error> {
 
 /// Small pictures of the images that a comparison names, where the dataset still has them as files.
 fn pictures(comparison: &Comparison) -> BTreeMap<String, Vec<u8>> {
-    let images = comparison.pairs.iter().flat_map(|pair| &pair.disagreements);
-    let found = images.filter_map(|image| {
+    let images = comparison.pairs.iter().flat_map(|pair| {
+        let classified = pair.disagreements.iter().map(|d| (&d.path, &d.content));
+        let segmented = pair.images.iter().map(|d| (&d.path, &d.content));
+        classified.chain(segmented)
+    });
+    let found = images.filter_map(|(path, content)| {
         let root = &comparison.data;
-        let places = [root.join("val").join(&image.path), root.join(&image.path)];
+        let places = [root.join("val").join(path), root.join(path)];
         let bytes = places.iter().find_map(|path| std::fs::read(path).ok())?;
-        let same = blake3::hash(&bytes).to_hex().starts_with(&image.content);
+        let same = blake3::hash(&bytes).to_hex().starts_with(content);
         let png = same.then(|| thumbnail(&bytes)).flatten()?;
-        Some((image.content.clone(), png))
+        Some((content.clone(), png))
     });
     found.collect()
 }

@@ -192,7 +192,7 @@ pub struct Measurement {
     pub k: Option<usize>,
 }
 
-/// Kinds of protocols that papers report, also those that mimbench has none of yet.
+/// Kinds of protocols that papers report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MeasuredBy {
@@ -234,18 +234,18 @@ impl MeasuredBy {
                 "alignment",
             ],
             Self::Linear | Self::Finetune => &["top1", "top5"],
-            Self::Segment => &["miou"],
+            Self::Segment => &["miou", "macc", "aacc"],
         }
     }
 
-    /// The kind of mimbench's own protocols, where it has one.
-    pub const fn kind(self) -> Option<Kind> {
+    /// The kind of mimbench's own protocols.
+    pub const fn kind(self) -> Kind {
         match self {
-            Self::Knn => Some(Kind::Knn),
-            Self::Attention => Some(Kind::Attention),
-            Self::Linear => Some(Kind::Linear),
-            Self::Finetune => Some(Kind::Finetune),
-            Self::Segment => None,
+            Self::Knn => Kind::Knn,
+            Self::Attention => Kind::Attention,
+            Self::Linear => Kind::Linear,
+            Self::Finetune => Kind::Finetune,
+            Self::Segment => Kind::Segment,
         }
     }
 }
@@ -458,12 +458,12 @@ impl RowDefinition {
 }
 
 impl ColumnDefinition {
-    /// The settings that count where the paper says none, where there is such a protocol.
+    /// The settings that count where the paper says none; none where nothing measures the column.
     pub fn usual(&self) -> Option<toml::Table> {
         let measured = self.measured.as_ref()?;
         let protocol = match self.preset {
             Some(preset) => Protocol::finetune(preset, &[]),
-            None => Protocol::builtin(measured.protocol.kind()?, &[]),
+            None => Protocol::builtin(measured.protocol.kind(), &[]),
         };
         protocol.ok()?.text.parse().ok()
     }

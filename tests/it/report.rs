@@ -130,6 +130,7 @@ fn attention(seed: usize) -> Vec<Measured> {
             layer: Some(layer),
             other_layer,
             head,
+            class: None,
             k: None,
             headline: head.is_none() && other_layer.is_none(),
             selection: Selection::None,
@@ -189,6 +190,7 @@ pub fn outcomes(seed: usize) -> Outcomes {
             .flat_map(|layer| KS.map(|k| predictions(layer, k)))
             .collect(),
         values: Vec::new(),
+        confusions: Vec::new(),
     }
 }
 

@@ -10,7 +10,7 @@ use super::accuracy::blocks;
 use super::group::{Group, groups};
 use super::provenance::Provenance;
 use super::{Entry, PageError};
-use crate::report::cell_text::printable;
+use crate::report::cell_text::{printable, rounded};
 use crate::report::labels::labelled;
 use crate::report::{
     Class, Comparison, ComparisonError, Pair, Question, Record, Run, comparison_tables,
@@ -35,7 +35,7 @@ pub struct Compared {
     pub pictures: BTreeMap<String, Vec<u8>>,
 }
 
-/// Comparisons of all classifications with predictions, of one protocol on the same images each.
+/// Comparisons of all classifications and segmentations with predictions, of one protocol on the same images each.
 ///
 /// # Errors
 /// Predictions that do not belong to their record.
@@ -45,7 +45,7 @@ pub fn comparisons(entries: &[Entry]) -> Result<Vec<Comparison>, ComparisonError
         // A probe's heads were chosen among when it was made; of stored features every block counts.
         let by_block = match group.kind {
             Kind::Knn | Kind::LinearCached | Kind::Finetune | Kind::Classify => true,
-            Kind::Linear => false,
+            Kind::Linear | Kind::Segment => false,
             Kind::Attention => continue,
         };
         let sides = sides(&group, entries);
@@ -121,21 +121,29 @@ pub(super) fn show(compared: &Compared, provenance: &Provenance<'_>) -> Result<M
         pictures,
     } = compared;
     let tables = comparison_tables(comparison);
-    // The third names the images of a single pair, which are shown below.
+    // The last of a single pair names the images that are shown below.
+    let classes = comparison.pairs.len() == 1 && !comparison.pairs[0].classes.is_empty();
     let tables: Result<Vec<Markup>, _> = tables
         .iter()
-        .take(2)
+        .take(2 + usize::from(classes))
         .map(|table| provenance.table(table))
         .collect();
     let telling = comparison
         .pairs
         .iter()
         .filter(|pair| !pair.disagreements.is_empty());
+    let segmented = comparison
+        .pairs
+        .iter()
+        .filter(|pair| !pair.images.is_empty());
     Ok(html! {
         div class="comparison" {
             @for table in tables? { (table) }
             @for pair in telling {
                 (disagreements(comparison, pair, pictures, comparison.pairs.len() == 1))
+            }
+            @for pair in segmented {
+                (images(comparison, pair, pictures, comparison.pairs.len() == 1))
             }
         }
     })
@@ -164,6 +172,39 @@ fn disagreements(
                             p {
                                 @if side == image.winner { "✓ " } @else { "✗ " }
                                 (printable(name(side))) ": " (class(says))
+                            }
+                        }
+                        p class="faint" { (printable(&image.path)) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn images(
+    comparison: &Comparison,
+    pair: &Pair,
+    pictures: &BTreeMap<String, Vec<u8>>,
+    open: bool,
+) -> Markup {
+    let name = |side: usize| comparison.sides.get(side).map_or("", |side| &side.name);
+    html! {
+        details class="disagreements" open[open] {
+            summary { "Images that " strong { (printable(name(pair.a))) } " and "
+                strong { (printable(name(pair.b))) } " segment most differently" }
+            ul class="cards" {
+                @for image in &pair.images {
+                    li {
+                        @if let Some(png) = pictures.get(&image.content) {
+                            img alt=(printable(&image.path))
+                                src=(format!("data:image/png;base64,{}", STANDARD.encode(png)));
+                        }
+                        @for (side, value) in [(pair.a, image.a), (pair.b, image.b)] {
+                            p {
+                                (printable(name(side))) ": "
+                                @if side == image.winner { strong { (rounded(value, 1)) } }
+                                @else { (rounded(value, 1)) }
                             }
                         }
                         p class="faint" { (printable(&image.path)) }

@@ -35,6 +35,10 @@ fn of(record: &Record, entry: &Entry) -> Vec<String> {
                 "no classes are shown and nothing is compared",
             ))
         }
+        (None, Kind::Segment) => Some((
+            "pixels of every image",
+            "no classes are shown and nothing is compared",
+        )),
         (None, Kind::Attention) => Some(("values of every image", "nothing can be compared")),
     };
     let outcomes = outcomes.map(|(what, so)| {

@@ -11,6 +11,7 @@ mod maps;
 mod missing;
 mod pretraining;
 mod provenance;
+mod segmentation;
 mod sensitivity;
 mod training;
 
@@ -67,6 +68,8 @@ pub struct Entry {
     pub maps: Vec<AttentionMaps>,
     /// The curves of its training, in the order they were written in.
     pub curves: Vec<CurvePoint>,
+    /// The sheet of segmented images, PNG, where there is one.
+    pub sheet: Option<Vec<u8>>,
 }
 
 /// Why a page cannot be made.
@@ -140,7 +143,13 @@ impl Report {
             Kind::Linear | Kind::LinearCached | Kind::Finetune | Kind::Classify => {
                 // Its rows have a column for seeds, so that names need not tell them.
                 let records: Vec<_> = entries.iter().map(|(_, e)| e.record.clone()).collect();
-                (super::linear_table(&records), super::seed_table(&records))
+                let seeds = super::seed_table(&records, &super::ACCURACIES);
+                (super::linear_table(&records), seeds)
+            }
+            Kind::Segment => {
+                let records: Vec<_> = entries.iter().map(|(_, e)| e.record.clone()).collect();
+                let seeds = super::seed_table(&records, &super::SEGMENTATION);
+                (super::segmentation_table(&records), seeds)
             }
             Kind::Attention => (super::layer_table(&group.records), None),
         };
@@ -154,7 +163,9 @@ impl Report {
         for &(record, entry) in &entries {
             if let Some(outcomes) = &entry.outcomes {
                 content.extend(classes::results(record, outcomes, provenance)?);
+                content.extend(segmentation::results(record, outcomes, provenance));
             }
+            content.extend(segmentation::sheet(record, entry.sheet.as_deref()));
             maps.push((record.subject.name.as_str(), entry.maps.as_slice()));
         }
         content.extend(maps::sheets(&maps)?);
@@ -266,6 +277,7 @@ fn plots(group: &Group) -> Vec<Row> {
         Kind::Knn | Kind::Linear | Kind::LinearCached | Kind::Finetune | Kind::Classify => {
             accuracy::plots(group)
         }
+        Kind::Segment => Vec::new(),
         Kind::Attention => attention::plots(group),
     }
 }

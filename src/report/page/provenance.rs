@@ -30,6 +30,11 @@ impl<'a> Provenance<'a> {
         tables::figure(table, &|source| self.told(source))
     }
 
+    /// A number outside of a table, likewise.
+    pub(super) fn number(&self, value: f64, shown: &str, source: &Source) -> Markup {
+        tables::linked(value, shown, Some(source), &|source| self.told(source))
+    }
+
     /// What is known about a number.
     fn told(&self, source: &Source) -> Option<tables::Told> {
         match source {

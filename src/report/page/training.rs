@@ -1,4 +1,4 @@
-//! Loss, accuracy and learning rate over the epochs of each run.
+//! Loss, accuracies and learning rate over the epochs of each run.
 
 use maud::{Markup, html};
 
@@ -61,7 +61,7 @@ enum Good {
     Neither,
 }
 
-/// Loss, accuracy and learning rate, each where anything of it was written.
+/// Loss, accuracies and learning rate, each where anything of it was written.
 pub(super) fn charts(id: &str, curves: &[CurvePoint]) -> Vec<Chart> {
     let named = |names: &'static [&'static str]| {
         move |name: &str| {
@@ -84,6 +84,13 @@ pub(super) fn charts(id: &str, curves: &[CurvePoint]) -> Vec<Chart> {
             [0.0, 100.0],
             Good::High,
             named(&["top1", "top5"]),
+        ),
+        chart(
+            curves,
+            ["segmentation", "mIoU and accuracies", "percent"],
+            [0.0, 100.0],
+            Good::High,
+            named(&["miou", "macc", "aacc"]),
         ),
         chart(
             curves,

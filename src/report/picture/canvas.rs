@@ -165,24 +165,39 @@ impl Picture {
     /// # Errors
     /// `Png` when the picture is larger than the format allows.
     pub fn png(&self) -> Result<Vec<u8>, PictureError> {
-        let failed = |source| PictureError::Png {
-            width: self.width,
-            height: self.height,
-            source,
-        };
-        let side = |pixels: usize| {
-            u32::try_from(pixels).map_err(|_| failed(png::EncodingError::LimitsExceeded))
-        };
-        let mut file = Vec::new();
-        let mut encoder = png::Encoder::new(&mut file, side(self.width)?, side(self.height)?);
-        encoder.set_color(png::ColorType::Rgb);
-        encoder.set_depth(png::BitDepth::Eight);
-        encoder.set_compression(png::Compression::High);
-        let mut writer = encoder.write_header().map_err(failed)?;
-        writer.write_image_data(&self.rgb).map_err(failed)?;
-        writer.finish().map_err(failed)?;
-        Ok(file)
+        let size = [self.width, self.height];
+        encode(size, png::ColorType::Rgb, None, &self.rgb)
     }
+}
+
+/// A PNG file of 8 bits a channel, the same bytes every time; palette: red, green and blue of each
+/// index, where the pixels are such.
+pub(super) fn encode(
+    [width, height]: [usize; 2],
+    colour: png::ColorType,
+    palette: Option<Vec<u8>>,
+    pixels: &[u8],
+) -> Result<Vec<u8>, PictureError> {
+    let failed = |source| PictureError::Png {
+        width,
+        height,
+        source,
+    };
+    let side = |pixels: usize| {
+        u32::try_from(pixels).map_err(|_| failed(png::EncodingError::LimitsExceeded))
+    };
+    let mut file = Vec::new();
+    let mut encoder = png::Encoder::new(&mut file, side(width)?, side(height)?);
+    encoder.set_color(colour);
+    encoder.set_depth(png::BitDepth::Eight);
+    encoder.set_compression(png::Compression::High);
+    if let Some(palette) = palette {
+        encoder.set_palette(palette);
+    }
+    let mut writer = encoder.write_header().map_err(failed)?;
+    writer.write_image_data(pixels).map_err(failed)?;
+    writer.finish().map_err(failed)?;
+    Ok(file)
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ pub enum PictureError {
         value: f32,
     },
     /// A sheet of nothing.
-    #[error("a sheet needs at least one checkpoint")]
+    #[error("a sheet needs at least one row")]
     NoRows,
     /// Rows of different images.
     #[error("one sheet cannot show both {first} and {other}")]
@@ -67,6 +67,24 @@ pub enum PictureError {
         /// Patches across.
         columns: usize,
     },
+    /// A map of classes with another number of pixels than its image.
+    #[error("{values} classes are not those of {width} x {height} pixels")]
+    Classes {
+        /// Classes given.
+        values: usize,
+        /// Width in pixels.
+        width: usize,
+        /// Height in pixels.
+        height: usize,
+    },
+    /// A class without a colour.
+    #[error("class {class} has no colour: there are {colours}")]
+    Colour {
+        /// The class.
+        class: u16,
+        /// Colours of the palette; a PNG file has 256 at most.
+        colours: usize,
+    },
     /// Resizing failed.
     #[error(transparent)]
     Image(#[from] ImageError),
@@ -95,8 +113,15 @@ impl PictureError {
             Self::NoQuery { .. } | Self::QueryOutside { .. } => {
                 Some("evaluate the checkpoints with the same query patches".into())
             }
+            Self::Colour { .. } => {
+                Some("give every class of the dataset a colour, and draw no ignored pixels".into())
+            }
             Self::Image(error) => error.hint(),
-            Self::Pixels { .. } | Self::Maps { .. } | Self::NoRows | Self::Png { .. } => None,
+            Self::Pixels { .. }
+            | Self::Maps { .. }
+            | Self::Classes { .. }
+            | Self::NoRows
+            | Self::Png { .. } => None,
         }
     }
 }

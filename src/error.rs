@@ -12,6 +12,7 @@ use crate::pretrain::MethodError;
 use crate::protocol::attention::AttentionError;
 use crate::protocol::knn::KnnError;
 use crate::protocol::linear_cached::LinearCachedError;
+use crate::protocol::segmentation::SegmentationError;
 use crate::report::picture::PictureError;
 use crate::report::{ComparisonError, PageError, RecordError, TableError};
 use crate::spec::{PaperError, RecipeError, SpecError, SweepError};
@@ -74,6 +75,9 @@ pub enum Error {
     /// An architecture's name.
     #[error(transparent)]
     Architecture(#[from] UnknownArchitecture),
+    /// The measures of a segmentation.
+    #[error(transparent)]
+    Segmentation(#[from] SegmentationError),
     /// A head that segments, and what it stands over.
     #[error(transparent)]
     Segmenter(#[from] SegmenterError),
@@ -146,6 +150,7 @@ impl Error {
             Self::Attention(error) => error.hint(),
             Self::Store(error) => error.hint(),
             Self::Architecture(error) => error.hint(),
+            Self::Segmentation(error) => error.hint(),
             Self::Segmenter(error) => Some(error.hint().to_owned()),
             Self::Model(error) => error.hint(),
             Self::Record(error) => error.hint(),

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use mimbench::checkpoint::SceneHead;
 use mimbench::cli::{Batch, ComputeArgs, Seeds, SegmentArgs, SegmentRecipe};
-use mimbench::error::Error;
 use mimbench::plan::{AtOnce, EvaluationSet, Plan, RunOptions, StateOptions, Subject};
 use mimbench::spec::{Kind, Protocol, SegmentPreset, Setting};
 

@@ -17,10 +17,11 @@ use crate::error::Error;
 use crate::features::{Encoder, ExtractError, Observer, PixelEncoder};
 use crate::plan::{Cell, HeadStart, Part, Plan, Request, RunOptions, Subject};
 use crate::report::{
-    AttentionMaps, ImageOutcomes, ImageValues, Measured, Outcomes, Record, Selection,
+    AttentionMaps, ImageConfusions, ImageOutcomes, ImageValues, Measured, Outcomes, Record,
+    Selection, segmentation_sheet,
 };
 use crate::spec::Task;
-use crate::store::{Lock, remove_leftovers};
+use crate::store::{Lock, remove_leftovers, write_atomic};
 use crate::train::TrainError;
 
 /// What became of the cells of a plan.
@@ -77,6 +78,10 @@ pub(super) struct Outcome {
     pub predictions: Vec<ImageOutcomes>,
     /// Numbers of every image.
     pub values: Vec<ImageValues>,
+    /// What became of every image's pixels.
+    pub confusions: Vec<ImageConfusions>,
+    /// Images with what their pixels were taken for, PNG.
+    pub sheet: Option<Vec<u8>>,
     /// What is to be drawn.
     pub maps: Vec<AttentionMaps>,
     /// What the headline was chosen by.
@@ -489,9 +494,12 @@ fn keep(
             labels: val.labels(),
             predictions: outcome.predictions,
             values: outcome.values,
-            confusions: Vec::new(),
+            confusions: outcome.confusions,
         };
         outcomes.write(results, &cell.key)?;
+    }
+    if let Some(sheet) = &outcome.sheet {
+        write_atomic(&segmentation_sheet(results, &cell.key), sheet)?;
     }
     if !outcome.maps.is_empty() {
         AttentionMaps::write_all(&outcome.maps, results, &cell.key)?;

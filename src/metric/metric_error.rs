@@ -174,6 +174,35 @@ pub enum MetricError {
         /// Number of classes.
         classes: usize,
     },
+    /// A pixel of a class that there is not.
+    #[error("the {what} of pixel {pixel} is {class}, outside the {classes} classes")]
+    PixelClass {
+        /// Label or prediction.
+        what: &'static str,
+        /// Place in the map, row by row.
+        pixel: usize,
+        /// The class.
+        class: u32,
+        /// Number of classes.
+        classes: usize,
+    },
+    /// Pixels of a class that there is not.
+    #[error("pixels of class {class} are outside the {classes} classes")]
+    UnknownClass {
+        /// The class.
+        class: u32,
+        /// Number of classes.
+        classes: usize,
+    },
+    /// More pixels in an image than can be counted.
+    #[error("an image of {pixels} pixels has more than {} of one class", u32::MAX)]
+    TooManyPixels {
+        /// Pixels of the image.
+        pixels: usize,
+    },
+    /// Every label is ignored.
+    #[error("no pixel of any image has a label that counts")]
+    NoPixels,
     /// A temperature that is not positive, or so small that `f32` weights overflow.
     #[error("temperature {temperature} does not give finite f32 weights over {k} neighbours")]
     Temperature {
@@ -247,6 +276,13 @@ impl MetricError {
             }
             MetricError::AttentionMap { .. } => {
                 "give the map of one head, queries by keys, and the grid of the same input".into()
+            }
+            MetricError::PixelClass { .. } | MetricError::UnknownClass { .. } => {
+                "the number of classes and the masks' values must be those of one dataset".into()
+            }
+            MetricError::TooManyPixels { .. } => "cut the image into parts".into(),
+            MetricError::NoPixels => {
+                "check the protocol's ignored value, and whether it reduces the zero label".into()
             }
             MetricError::Shape { .. } | MetricError::NoFeatures | MetricError::NoConvergence => {
                 return None;

@@ -11,6 +11,7 @@ mod logits;
 mod metric_error;
 mod rank_me;
 mod rows;
+mod segmentation;
 mod similarity;
 mod uniformity;
 mod vote;
@@ -27,6 +28,7 @@ pub use logits::{LogitTally, cross_entropy};
 pub use metric_error::{MetricError, Side};
 pub use rank_me::rank_me;
 pub use rows::{Dense, Rows, SomeRows};
+pub use segmentation::{ClassAreas, Confusion, PixelPair, SegmentationMeasure, SegmentationScore};
 pub use uniformity::uniformity;
 pub use vote::{Predictions, Ranking, Vote, vote_curve};
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::dataset::{EvaluationSet, ImageList};
 use super::finetune::{self, HeadStart};
+use super::segment;
 use super::subject::{Subject, subject_key};
 use super::{RunOptions, digest, input_spec};
 use crate::data::{InputSpec, Limits, Preprocessor};
@@ -95,6 +96,10 @@ impl Cell {
         seed: u64,
         run: &RunOptions,
     ) -> Result<Self, Error> {
+        let subject = match &protocol.task {
+            Task::Segment(task) => segment::at_crop(subject, task)?,
+            _ => subject,
+        };
         let input = match &*subject {
             Subject::Checkpoint(checkpoint) | Subject::Untrained { checkpoint, .. } => {
                 input_spec(checkpoint, &protocol.input)?
@@ -142,6 +147,17 @@ impl Cell {
                     let data = set.root.display().to_string();
                     let data = (&data[..], set.classes.len());
                     head = finetune::head_start(&protocol, task, checkpoint, data, run)?;
+                }
+                (parts, Vec::new(), TRAINING_VERSION)
+            }
+            Task::Segment(task) => {
+                let Some(checkpoint) = subject.architecture() else {
+                    return Err(no_network());
+                };
+                check_training(&protocol, &set, run)?;
+                let parts = train_and_val(&set, None)?;
+                if let Some((_, train)) = parts.first() {
+                    segment::check(&protocol, task, checkpoint, train.split.samples.len(), run)?;
                 }
                 (parts, Vec::new(), TRAINING_VERSION)
             }
@@ -252,7 +268,7 @@ impl Cell {
 /// Training stores no features: it knows them as they are computed.
 fn rows(task: &Task, run: &RunOptions) -> RowType {
     match task {
-        Task::Linear(_) | Task::Finetune(_) => RowType::F32,
+        Task::Linear(_) | Task::Finetune(_) | Task::Segment(_) => RowType::F32,
         Task::Knn(_) | Task::LinearCached(_) | Task::Classify(_) | Task::Attention(_) => run.rows,
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{FinetunePreset, LinearPreset};
+use super::{FinetunePreset, LinearPreset, SegmentPreset};
 
 /// `kind = ` of a protocol file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -20,18 +20,21 @@ pub enum Kind {
     Finetune,
     /// The network's own head, as it is.
     Classify,
+    /// The class of every pixel, by heads over an encoder's patches.
+    Segment,
     /// Attention distance, mutual information, entropy, and diagnostics of the layers.
     Attention,
 }
 
 impl Kind {
     /// All of them, in the order of tables.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Knn,
         Self::Linear,
         Self::LinearCached,
         Self::Finetune,
         Self::Classify,
+        Self::Segment,
         Self::Attention,
     ];
 
@@ -43,6 +46,7 @@ impl Kind {
             Self::LinearCached => "linear_cached",
             Self::Finetune => "finetune",
             Self::Classify => "classify",
+            Self::Segment => "segment",
             Self::Attention => "attention",
         }
     }
@@ -53,13 +57,14 @@ impl Kind {
             Self::Knn => "knn",
             Self::Linear | Self::LinearCached => "linear",
             Self::Finetune | Self::Classify => "finetune",
+            Self::Segment => "segment",
             Self::Attention => "attention",
         }
     }
 
     /// Whether a network or heads over it are trained, image by image.
     pub fn trains(self) -> bool {
-        matches!(self, Self::Linear | Self::Finetune)
+        matches!(self, Self::Linear | Self::Finetune | Self::Segment)
     }
 
     /// The protocol file that explains every key.
@@ -70,6 +75,7 @@ impl Kind {
             Self::LinearCached => "protocols/linear-cached.toml",
             Self::Finetune => "protocols/finetune-mae.toml",
             Self::Classify => "protocols/classify.toml",
+            Self::Segment => "protocols/segment-beit.toml",
             Self::Attention => "protocols/attention.toml",
         }
     }
@@ -82,6 +88,7 @@ impl Kind {
             Self::LinearCached => LinearPreset::Cached.text(),
             Self::Finetune => FinetunePreset::Mae.text(),
             Self::Classify => include_str!("../../protocols/classify.toml"),
+            Self::Segment => SegmentPreset::Beit.text(),
             Self::Attention => include_str!("../../protocols/attention.toml"),
         }
     }

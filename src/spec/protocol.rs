@@ -6,10 +6,12 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
+use crate::data::segmentation::MaskSpec;
+
 use super::overlay::merge;
 use super::{
     AttentionTask, CachedTask, ClassifyTask, DataSection, FinetunePreset, FinetuneTask,
-    InputSection, Kind, KnnTask, LinearPreset, LinearTask, Setting, SpecError, line_of,
+    InputSection, Kind, KnnTask, LinearPreset, LinearTask, SegmentPreset, SegmentTask, Setting, SpecError, line_of,
 };
 
 /// A protocol with every setting resolved.
@@ -46,6 +48,8 @@ pub enum Task {
     Finetune(Box<FinetuneTask>),
     /// `kind = "classify"`.
     Classify(ClassifyTask),
+    /// `kind = "segment"`.
+    Segment(Box<SegmentTask>),
     /// `kind = "attention"`.
     Attention(AttentionTask),
 }
@@ -94,6 +98,7 @@ impl Task {
             Self::LinearCached(_) => Kind::LinearCached,
             Self::Finetune(_) => Kind::Finetune,
             Self::Classify(_) => Kind::Classify,
+            Self::Segment(_) => Kind::Segment,
             Self::Attention(_) => Kind::Attention,
         }
     }
@@ -110,6 +115,7 @@ impl Task {
             Self::LinearCached(task) => task.check(),
             Self::Finetune(task) => task.check(),
             Self::Classify(_) => Ok(()),
+            Self::Segment(task) => task.check(),
             Self::Attention(task) => task.check(),
         }
     }
@@ -137,6 +143,13 @@ impl Protocol {
     pub fn finetune(preset: FinetunePreset, settings: &[Setting]) -> Result<Self, SpecError> {
         let path = Path::new("built-in protocol");
         let kind = Some(Kind::Finetune);
+        Self::resolve(path, preset.text().to_owned(), kind, settings)
+    }
+
+    /// A segmentation recipe that is built in, under `settings`.
+    pub fn segment(preset: SegmentPreset, settings: &[Setting]) -> Result<Self, SpecError> {
+        let path = Path::new("built-in protocol");
+        let kind = Some(Kind::Segment);
         Self::resolve(path, preset.text().to_owned(), kind, settings)
     }
 
@@ -171,6 +184,7 @@ impl Protocol {
         of_kind
             .chain(presets.map(|preset| Self::preset(preset, &[])))
             .chain(recipes.map(|preset| Self::finetune(preset, &[])))
+            .chain(SegmentPreset::ALL.into_iter().map(|preset| Self::segment(preset, &[])))
     }
 
     fn resolve(
@@ -191,6 +205,9 @@ impl Protocol {
                 Task::Finetune(Box::new(task))
             })?,
             Kind::Classify => resolve(path, &text, kind, settings, Task::Classify)?,
+            Kind::Segment => resolve(path, &text, kind, settings, |task| {
+                Task::Segment(Box::new(task))
+            })?,
             Kind::Attention => resolve(path, &text, kind, settings, Task::Attention)?,
         };
         let checked = protocol.task.check();
@@ -206,6 +223,14 @@ impl Protocol {
     /// What is measured.
     pub fn kind(&self) -> Kind {
         self.task.kind()
+    }
+
+    /// How masks are read, where they say what images show.
+    pub fn masks(&self) -> Option<&MaskSpec> {
+        match &self.task {
+            Task::Segment(task) => Some(&task.masks),
+            _ => None,
+        }
     }
 }
 

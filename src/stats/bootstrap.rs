@@ -10,7 +10,7 @@ use super::error::{SampleError, finite};
 use super::interval::CONFIDENCE;
 
 /// Resamples whose sums are formed together: as many as the widest vectors have lanes.
-const GROUP: usize = 8;
+pub(super) const GROUP: usize = 8;
 
 /// Columns whose sums are formed together: a cache line of the values.
 const PANEL: usize = 8;
@@ -75,26 +75,13 @@ impl Bootstrap {
         }
         finite(values)?;
         let n = values.len() / columns;
-        let draws = self.draws(n)?;
-        let starts: Vec<usize> = (0..self.resamples).step_by(GROUP).collect();
-        let groups: Vec<Vec<[f64; GROUP]>> = starts
-            .into_par_iter()
-            .map_init(
-                || vec![[0.0; GROUP]; n],
-                |weights, start| {
-                    for (lane, resample) in (start..self.resamples).take(GROUP).enumerate() {
-                        for (weights, count) in weights.iter_mut().zip(draws.counts(resample)) {
-                            weights[lane] = f64::from(count);
-                        }
-                    }
-                    Arch::new().dispatch(Sums {
-                        values,
-                        columns,
-                        weights,
-                    })
-                },
-            )
-            .collect();
+        let groups = self.groups(n, |weights| {
+            Arch::new().dispatch(Sums {
+                values,
+                columns,
+                weights,
+            })
+        })?;
         let column = |column: usize| {
             let sums = groups.iter().flat_map(|group| group[column]);
             let means = sums.take(self.resamples).map(|sum| sum / n as f64);
@@ -119,6 +106,27 @@ impl Bootstrap {
             .collect();
         finite(&values)?;
         Ok(Resampled::new(values))
+    }
+
+    /// What becomes of every [`GROUP`] resamples; weights: `[n, GROUP]`, how often each image was
+    /// drawn. The lanes behind the last resample mean nothing.
+    pub(super) fn groups<T: Send>(
+        &self,
+        n: usize,
+        of: impl Fn(&[[f64; GROUP]]) -> T + Sync,
+    ) -> Result<Vec<T>, SampleError> {
+        let draws = self.draws(n)?;
+        let starts: Vec<usize> = (0..self.resamples).step_by(GROUP).collect();
+        let group = |weights: &mut Vec<[f64; GROUP]>, start: usize| {
+            for (lane, resample) in (start..self.resamples).take(GROUP).enumerate() {
+                for (weights, count) in weights.iter_mut().zip(draws.counts(resample)) {
+                    weights[lane] = f64::from(count);
+                }
+            }
+            of(weights)
+        };
+        let groups = starts.into_par_iter();
+        Ok(groups.map_init(|| vec![[0.0; GROUP]; n], group).collect())
     }
 
     fn draws(&self, n: usize) -> Result<Draws, SampleError> {
@@ -222,7 +230,7 @@ impl Sums<'_> {
 }
 
 impl Resampled {
-    fn new(mut values: Vec<f64>) -> Self {
+    pub(super) fn new(mut values: Vec<f64>) -> Self {
         values.sort_unstable_by(f64::total_cmp);
         Self { sorted: values }
     }

@@ -35,6 +35,22 @@ pub enum SampleError {
         /// NaN or an infinity.
         value: f64,
     },
+    /// What an image adds to a ratio that there is not, or that has no value.
+    #[error(
+        "image {image} adds {numerator} / {denominator} to ratio {ratio} of {ratios}, which is no ratio"
+    )]
+    Ratio {
+        /// Counted from 0.
+        image: usize,
+        /// Counted from 0.
+        ratio: usize,
+        /// How many there are.
+        ratios: usize,
+        /// Added to the numerator.
+        numerator: f64,
+        /// Added to the denominator.
+        denominator: f64,
+    },
     /// Runs whose values are not of one kind.
     #[error("{left} and {right} are not the same measure")]
     Unlike {
@@ -53,9 +69,11 @@ impl SampleError {
             Self::NotFinite { .. } => {
                 Some("a run that diverged has no value: look at its record".into())
             }
-            Self::TooMany(_) | Self::Unequal { .. } | Self::Ragged { .. } | Self::Unlike { .. } => {
-                None
-            }
+            Self::TooMany(_)
+            | Self::Unequal { .. }
+            | Self::Ragged { .. }
+            | Self::Ratio { .. }
+            | Self::Unlike { .. } => None,
         }
     }
 }
@@ -68,5 +86,13 @@ pub(super) fn finite(values: &[f64]) -> Result<(), SampleError> {
             value: values[index],
         }),
         None => Ok(()),
+    }
+}
+
+/// Refuses lists that are not of the same images.
+pub(super) fn same_length(left: usize, right: usize) -> Result<(), SampleError> {
+    match left == right {
+        true => Ok(()),
+        false => Err(SampleError::Unequal { left, right }),
     }
 }

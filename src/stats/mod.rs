@@ -9,6 +9,7 @@ mod mcnemar;
 mod measure;
 mod noise;
 mod paired;
+mod ratio;
 
 pub use bootstrap::{Bootstrap, Resampled};
 pub use error::SampleError;
@@ -18,3 +19,6 @@ pub use mcnemar::mcnemar;
 pub use measure::{Measure, Unit};
 pub use noise::{Noise, NoiseSource, Seeds, Spread, half_width};
 pub use paired::{PairedDifference, PairedHits, paired_differences};
+pub use ratio::{
+    PairedRatios, RatioDifference, RatioIntervals, RatioSample, RatioTerm, paired_ratio_differences,
+};

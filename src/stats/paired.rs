@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::bootstrap::Bootstrap;
-use super::error::{SampleError, finite};
+use super::error::{SampleError, finite, same_length};
 use super::mcnemar::mcnemar;
 
 /// How two classifiers share the images out.
@@ -112,13 +112,6 @@ pub fn paired_differences(
             }
         })
         .collect())
-}
-
-fn same_length(left: usize, right: usize) -> Result<(), SampleError> {
-    match left == right {
-        true => Ok(()),
-        false => Err(SampleError::Unequal { left, right }),
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Training runs of cells: images on their way, states and curves in a folder, and what validations
 //! say at the end.
 
+mod beginning;
 mod epoch_means;
 mod images;
 mod key_bias;
@@ -27,6 +28,7 @@ use crate::train::{
     GroupSummary, HeadScores, Identity, ImageBatch, Recipe, Solo, StateFolder, TRAINING_VERSION,
     TrainError, Trainable, fit,
 };
+pub(super) use beginning::{in_memory, share_out_tables};
 pub(super) use epoch_means::EpochMeans;
 pub(super) use images::{TrainingImages, image_batch};
 pub(super) use key_bias::without_key_bias;

@@ -59,7 +59,11 @@ mod report;
 mod saving;
 mod scenes;
 mod schedules;
+<<<<<<< HEAD
 mod segment;
+=======
+mod segmentation_network;
+>>>>>>> decoder9
 mod slopes;
 mod sources;
 mod sparse;

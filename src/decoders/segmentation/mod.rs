@@ -29,7 +29,7 @@ pub use linear_head::LinearHead;
 pub use neck::Neck;
 pub use pass::Pass;
 pub use segmenter::Segmenter;
-pub use sliding::{Sliding, Window};
+pub use sliding::{LineOf, Sliding, Window};
 pub use statistics::Statistics;
 pub use uper_head::UperHead;
 pub use uper_net::UperNet;

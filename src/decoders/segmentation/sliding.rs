@@ -82,13 +82,8 @@ impl Sliding {
         counts
     }
 
-    /// The class of every pixel of `original` rows and columns, row-major: logits of windows over
-    /// the image of `size` that the network sees, each resized to its window, averaged, resized to
-    /// the original, and the largest taken; of equal ones the first.
-    ///
-    /// `logits` is asked for at most `at_once` windows, in order, and gives `[B, h, w, K]` of any
-    /// height and width. No more lines are held than a window has, and those that the last resize
-    /// still reads.
+    /// The class of every pixel of `original` rows and columns, row-major: the largest logit of
+    /// [`Sliding::lines`], of equal ones the first.
     ///
     /// # Errors
     /// Logits of another shape, a logit that is no number, or what `logits` fails with.
@@ -98,7 +93,31 @@ impl Sliding {
         at_once: usize,
         logits: &mut dyn FnMut(&[Window]) -> Result<HostTensor, F>,
     ) -> Result<Vec<u32>, F> {
+        let mut classes = vec![0; original[0] * original[1]];
+        let sizes = (size, original);
+        self.lines(sizes, at_once, logits, (&mut classes, &largest))?;
+        Ok(classes)
+    }
+
+    /// What `line` makes of the logits of every line of an image of `original` rows and columns,
+    /// `[W, K]`, in the equal parts of `out`: logits of windows over the image of `size` that the
+    /// network sees, each resized to its window, averaged, and resized to the original.
+    ///
+    /// `logits` is asked for at most `at_once` windows, in order, and gives `[B, h, w, K]` of any
+    /// height and width. No more lines are held than a window has, and those that the last resize
+    /// still reads. Lines are made by the threads of the current pool, each by one.
+    ///
+    /// # Errors
+    /// Logits of another shape, or what `logits` or `line` fails with.
+    pub fn lines<T: Send, F: From<EngineError>>(
+        &self,
+        (size, original): ([usize; 2], [usize; 2]),
+        at_once: usize,
+        logits: &mut dyn FnMut(&[Window]) -> Result<HostTensor, F>,
+        (out, line): (&mut [T], &LineOf<'_, T>),
+    ) -> Result<(), F> {
         let windows = self.windows(size);
+        let at_once = at_once.max(1);
         let [rows, columns] = [0, 1].map(|axis| linear_taps(size[axis], original[axis]));
         let (rows, columns): (Vec<_>, Vec<_>) = (rows.collect(), columns.collect());
         let mut band = Band {
@@ -107,28 +126,49 @@ impl Sliding {
             averaged: 0,
             lines: VecDeque::new(),
         };
-        let mut classes = vec![0; original[0] * original[1]];
-        let mut line = 0;
-        for (chunk, windows_here) in windows.chunks(at_once.max(1)).enumerate() {
+        let each = out.len() / original[0].max(1);
+        let mut parts = out.chunks_exact_mut(each.max(1)).zip(&rows).peekable();
+        for (chunk, windows_here) in windows.chunks(at_once).enumerate() {
             let found = Logits::check(logits(windows_here)?, windows_here.len())?;
             band.add(windows_here, &found);
-            let next = windows.get((chunk + 1) * at_once.max(1));
+            let next = windows.get((chunk + 1) * at_once);
             band.average(next.map_or(size[0], |window| window.top), found.classes);
-            let read = |taps: &&[(usize, f32); 2]| taps[1].0 < band.averaged;
-            let count = rows[line..].iter().take_while(read).count();
-            let here = &mut classes[line * original[1]..(line + count) * original[1]];
-            let classes_of = |(out, taps): (&mut [u32], &[(usize, f32); 2])| {
-                band.classes(*taps, &columns, found.classes, out)
-            };
-            here.par_chunks_mut(original[1].max(1))
-                .zip(&rows[line..line + count])
-                .map(classes_of)
+            let mut here = Vec::new();
+            while let Some(part) = parts.next_if(|(_, taps)| taps[1].0 < band.averaged) {
+                here.push(part);
+            }
+            here.into_par_iter()
+                .map_init(
+                    || [Vec::new(), Vec::new()],
+                    |[blended, resized], (part, taps)| {
+                        band.resize(*taps, &columns, found.classes, [blended, resized]);
+                        line(resized, found.classes, part)
+                    },
+                )
                 .collect::<Result<(), _>>()?;
-            line += count;
-            band.forget(rows.get(line).map_or(size[0], |taps| taps[0].0));
+            band.forget(parts.peek().map_or(size[0], |(_, taps)| taps[0].0));
         }
-        Ok(classes)
+        Ok(())
     }
+}
+
+/// What a line's logits `[W, K]` of so many classes are made into.
+pub type LineOf<'a, T> = dyn Fn(&[f32], usize, &mut [T]) -> Result<(), EngineError> + Sync + 'a;
+
+/// The class of the largest of each pixel's logits.
+fn largest(logits: &[f32], classes: usize, out: &mut [u32]) -> Result<(), EngineError> {
+    for (found, logits) in out.iter_mut().zip(logits.chunks_exact(classes)) {
+        let mut largest = f32::NEG_INFINITY;
+        for (class, &logit) in logits.iter().enumerate() {
+            if logit.is_nan() {
+                return Err(refused(format!("the logit of class {class} is no number")));
+            }
+            if logit > largest {
+                (largest, *found) = (logit, class as u32);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What a network says of some windows.
@@ -237,32 +277,26 @@ impl Band {
         self.averaged = end;
     }
 
-    /// The classes of one line of the original image.
-    fn classes(
+    /// One line of the original image, `[W, K]`, behind the blend of two lines that it is of.
+    fn resize(
         &self,
         [(above, a), (below, b)]: [(usize, f32); 2],
         columns: &[[(usize, f32); 2]],
         classes: usize,
-        out: &mut [u32],
-    ) -> Result<(), EngineError> {
+        [blended, resized]: [&mut Vec<f32>; 2],
+    ) {
         let line = |place: usize| &self.lines[place - self.first];
-        let mut blended = Vec::new();
-        blend(&mut blended, (line(above), a), (line(below), b));
-        for (class, &[(left, c), (right, d)]) in out.iter_mut().zip(columns) {
+        blend(blended, (line(above), a), (line(below), b));
+        resized.clear();
+        for &[(left, c), (right, d)] in columns {
             let left = &blended[left * classes..][..classes];
             let right = &blended[right * classes..][..classes];
-            let mut largest = f32::NEG_INFINITY;
-            for (place, (left, right)) in left.iter().zip(right).enumerate() {
-                let logit = c * left + d * right;
-                if logit.is_nan() {
-                    return Err(refused(format!("the logit of class {place} is no number")));
-                }
-                if logit > largest {
-                    (largest, *class) = (logit, place as u32);
-                }
-            }
+            resized.extend(
+                left.iter()
+                    .zip(right)
+                    .map(|(left, right)| c * left + d * right),
+            );
         }
-        Ok(())
     }
 
     /// Lets go of lines before `first`.

@@ -42,6 +42,7 @@ mod linear;
 mod logistic;
 mod losses;
 mod masks;
+mod miou;
 mod mix;
 mod mutation;
 mod operations;
@@ -59,11 +60,9 @@ mod report;
 mod saving;
 mod scenes;
 mod schedules;
-<<<<<<< HEAD
 mod segment;
-=======
 mod segmentation_network;
->>>>>>> decoder9
+mod segmentation_report;
 mod slopes;
 mod sources;
 mod sparse;

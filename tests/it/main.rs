@@ -59,6 +59,7 @@ mod report;
 mod saving;
 mod scenes;
 mod schedules;
+mod segmentation_data;
 mod slopes;
 mod sources;
 mod sparse;

@@ -63,6 +63,7 @@ mod schedules;
 mod segment;
 mod segmentation_network;
 mod segmentation_report;
+mod segmentation_data;
 mod slopes;
 mod sources;
 mod sparse;

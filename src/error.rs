@@ -2,6 +2,7 @@
 
 use crate::checkpoint::{CheckpointError, ConvertError};
 use crate::data::scenes::SceneError;
+use crate::data::segmentation::SegmentationDataError;
 use crate::data::{DatasetError, ImageError};
 use crate::decoders::segmentation::SegmentationError as SegmenterError;
 use crate::engine::EngineUnavailable;
@@ -75,6 +76,9 @@ pub enum Error {
     /// An architecture's name.
     #[error(transparent)]
     Architecture(#[from] UnknownArchitecture),
+    /// Images with masks.
+    #[error(transparent)]
+    SegmentationData(#[from] SegmentationDataError),
     /// The measures of a segmentation.
     #[error(transparent)]
     Segmentation(#[from] SegmentationError),
@@ -150,6 +154,7 @@ impl Error {
             Self::Attention(error) => error.hint(),
             Self::Store(error) => error.hint(),
             Self::Architecture(error) => error.hint(),
+            Self::SegmentationData(error) => error.hint(),
             Self::Segmentation(error) => error.hint(),
             Self::Segmenter(error) => Some(error.hint().to_owned()),
             Self::Model(error) => error.hint(),

@@ -77,7 +77,7 @@ pub(super) fn check(
             ),
         });
     }
-    SegmenterConfig::new(task.head.clone(), task.masks.classes, &config)?;
+    SegmenterConfig::new(task.head.clone(), task.masks.classes as usize, &config)?;
     let Some(images) = images else {
         return Ok(());
     };

@@ -106,7 +106,11 @@ impl Default for SegmentTask {
     fn default() -> Self {
         Self {
             depth: None,
-            masks: MaskSpec::default(),
+            masks: MaskSpec {
+                classes: 150,
+                ignore: None,
+                reduce_zero_label: true,
+            },
             head: SegmentationHead::UperNet(UperNetConfig {
                 channels: 768,
                 pool_scales: vec![1, 2, 3, 6],

@@ -45,7 +45,7 @@ pub use optimizer_error::OptimizerError;
 pub use recipe::Recipe;
 pub use sampler::{EpochLength, Sampler, Step};
 pub use schedule::{LearningRate, Position, Schedule};
-pub use segmentation::{SceneBatch, Segmentation};
+pub use segmentation::{SceneBatch, SceneView, Segmentation};
 pub use state::{AT_ONCE, Identity, Saved, Standing, StateFolder};
 pub use trainer::{Trainer, TrainerSettings};
 pub use world::{AllReduce, Solo, World};

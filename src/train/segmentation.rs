@@ -4,15 +4,24 @@ use super::{Objective, Share, dropped_paths};
 use crate::data::Pick;
 use crate::data::stream::Stream;
 use crate::decoders::segmentation::{Pass, Segmenter, Sliding, Window};
-use crate::engine::{Engine, HostTensor, Result, Targets};
+use crate::engine::{Engine, EngineError, HostTensor, Result, Targets};
 
-/// Crops of one size, or one whole image in a validation, and the classes of their pixels.
+/// Images of one size.
 #[derive(Clone, Debug)]
-pub struct SceneBatch {
+pub struct SceneView {
     /// `[B, C, H, W]`, normalised.
     pub pixels: Vec<f32>,
     /// Height and width.
     pub size: [usize; 2],
+    /// Whether left and right are exchanged.
+    pub mirrored: bool,
+}
+
+/// Crops of one size, or one whole image in a validation, and the classes of their pixels.
+#[derive(Clone, Debug)]
+pub struct SceneBatch {
+    /// The crops, in one view; or the image in several sizes, and mirrored.
+    pub views: Vec<SceneView>,
     /// Class of each pixel or [`crate::engine::IGNORED`]: `[B, H, W]`, of a whole image in its
     /// original size.
     pub labels: Vec<u32>,
@@ -43,23 +52,34 @@ pub struct Segmentation<E: Engine> {
 
 impl<E: Engine> Segmentation<E> {
     /// What the network says of windows of an image: `[B, h, w, K]`.
-    fn look(&self, engine: &E, batch: &SceneBatch, windows: &[Window]) -> Result<HostTensor> {
+    fn look(&self, engine: &E, view: &SceneView, windows: &[Window]) -> Result<HostTensor> {
         let config = self.frozen.vit().config();
         let [height, width] = config.input_size();
-        let [rows, columns] = batch.size;
-        let mut pixels: Vec<f32> =
-            Vec::with_capacity(windows.len() * config.channels * height * width);
+        let [rows, columns] = view.size;
+        let mut pixels = vec![0f32; windows.len() * config.channels * height * width];
+        let mut inputs = pixels.chunks_exact_mut(height * width);
+        let mut smaller = None;
         for window in windows {
-            for plane in batch.pixels.chunks_exact(rows * columns) {
-                for row in window.top..window.top + window.height {
-                    pixels.extend(&plane[row * columns + window.left..][..window.width]);
+            if [window.height, window.width] != [height, width] {
+                smaller = Some([window.height, window.width]);
+            }
+            for (plane, input) in view.pixels.chunks_exact(rows * columns).zip(&mut inputs) {
+                let lines = input.chunks_exact_mut(width).take(window.height);
+                for (line, row) in lines.zip(window.top..) {
+                    let own = &plane[row * columns + window.left..][..window.width];
+                    line[..window.width].copy_from_slice(own);
                 }
             }
         }
         let shape = [windows.len(), config.channels, height, width];
-        let logits = self
-            .frozen
-            .logits(engine, &engine.tensor(&pixels[..], &shape)?)?;
+        let images = engine.tensor(&pixels[..], &shape)?;
+        let mut logits = self.frozen.logits(engine, &images)?;
+        if let Some([rows, columns]) = smaller {
+            // Of an image that a window is too large for, what lies beyond its edges is left out.
+            logits = engine.resize_bilinear(&logits, [height, width])?;
+            logits = engine.narrow(&logits, 1, 0, rows)?;
+            logits = engine.narrow(&logits, 2, 0, columns)?;
+        }
         Ok(HostTensor {
             shape: engine.shape(&logits),
             data: engine.to_f32(&logits)?,
@@ -98,10 +118,16 @@ impl<E: Engine> Objective<E> for Segmentation<E> {
     }
 
     fn loss(&mut self, engine: &E, batch: &SceneBatch, share: Share) -> Result<Vec<E::Tensor>> {
-        let [height, width] = batch.size;
+        let [view] = &batch.views[..] else {
+            return Err(EngineError {
+                op: "segmentation",
+                message: format!("{} views of what is learned from", batch.views.len()),
+            });
+        };
+        let [height, width] = view.size;
         let channels = self.segmenter.vit().config().channels;
         let shape = [batch.picks.len(), channels, height, width];
-        let images = engine.tensor(&batch.pixels[..], &shape)?;
+        let images = engine.tensor(&view.pixels[..], &shape)?;
         let dropped = dropped_paths(engine, &self.drop_path, self.seed, &batch.picks)?;
         let stream = |pick: &Pick| {
             let words = [self.seed, pick.pass as u64, pick.index as u64];
@@ -114,7 +140,7 @@ impl<E: Engine> Objective<E> for Segmentation<E> {
         };
         let predictions = (self.segmenter).train(engine, &images, dropped.as_ref(), &mut pass)?;
         let part = batch.picks.len() as f64 / share.samples;
-        let own = (batch.size, &batch.labels[..]);
+        let own = (view.size, &batch.labels[..]);
         let mut terms = vec![self.term(engine, &predictions.logits, own, part)?];
         let weight = self.segmenter.auxiliary_weight();
         if let (Some(logits), Some(weight)) = (&predictions.auxiliary, weight) {
@@ -124,12 +150,69 @@ impl<E: Engine> Objective<E> for Segmentation<E> {
     }
 
     fn validate(&self, engine: &E, batch: &SceneBatch) -> Result<Vec<u32>> {
-        let sizes = (batch.size, batch.original);
-        let mut look = |windows: &[Window]| self.look(engine, batch, windows);
-        self.sliding.classes(sizes, self.windows, &mut look)
+        let original = batch.original;
+        if let [view] = &batch.views[..] {
+            let mut look = |windows: &[Window]| self.look(engine, view, windows);
+            let sizes = (view.size, original);
+            return self.sliding.classes(sizes, self.windows, &mut look);
+        }
+        // Of several views the probabilities are added (mmsegmentation 0.x, `aug_test`).
+        let classes = self.frozen.classes();
+        let mut sums = vec![0f32; original.iter().product::<usize>() * classes];
+        for view in &batch.views {
+            let mut look = |windows: &[Window]| self.look(engine, view, windows);
+            let add = |logits: &[f32], _: usize, sums: &mut [f32]| {
+                add_probabilities(logits, classes, view.mirrored, sums)
+            };
+            let sizes = (view.size, original);
+            (self.sliding).lines(sizes, self.windows, &mut look, (&mut sums, &add))?;
+        }
+        Ok(sums.chunks_exact(classes).map(place_of_largest).collect())
     }
 
     fn buffers(&self) -> Vec<(String, E::Tensor)> {
         self.segmenter.buffers()
     }
+}
+
+/// Adds the probabilities of a line of pixels to sums, where it is mirrored from the other end on.
+///
+/// logits, sums: `[W, K]`
+fn add_probabilities(
+    logits: &[f32],
+    classes: usize,
+    mirrored: bool,
+    sums: &mut [f32],
+) -> Result<()> {
+    let pixels = logits.chunks_exact(classes);
+    let add = |logits: &[f32], sums: &mut [f32]| {
+        let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let total: f32 = logits.iter().map(|logit| (logit - largest).exp()).sum();
+        if !total.is_finite() {
+            return Err(EngineError {
+                op: "segmentation",
+                message: "the logits of a pixel are no numbers".to_owned(),
+            });
+        }
+        for (sum, logit) in sums.iter_mut().zip(logits) {
+            *sum += (logit - largest).exp() / total;
+        }
+        Ok(())
+    };
+    let mut sums = sums.chunks_exact_mut(classes);
+    match mirrored {
+        true => pixels.rev().zip(&mut sums).try_for_each(|(x, y)| add(x, y)),
+        false => pixels.zip(&mut sums).try_for_each(|(x, y)| add(x, y)),
+    }
+}
+
+/// Of equal ones the first.
+fn place_of_largest(values: &[f32]) -> u32 {
+    let mut largest = 0;
+    for (place, value) in values.iter().enumerate() {
+        if *value > values[largest] {
+            largest = place;
+        }
+    }
+    largest as u32
 }

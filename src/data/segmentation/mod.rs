@@ -44,6 +44,6 @@ pub use loading::{LoadedScene, ScenesInOrder, load_scenes};
 pub use mask_spec::MaskSpec;
 pub use preparation::{CropPreparation, ScenePreparation, WholePreparation};
 pub use scene::EncodedScene;
-pub use set::{Scenes, SegmentationSet};
+pub use set::{Scenes, SegmentationSet, scene_content};
 pub use spec::SceneAugment;
 pub use whole::{SceneView, WholeMaker, WholeScene};

@@ -49,7 +49,7 @@ impl Scenes {
 }
 
 /// First 16 bytes of the BLAKE3 hash of an encoded image and its mask.
-pub(super) fn scene_content(image: &[u8], mask: &[u8]) -> [u8; 16] {
+pub fn scene_content(image: &[u8], mask: &[u8]) -> [u8; 16] {
     let mut hash = [0; 16];
     blake3::Hasher::new()
         .update(b"mimbench scene 1\0")

@@ -40,6 +40,11 @@ impl<E: Engine> Segmenter<E> {
         &self.decoder
     }
 
+    /// Classes K.
+    pub fn classes(&self) -> usize {
+        self.config.classes()
+    }
+
     /// What the auxiliary head's loss counts for, where there is one.
     pub fn auxiliary_weight(&self) -> Option<f64> {
         self.config.auxiliary_weight()

@@ -16,7 +16,7 @@ use crate::run::dispatch;
 use crate::run::segment::{Start, build};
 use crate::spec::Protocol;
 use crate::spec::{SegmentPreset, Setting, Task};
-use crate::train::{LearningRate, SceneBatch, Share};
+use crate::train::{LearningRate, SceneBatch, SceneView, Share};
 use crate::vit::random_weights;
 
 /// What is timed of segmentation: BEiT's recipe without drop path, in this size.
@@ -117,10 +117,13 @@ fn noise(options: &BenchOptions, (channels, crop): (usize, usize)) -> SceneBatch
         group: 0,
     };
     SceneBatch {
-        pixels: (0..pixels * channels)
-            .map(|_| rng.random_range(-1.0..1.0))
-            .collect(),
-        size: [crop; 2],
+        views: vec![SceneView {
+            pixels: (0..pixels * channels)
+                .map(|_| rng.random_range(-1.0..1.0))
+                .collect(),
+            size: [crop; 2],
+            mirrored: false,
+        }],
         labels: (0..pixels)
             .map(|_| rng.random_range(0..CLASSES as u32))
             .collect(),

@@ -273,6 +273,9 @@ fn announce_input(cell: &Cell, terminal: &mut Terminal) {
         input.height,
         input.width,
         match input.resize {
+            _ if matches!(cell.protocol.task, Task::Segment(_)) => {
+                "out of larger images".to_owned()
+            }
             Resize::Shorter(side) => format!("shorter side {side} before the crop"),
             Resize::Exact => "resized to it".to_owned(),
         },

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::set::scene_content;
-use super::{EncodedScene, ScenePreparation, Scenes, SegmentationDataError};
+use super::{ScenePreparation, Scenes, SegmentationDataError};
 use crate::data::queue::{Ahead, InOrder, in_order};
 use crate::data::{LoadError, Pick};
 
@@ -65,12 +65,7 @@ fn load<P: ScenePreparation>(
 ) -> Result<LoadedScene<P::Scene>, SegmentationDataError> {
     let index = pick.index;
     let loaded = catch_unwind(AssertUnwindSafe(|| {
-        let scene = EncodedScene {
-            image: scenes.images.read(index)?,
-            mask: scenes.masks.read(index)?,
-            image_path: scenes.images.located(index),
-            mask_path: scenes.masks.located(index),
-        };
+        let scene = scenes.read(index)?;
         Ok(LoadedScene {
             index,
             content: scene_content(&scene.image, &scene.mask),

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::layout::{self, IMAGES, TRAIN_NAMES, VAL_NAMES};
-use super::{MaskSpec, SegmentationDataError, class_names, palette};
+use super::{EncodedScene, MaskSpec, SegmentationDataError, class_names, palette};
 use crate::data::{DatasetError, Split, fingerprint};
 
 /// Images with a mask each, in two folders of the same paths.
@@ -19,6 +19,19 @@ impl Scenes {
     /// Number of scenes.
     pub fn len(&self) -> usize {
         self.images.samples.len()
+    }
+
+    /// The files of a scene.
+    ///
+    /// # Errors
+    /// As [`Split::read`]'s.
+    pub fn read(&self, index: usize) -> Result<EncodedScene, DatasetError> {
+        Ok(EncodedScene {
+            image: self.images.read(index)?,
+            mask: self.masks.read(index)?,
+            image_path: self.images.located(index),
+            mask_path: self.masks.located(index),
+        })
     }
 
     /// Whether there are none.

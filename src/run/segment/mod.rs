@@ -2,6 +2,7 @@
 
 mod monitor;
 mod network;
+mod pictures;
 mod scenes;
 mod start;
 mod weights;
@@ -69,12 +70,14 @@ pub(super) fn evaluate(
         let found = monitor.finish()?;
         let line = weights::keep(cell, task, &*network, &path, &run.run_folder(cell))?;
         terminal.notice(&line);
-        Ok(found)
+        let said = (&found.2[..], &*run.results);
+        let sheet = pictures::draw(cell, task, &mut *network, &scenes, said)?;
+        Ok((found, sheet))
     };
-    let (ended, validations, confusions) =
+    let ((ended, validations, confusions), sheet) =
         with_states(&folder, identity, run, terminal, &mut { attempt })?;
     folder.publish(run, cell)?;
-    let mut outcome = outcome(cell, task, confusions)?;
+    let mut outcome = outcome(cell, task, (confusions, sheet))?;
     outcome.notes.extend(notes(task, &validations));
     Ok(Trained {
         outcome,
@@ -137,8 +140,10 @@ pub(super) fn evaluate_head(
         .into());
     }
     seen?;
+    let said = (&confusions[..], &*run.results);
+    let sheet = pictures::draw(cell, task, &mut *network, &scenes, said)?;
     Ok(Seen {
-        outcome: outcome(cell, task, confusions)?,
+        outcome: outcome(cell, task, (confusions, sheet))?,
         looked: ledger.looked(&|| ())?,
         encoded: images,
     })
@@ -167,12 +172,21 @@ fn notes(task: &SegmentTask, validations: &[SceneValidation]) -> Vec<String> {
     notes
 }
 
-/// What a head says of all validation images, as a record has it.
-fn outcome(cell: &Cell, task: &SegmentTask, confusions: Vec<Confusion>) -> Result<Outcome, Error> {
-    let head = match task.head {
+/// What the head is called in tables.
+fn name_of_head(task: &SegmentTask) -> &'static str {
+    match task.head {
         SegmentationHead::UperNet(_) => "UperNet",
         SegmentationHead::Linear(_) => "linear head",
-    };
+    }
+}
+
+/// What a head says of all validation images, as a record has it, and a sheet of some of them.
+fn outcome(
+    cell: &Cell,
+    task: &SegmentTask,
+    (confusions, sheet): (Vec<Confusion>, Vec<u8>),
+) -> Result<Outcome, Error> {
+    let head = name_of_head(task);
     let bootstrap = Bootstrap::new(cell.seed);
     let found = segmentation::evaluate(head, &cell.set.classes, confusions, &bootstrap)?;
     Ok(Outcome {
@@ -180,6 +194,7 @@ fn outcome(cell: &Cell, task: &SegmentTask, confusions: Vec<Confusion>) -> Resul
         notes: found.notes,
         selection: Selection::None,
         confusions: vec![found.confusions],
+        sheet: Some(sheet),
         ..Outcome::default()
     })
 }

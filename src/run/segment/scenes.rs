@@ -1,9 +1,10 @@
 //! The images and masks of a segmentation, on their way into batches.
 
 use crate::data::segmentation::{
-    self, CropPreparation, IGNORED_LABEL, LoadedScene, WholePreparation, WholeScene, load_scenes,
+    self, CropPreparation, IGNORED_LABEL, LoadedScene, SegmentationDataError, WholePreparation,
+    WholeScene, load_scenes,
 };
-use crate::data::{InputSpec, Pick, ranged_batches};
+use crate::data::{Colour, InputSpec, Limits, Pick, Pixels, ranged_batches};
 use crate::engine::IGNORED;
 use crate::error::Error;
 use crate::features::PassOptions;
@@ -45,6 +46,16 @@ impl<'a> Scenes<'a> {
             seed: cell.seed,
             pass,
         })
+    }
+
+    /// A validation image as its file has it.
+    pub(super) fn image(&self, index: usize, colour: Colour) -> Result<Pixels, TrainError> {
+        let Self { val, task, .. } = self;
+        let read = || -> Result<Pixels, SegmentationDataError> {
+            let scene = val.read(index)?;
+            Ok(scene.decode(colour, &task.masks, &Limits::default())?.0)
+        };
+        Ok(read()?)
     }
 
     /// Whole validation images, in this order.

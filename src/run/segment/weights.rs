@@ -10,7 +10,7 @@ use crate::checkpoint::{Checkpoint, LoadOptions, Pretrained, SceneHead};
 use crate::engine::HostTensor;
 use crate::error::Error;
 use crate::nn::Weights;
-use crate::plan::Cell;
+use crate::plan::{Cell, segmenting_config};
 use crate::spec::SegmentTask;
 use crate::store::{Elements, NamedTensor};
 
@@ -26,21 +26,23 @@ pub(super) fn keep(
     folder: &Path,
     shown: &Path,
 ) -> Result<String, Error> {
-    let Start {
-        encoder,
-        mut weights,
-        ..
-    } = start(cell, task)?;
+    let Start { mut weights, .. } = start(cell, task)?;
     let state = network.save()?;
     put_back_buffers(&mut weights, &state);
     take_parameters(&mut weights, state)?;
     let checkpoint = architecture(&cell.subject)?;
+    // With the last norm, which the checkpoint's other readers look at.
+    let config = segmenting_config(task, &checkpoint.config)?;
     let of_head = |name: &str| {
         let part = name.split('.').next().unwrap_or_default();
         matches!(part, "decode_head" | "auxiliary_head" | "backbone")
     };
+    let of_pooler = |name: &str| {
+        let part = name.split('.').next().unwrap_or_default();
+        matches!(part, "attn_pool" | "projection")
+    };
     let (mut own, mut head) = (Weights::default(), BTreeMap::new());
-    for (name, tensor) in weights.iter() {
+    for (name, tensor) in weights.iter().filter(|(name, _)| !of_pooler(name)) {
         match of_head(name) {
             true => drop(head.insert(name.to_owned(), HostTensor::clone(tensor))),
             false => own.insert(name.to_owned(), tensor.clone()),
@@ -59,7 +61,7 @@ pub(super) fn keep(
                 path: &output,
                 name: format!("{name} {} seed {}", cell.protocol.name, cell.seed),
                 note: note(cell, checkpoint),
-                config: &encoder,
+                config: &config,
                 input: &cell.input,
                 feature: checkpoint.feature,
                 weights: &own,

@@ -7,6 +7,7 @@ mod activation;
 mod adamw;
 mod attention;
 mod attention_statistics;
+mod convolution;
 mod elementwise;
 mod gemm;
 mod linear;
@@ -21,6 +22,7 @@ mod vector;
 pub use activation::{activation, activation_gradient};
 pub use adamw::adamw;
 pub use attention::{Attended, AttentionGradient, Bias, Packed, attention, attention_gradient};
+pub use convolution::{Images, convolution, convolution_gradient};
 pub use elementwise::{add, column_sums, mul, scale_shift, smooth_l1, smooth_l1_slope, sub};
 pub use linear::{linear, linear_gradient};
 pub use loss::{

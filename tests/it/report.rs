@@ -288,7 +288,7 @@ fn every_number_of_the_page_is_its_records() {
     let features = |kind| match kind {
         Kind::Knn => LAYERS,
         Kind::Attention => LAYERS * (1 + HEADS),
-        Kind::Linear | Kind::LinearCached | Kind::Finetune | Kind::Classify => {
+        Kind::Linear | Kind::LinearCached | Kind::Finetune | Kind::Classify | Kind::Segment => {
             unreachable!("none is made here")
         }
     };

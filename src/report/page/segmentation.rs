@@ -73,8 +73,7 @@ pub(super) fn results(
     Some(html! {
         details class="classes" {
             summary {
-                "Classes by IoU: " strong { (printable(&record.subject.name)) } " "
-                span class="faint" { "seed " (record.cell.seed) }
+                "Classes by IoU: " strong { (printable(&record.subject.name)) }
             }
             div class="wide" {
                 table class="bars" {
@@ -134,10 +133,7 @@ fn ranked<'a>(record: &'a Record, outcomes: &Outcomes) -> Option<Vec<Ranked<'a>>
 
 /// Images beside their masks and predictions, where a sheet of them was drawn.
 pub(super) fn sheet(record: &Record, png: Option<&[u8]>) -> Option<Markup> {
-    let title = format!(
-        "Image, truth and prediction: {}, seed {}",
-        record.subject.name, record.cell.seed
-    );
+    let title = format!("Image, truth and prediction: {}", record.subject.name);
     let description =
         format!("{title}; the best, the median and the worst images by their own mIoU");
     Some(figure::picture(&title, &description, png?, true))

@@ -66,7 +66,7 @@ stride = 21
 fn encoder() -> VitConfig {
     VitConfig {
         mlp_width: 64,
-        ..VitConfig::plain(8, [4, 4], (32, 2, 2))
+        ..VitConfig::plain(8, [4, 4], (64, 2, 1))
     }
 }
 

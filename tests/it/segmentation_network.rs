@@ -13,7 +13,7 @@ use mimbench::engine::candle::Candle;
 use mimbench::engine::{Device, torch::Torch};
 use mimbench::engine::{Engine, EngineError, HostTensor, IGNORED, Precision, Targets};
 use mimbench::nn::{Loader, Weights};
-use mimbench::train::{Objective, SceneBatch, Segmentation, Share};
+use mimbench::train::{Objective, SceneBatch, SceneView, Segmentation, Share};
 use mimbench::vit::{Vit, VitConfig, random_weights};
 
 use crate::support::{assert_close, shared, tensor};
@@ -315,6 +315,8 @@ impl<E: Engine> Trained<E> {
             frozen,
             drop_path: vec![0.2; 4],
             seed: 7,
+            sliding: Sliding::new(vit.input_size(), vit.input_size()).unwrap(),
+            windows: 1,
         };
         Self {
             objective,
@@ -338,11 +340,33 @@ impl<E: Engine> Trained<E> {
     }
 }
 
+/// One image of a batch.
+fn part_of(batch: &SceneBatch, i: usize) -> SceneBatch {
+    let images = batch.picks.len();
+    let view = &batch.views[0];
+    let (pixels, labels) = (view.pixels.len() / images, batch.labels.len() / images);
+    SceneBatch {
+        views: vec![SceneView {
+            pixels: view.pixels[i * pixels..][..pixels].to_vec(),
+            ..view.clone()
+        }],
+        original: batch.original,
+        labels: batch.labels[i * labels..][..labels].to_vec(),
+        picks: vec![batch.picks[i]],
+        contents: vec![[0; 16]],
+    }
+}
+
 fn scenes(vit: &VitConfig, images: usize) -> SceneBatch {
     let [height, width] = vit.input_size();
     let wave = |i: usize| ((i * i % 977) as f32 * 0.37).sin();
     SceneBatch {
-        pixels: (0..images * 3 * height * width).map(wave).collect(),
+        views: vec![SceneView {
+            pixels: (0..images * 3 * height * width).map(wave).collect(),
+            size: [height, width],
+            mirrored: false,
+        }],
+        original: [height, width],
         labels: (0..images * height * width)
             .map(|i| match i / 50 % 4 {
                 3 => IGNORED,
@@ -457,11 +481,44 @@ fn a_batch_counts_for_its_part_of_the_update() {
         .map(|(_, buffer)| e.to_f64(buffer).unwrap())
         .collect();
     assert_eq!(shared, after);
-    let logits = trained.objective.validate(&e, &batch).unwrap();
-    assert_eq!(logits.shape, [2, 16, 16, CLASSES]);
-    let images = e.tensor(&batch.pixels[..], &[2, 3, 64, 64]).unwrap();
-    let own = trained.objective.segmenter.logits(&e, &images).unwrap();
-    assert_eq!(e.to_f32(&own).unwrap(), logits.data);
+    let image = part_of(&batch, 0);
+    let classes = trained.objective.validate(&e, &image).unwrap();
+    let pixels = e
+        .tensor(&image.views[0].pixels[..], &[1, 3, 64, 64])
+        .unwrap();
+    let own = trained.objective.segmenter.logits(&e, &pixels).unwrap();
+    assert_eq!(e.shape(&own), [1, 16, 16, CLASSES]);
+    let own = e
+        .to_f32(&e.resize_bilinear(&own, [64, 64]).unwrap())
+        .unwrap();
+    let largest = |logits: &[f32]| {
+        let places = 0..logits.len();
+        places
+            .rev()
+            .max_by(|&a, &b| logits[a].total_cmp(&logits[b]))
+            .unwrap() as u32
+    };
+    let expected: Vec<_> = own.chunks_exact(CLASSES).map(largest).collect();
+    let other = expected
+        .iter()
+        .zip(&classes)
+        .filter(|(a, b)| a != b)
+        .count();
+    // Two resizes round differently where logits are nearly equal.
+    assert!(other <= expected.len() / 200, "{other}");
+    // A mirrored view of the mirrored image says the same, and so do both together.
+    let mut mirrored = image.clone();
+    let view = &mut mirrored.views[0];
+    view.pixels.chunks_exact_mut(64).for_each(<[f32]>::reverse);
+    let found = trained.objective.validate(&e, &mirrored).unwrap();
+    mirrored.views[0].mirrored = true;
+    mirrored.views.push(mirrored.views[0].clone());
+    let twice = trained.objective.validate(&e, &mirrored).unwrap();
+    let turned: Vec<_> = (found.chunks_exact(64))
+        .flat_map(|line| line.iter().rev().copied())
+        .collect();
+    let other = turned.iter().zip(&twice).filter(|(a, b)| a != b).count();
+    assert!(other <= twice.len() / 200, "{other}");
 }
 
 #[test]
@@ -481,15 +538,6 @@ fn what_is_left_out_depends_on_no_neighbour() {
             .all(|(name, _)| name.starts_with("decode_head.conv_seg"))
     );
     let batch = scenes(&vit, 3);
-    let one = |i: usize| {
-        let (pixels, labels) = (batch.pixels.len() / 3, batch.labels.len() / 3);
-        SceneBatch {
-            pixels: batch.pixels[i * pixels..][..pixels].to_vec(),
-            labels: batch.labels[i * labels..][..labels].to_vec(),
-            picks: vec![batch.picks[i]],
-            contents: vec![[0; 16]],
-        }
-    };
     let mut value = |batch: &SceneBatch| {
         let share = Share {
             samples: 3.0,
@@ -499,7 +547,7 @@ fn what_is_left_out_depends_on_no_neighbour() {
         assert_eq!(terms.len(), 1);
         e.to_f64(&terms[0]).unwrap()[0]
     };
-    let parts: f64 = (0..3).map(|i| value(&one(i))).sum();
+    let parts: f64 = (0..3).map(|i| value(&part_of(&batch, i))).sum();
     assert!((parts - value(&batch)).abs() < 1e-12);
 }
 

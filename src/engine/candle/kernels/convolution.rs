@@ -4,17 +4,18 @@
 //! line lies a fixed number of rows on: a line of the kernel is then one product whose rows, three
 //! neighbours long, overlap, and the whole convolution is three. The border is shared: a line has
 //! one column of zeros, which ends it and begins the next, and an image one line of them. What
-//! is computed at those columns is left out.
+//! is computed at those columns is left out. Outputs need the copy of a few lines at a time, which
+//! stays in the cache; the weight's gradient sums over all pixels, and copies all.
 
 use rayon::iter::{IndexedParallelIterator, IntoParallelRefMutIterator, ParallelIterator};
-use rayon::slice::ParallelSliceMut;
+use rayon::slice::{ParallelSlice, ParallelSliceMut};
 
 use super::gemm::{Matrix, MatrixMut, Output, Threads, multiply_into};
 use super::output;
 
 /// Rows of a product that one thread computes at a time, about. A tile is lines of one image, so that
 /// neither threads nor the images beside it change a bit.
-const ROWS: usize = 512;
+const ROWS: usize = 1024;
 
 /// Channels whose weights are moved together.
 const BLOCK: usize = 16;
@@ -54,12 +55,7 @@ pub fn convolution(
     [inputs, outputs]: [usize; 2],
 ) -> Vec<f32> {
     let kernel = kernel(weight, [inputs, outputs], Direction::Forward);
-    slide(
-        &bordered(x, images, inputs),
-        &kernel,
-        images,
-        [inputs, outputs],
-    )
+    slide(x, &kernel, images, [inputs, outputs])
 }
 
 /// Gradients of [`convolution`] with respect to x and weight, those that are needed.
@@ -73,15 +69,11 @@ pub fn convolution_gradient(
     [inputs, outputs]: [usize; 2],
     needs: [bool; 2],
 ) -> [Option<Vec<f32>>; 2] {
-    let dy = bordered(dy, images, outputs);
     let dx = needs[0].then(|| {
         let kernel = kernel(weight, [inputs, outputs], Direction::Back);
-        slide(&dy, &kernel, images, [outputs, inputs])
+        slide(dy, &kernel, images, [outputs, inputs])
     });
-    let dweight = needs[1].then(|| {
-        let x = bordered(x, images, inputs);
-        weight_gradient(&x, &dy, images, [inputs, outputs])
-    });
+    let dweight = needs[1].then(|| weight_gradient(x, dy, images, [inputs, outputs]));
     [dx, dweight]
 }
 
@@ -147,37 +139,34 @@ fn kernel(weight: &[f32], [inputs, outputs]: [usize; 2], direction: Direction) -
     kernel
 }
 
-/// Bordered images under a kernel `[3, 3, I, O]` -> `[B, H, W, O]`
-fn slide(
-    bordered: &[f32],
-    kernel: &[f32],
-    images: Images,
-    [inputs, outputs]: [usize; 2],
-) -> Vec<f32> {
-    let line = images.line();
-    let tiles = images.height.div_ceil((ROWS / line).max(1));
-    let lines = images.height.div_ceil(tiles);
+/// Images `[B, H, W, I]` under a kernel `[3, 3, I, O]` -> `[B, H, W, O]`
+fn slide(x: &[f32], kernel: &[f32], images: Images, [inputs, outputs]: [usize; 2]) -> Vec<f32> {
+    let (height, width, line) = (images.height, images.width, images.line());
+    let tiles = height.div_ceil((ROWS / line).max(1));
+    let lines = height.div_ceil(tiles);
     let threads = match images.batch * tiles < rayon::current_num_threads() {
         true => Threads::All,
         false => Threads::One,
     };
     let mut y = vec![0.0; images.pixels() * outputs];
-    y.par_chunks_exact_mut(images.height * images.width * outputs)
-        .enumerate()
-        .flat_map(|(image, y)| {
-            y.par_chunks_mut(lines * images.width * outputs)
+    y.par_chunks_exact_mut(height * width * outputs)
+        .zip(x.par_chunks_exact(height * width * inputs))
+        .flat_map(|(y, x)| {
+            y.par_chunks_mut(lines * width * outputs)
                 .enumerate()
-                .map(move |(tile, y)| (image * images.lines() + tile * lines, y))
+                .map(move |(tile, y)| (tile * lines, x, y))
         })
-        .for_each_init(Vec::new, |product: &mut Vec<f32>, (first, y)| {
-            let rows = y.len() / (images.width * outputs) * line - 1;
-            product.resize((rows + 1) * outputs, 0.0);
+        .for_each_init(Tile::default, |tile, (first, x, y)| {
+            let height = y.len() / (width * outputs);
+            tile.border(x, [first, height], [width, inputs]);
+            let product = &mut tile.product;
+            product.resize(height * line * outputs, 0.0);
+            let rows = height * line - 1;
             for (down, kernel) in kernel.chunks_exact(3 * inputs * outputs).enumerate() {
-                let from = (first + down) * line * inputs;
-                let windows = Matrix::strided(&bordered[from..], [rows, 3 * inputs], inputs);
+                let windows = &tile.bordered[down * line * inputs..];
                 multiply_into(
                     MatrixMut::strided(product, [rows, outputs], outputs),
-                    windows,
+                    Matrix::strided(windows, [rows, 3 * inputs], inputs),
                     Matrix::new(kernel, outputs),
                     1.0,
                     match down {
@@ -188,20 +177,49 @@ fn slide(
                 );
             }
             let products = product.chunks_exact(line * outputs);
-            for (y, product) in y.chunks_exact_mut(images.width * outputs).zip(products) {
+            for (y, product) in y.chunks_exact_mut(width * outputs).zip(products) {
                 y.copy_from_slice(&product[..y.len()]);
             }
         });
     y
 }
 
-/// The gradient `[O, I, 3, 3]` from bordered x and dy.
+/// Lines of an image that a thread has at hand.
+#[derive(Default)]
+struct Tile {
+    /// With the lines around them: `[(lines + 2) (W + 1) + 1, I]`.
+    bordered: Vec<f32>,
+    /// `[lines (W + 1), O]`.
+    product: Vec<f32>,
+}
+
+impl Tile {
+    /// Takes `count` lines of an image, from `first` on.
+    fn border(&mut self, x: &[f32], [first, count]: [usize; 2], [width, channels]: [usize; 2]) {
+        let (from, to) = (width * channels, (width + 1) * channels);
+        self.bordered.clear();
+        self.bordered.reserve((count + 2) * to + channels);
+        for line in first..first + count + 2 {
+            self.bordered.resize(self.bordered.len() + channels, 0.0);
+            match line.checked_sub(1).and_then(|line| x.get(line * from..)) {
+                Some(rest) if !rest.is_empty() => self.bordered.extend_from_slice(&rest[..from]),
+                _ => self.bordered.resize(self.bordered.len() + from, 0.0),
+            }
+        }
+        self.bordered.resize(self.bordered.len() + channels, 0.0);
+    }
+}
+
+/// The gradient `[O, I, 3, 3]`.
+///
+/// x: `[B, H, W, I]`, dy: `[B, H, W, O]`
 fn weight_gradient(
     x: &[f32],
     dy: &[f32],
     images: Images,
     [inputs, outputs]: [usize; 2],
 ) -> Vec<f32> {
+    let (x, dy) = (bordered(x, images, inputs), bordered(dy, images, outputs));
     let line = images.line();
     let rows = (images.batch * images.lines() - 1) * line - 1;
     // From the first pixel on; where x's windows lie over a border, dy has its zeros.

@@ -296,10 +296,14 @@ pub(super) fn resize_bilinear<E: Engine>(
     let [batch, height, width, channels] = check_resize(&engine.shape(x), [to_height, to_width])?;
     let matrix = |from: usize, to: usize, copies: usize| {
         let mut matrix = vec![0.0; to * from];
-        for (row, taps) in matrix.chunks_exact_mut(from).zip(linear_taps(from, to)) {
-            for (place, weight) in taps {
-                row[place] += weight;
-            }
+        // As [`linear_taps`], in f64.
+        for (target, row) in matrix.chunks_exact_mut(from).enumerate() {
+            let source = (target as f64 + 0.5) * (from as f64 / to as f64) - 0.5;
+            let source = source.max(0.0);
+            let below = (source as usize).min(from - 1);
+            let part = source - below as f64;
+            row[below] += 1.0 - part;
+            row[(below + 1).min(from - 1)] += part;
         }
         let matrix = engine.tensor(&matrix[..], &[1, to, from])?;
         engine.expand(&matrix, &[copies, to, from])
@@ -311,8 +315,8 @@ pub(super) fn resize_bilinear<E: Engine>(
     engine.reshape(&lines, &[batch, to_height, to_width, channels])
 }
 
-/// The two places of `from` that each of `to` lies between, with their weights, which are f32 as
-/// PyTorch's are (`aten/src/ATen/native/UpSample.h`, `area_pixel_compute_source_index`).
+/// The two places of `from` that each of `to` lies between, with their weights, in f32 and rounded
+/// as PyTorch's are for f32 (`aten/src/ATen/native/UpSample.h`, `area_pixel_compute_source_index`).
 pub(crate) fn linear_taps(from: usize, to: usize) -> impl Iterator<Item = [(usize, f32); 2]> {
     let scale = from as f32 / to as f32;
     (0..to).map(move |target| {

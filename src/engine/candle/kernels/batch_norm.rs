@@ -4,8 +4,8 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::iter::{IndexedParallelIterator, ParallelIterator};
 use rayon::slice::{ParallelSlice, ParallelSliceMut};
 
+use super::elementwise::quarters;
 use super::output::{chunks, least_chunks};
-use super::vector::filled;
 
 /// Rows whose sums are f32, before f64 merges them in order. Fixed, so that threads change no bit.
 const ROWS: usize = 64;
@@ -45,16 +45,11 @@ pub fn batch_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f64) -> BatchNor
         .collect();
     let tile = (TILE / width).max(1) * width;
     let y = chunks(x.len(), tile, |i, y| {
-        let x = x[i * tile..][..y.len()].chunks_exact(width);
-        for (y, x) in y.chunks_exact_mut(width).zip(x) {
-            Arch::new().dispatch(Normalise {
-                x,
-                mean: &mean,
-                scale: &scale,
-                shift: &shift,
-                y,
-            });
-        }
+        Arch::new().dispatch(Normalise {
+            x: &x[i * tile..][..y.len()],
+            features: [&mean, &scale, &shift],
+            y,
+        });
     });
     BatchNormed {
         y,
@@ -77,20 +72,15 @@ fn statistics(x: &[f32], width: usize) -> [Vec<f64>; 2] {
         .for_each(|(part, x)| {
             let (near, sums) = part.split_at_mut(width);
             let (sum, squares) = sums.split_at_mut(width);
-            for x in x.chunks_exact(width) {
-                Arch::new().dispatch(Add { x, sum: near });
-            }
+            Arch::new().dispatch(Sum { x, sum: near });
             let count = (x.len() / width) as f32;
             near.iter_mut().for_each(|near| *near /= count);
-            for x in x.chunks_exact(width) {
-                let (sum, squares) = (&mut *sum, &mut *squares);
-                Arch::new().dispatch(AddDistances {
-                    x,
-                    near,
-                    sum,
-                    squares,
-                });
-            }
+            Arch::new().dispatch(Distances {
+                x,
+                near,
+                sum,
+                squares,
+            });
         });
     let [mut mean, mut squares] = [0; 2].map(|_| vec![0.0; width]);
     let mut count = 0.0;
@@ -122,7 +112,7 @@ pub fn batch_norm_gradient(
 ) -> [Option<Vec<f32>>; 3] {
     let width = weight.len();
     let run = ROWS * width;
-    // Gradients to weight and bias of each run: [runs, 2, width].
+    // Gradients to weight, but for rstd, and to bias of each run: [runs, 2, width].
     let mut parts = vec![0.0; x.len().div_ceil(run) * 2 * width];
     parts
         .par_chunks_exact_mut(2 * width)
@@ -130,17 +120,13 @@ pub fn batch_norm_gradient(
         .with_min_len(least_chunks(x.len()))
         .for_each(|(part, (x, dy))| {
             let (dweight, dbias) = part.split_at_mut(width);
-            for (x, dy) in x.chunks_exact(width).zip(dy.chunks_exact(width)) {
-                let (dweight, dbias) = (&mut *dweight, &mut *dbias);
-                Arch::new().dispatch(AddGradients {
-                    x,
-                    dy,
-                    mean,
-                    rstd,
-                    dweight,
-                    dbias,
-                });
-            }
+            Arch::new().dispatch(Sums {
+                x,
+                dy,
+                mean,
+                dweight,
+                dbias,
+            });
         });
     let mut sums = vec![0.0; 2 * width];
     for part in parts.chunks_exact(2 * width) {
@@ -148,7 +134,12 @@ pub fn batch_norm_gradient(
             *sum += f64::from(part);
         }
     }
-    let (dweight, dbias) = sums.split_at(width);
+    let (dweight, dbias) = sums.split_at_mut(width);
+    dweight
+        .iter_mut()
+        .zip(rstd)
+        .for_each(|(sum, &rstd)| *sum *= f64::from(rstd));
+    let (dweight, dbias) = (&*dweight, &*dbias);
     let rows = (x.len() / width) as f64;
     let dx = needs[0].then(|| {
         // dx = scale dy - (constant + slope (x - mean)).
@@ -162,17 +153,13 @@ pub fn batch_norm_gradient(
         let (constant, slope): (Vec<f32>, Vec<f32>) = line.unzip();
         let tile = (TILE / width).max(1) * width;
         chunks(x.len(), tile, |i, dx| {
-            let [x, dy] = [x, dy].map(|x| x[i * tile..][..dx.len()].chunks_exact(width));
-            for (dx, (x, dy)) in dx.chunks_exact_mut(width).zip(x.zip(dy)) {
-                Arch::new().dispatch(Backward {
-                    x,
-                    dy,
-                    mean,
-                    scale: &scale,
-                    line: [&constant, &slope],
-                    dx,
-                });
-            }
+            let [x, dy] = [x, dy].map(|x| &x[i * tile..][..dx.len()]);
+            Arch::new().dispatch(Backward {
+                x,
+                dy,
+                features: [mean, &scale, &constant, &slope],
+                dx,
+            });
         })
     });
     let narrow = |x: &[f64]| x.iter().map(|&x| x as f32).collect::<Vec<_>>();
@@ -183,32 +170,50 @@ pub fn batch_norm_gradient(
     ]
 }
 
-/// `out = f(inputs, out)` for every feature of a row.
+/// `outs = f(rows, features, outs)` for every feature: of some rows, and of what there is one of for
+/// each feature.
 #[inline(always)]
-fn each<S: Simd, const N: usize>(
+fn each<S: Simd, const R: usize, const F: usize, const O: usize>(
     simd: S,
-    inputs: [&[f32]; N],
-    out: &mut [f32],
-    f: impl Fn([S::f32s; N], S::f32s) -> S::f32s,
+    rows: [&[f32]; R],
+    features: [&[f32]; F],
+    outs: [&mut [f32]; O],
+    f: impl Fn([S::f32s; R], [S::f32s; F], [S::f32s; O]) -> [S::f32s; O],
 ) {
-    let split = inputs.map(|x| S::as_simd_f32s(x));
-    let (vectors, tail) = S::as_mut_simd_f32s(out);
-    let count = vectors.len();
-    let inputs = split.map(|(x, _)| &x[..count]);
-    for (i, out) in vectors.iter_mut().enumerate() {
-        *out = f(inputs.map(|x| x[i]), *out);
+    let rows = rows.map(|x| S::as_simd_f32s(x));
+    let features = features.map(|x| S::as_simd_f32s(x));
+    let outs = outs.map(|x| S::as_mut_simd_f32s(x));
+    let count = outs.iter().map(|(x, _)| x.len()).min().unwrap_or(0);
+    let whole_rows = rows.map(|(x, _)| &x[..count]);
+    let whole_features = features.map(|(x, _)| &x[..count]);
+    let mut tails = outs.map(|(x, tail)| (&mut x[..count], tail));
+    for i in 0..count {
+        let after = f(
+            whole_rows.map(|x| x[i]),
+            whole_features.map(|x| x[i]),
+            tails.each_ref().map(|(x, _)| x[i]),
+        );
+        for ((out, _), after) in tails.iter_mut().zip(after) {
+            out[i] = after;
+        }
     }
-    let last = split.map(|(_, tail)| filled(simd, tail, 0.0));
-    let out = f(last, filled(simd, tail, 0.0));
-    simd.partial_store_f32s(tail, out);
+    if tails.iter().all(|(_, tail)| tail.is_empty()) {
+        return;
+    }
+    let after = f(
+        rows.map(|(_, x)| simd.partial_load_f32s(x)),
+        features.map(|(_, x)| simd.partial_load_f32s(x)),
+        tails.each_ref().map(|(_, x)| simd.partial_load_f32s(x)),
+    );
+    for ((_, tail), after) in tails.iter_mut().zip(after) {
+        simd.partial_store_f32s(tail, after);
+    }
 }
 
 /// `y = (x - mean) scale + shift`.
 struct Normalise<'a> {
     x: &'a [f32],
-    mean: &'a [f32],
-    scale: &'a [f32],
-    shift: &'a [f32],
+    features: [&'a [f32]; 3],
     y: &'a mut [f32],
 }
 
@@ -217,75 +222,131 @@ impl WithSimd for Normalise<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let inputs = [self.x, self.mean, self.scale, self.shift];
-        each(simd, inputs, self.y, |[x, mean, scale, shift], _| {
-            simd.mul_add_e_f32s(simd.sub_f32s(x, mean), scale, shift)
-        });
+        let width = self.features[0].len();
+        let rows = self.x.chunks_exact(width);
+        for (x, y) in rows.zip(self.y.chunks_exact_mut(width)) {
+            each(simd, [x], self.features, [y], |[x], features, _| {
+                let [mean, scale, shift] = features;
+                [simd.mul_add_e_f32s(simd.sub_f32s(x, mean), scale, shift)]
+            });
+        }
     }
 }
 
-/// `sum += x`.
-struct Add<'a> {
+/// `sum += x` over all rows; four are added up before they meet the sums, which are then read and
+/// written a quarter as often.
+struct Sum<'a> {
     x: &'a [f32],
     sum: &'a mut [f32],
 }
 
-impl WithSimd for Add<'_> {
+impl WithSimd for Sum<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        each(simd, [self.x], self.sum, |[x], sum| simd.add_f32s(sum, x));
+        let (width, sum) = (self.sum.len(), self.sum);
+        let mut fours = self.x.chunks_exact(4 * width);
+        for four in &mut fours {
+            let rows = quarters(four, width);
+            each(simd, rows, [], [&mut *sum], |[a, b, c, d], [], [sum]| {
+                let four = simd.add_f32s(simd.add_f32s(a, b), simd.add_f32s(c, d));
+                [simd.add_f32s(sum, four)]
+            });
+        }
+        for x in fours.remainder().chunks_exact(width) {
+            each(simd, [x], [], [&mut *sum], |[x], [], [sum]| {
+                [simd.add_f32s(sum, x)]
+            });
+        }
     }
 }
 
-/// `sum += x - near`, `squares += (x - near)²`.
-struct AddDistances<'a> {
+/// `sum += x - near`, `squares += (x - near)²` over all rows.
+struct Distances<'a> {
     x: &'a [f32],
     near: &'a [f32],
     sum: &'a mut [f32],
     squares: &'a mut [f32],
 }
 
-impl WithSimd for AddDistances<'_> {
+impl WithSimd for Distances<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let inputs = [self.x, self.near];
-        each(simd, inputs, self.sum, |[x, near], sum| {
-            simd.add_f32s(sum, simd.sub_f32s(x, near))
-        });
-        each(simd, inputs, self.squares, |[x, near], squares| {
-            let x = simd.sub_f32s(x, near);
-            simd.mul_add_e_f32s(x, x, squares)
-        });
+        let (width, sum, squares) = (self.near.len(), self.sum, self.squares);
+        let mut fours = self.x.chunks_exact(4 * width);
+        for four in &mut fours {
+            let (rows, outs) = (quarters(four, width), [&mut *sum, &mut *squares]);
+            each(simd, rows, [self.near], outs, |rows, [near], outs| {
+                let [sum, squares] = outs;
+                let [a, b, c, d] = rows.map(|x| simd.sub_f32s(x, near));
+                let four = simd.add_f32s(simd.add_f32s(a, b), simd.add_f32s(c, d));
+                let low = simd.mul_add_e_f32s(b, b, simd.mul_f32s(a, a));
+                let high = simd.mul_add_e_f32s(d, d, simd.mul_f32s(c, c));
+                let four_squares = simd.add_f32s(low, high);
+                [
+                    simd.add_f32s(sum, four),
+                    simd.add_f32s(squares, four_squares),
+                ]
+            });
+        }
+        for x in fours.remainder().chunks_exact(width) {
+            let outs = [&mut *sum, &mut *squares];
+            each(simd, [x], [self.near], outs, |[x], [near], outs| {
+                let [sum, squares] = outs;
+                let x = simd.sub_f32s(x, near);
+                [simd.add_f32s(sum, x), simd.mul_add_e_f32s(x, x, squares)]
+            });
+        }
     }
 }
 
-/// `dweight += dy (x - mean) rstd`, `dbias += dy`.
-struct AddGradients<'a> {
+/// `dweight += dy (x - mean)`, `dbias += dy` over all rows.
+struct Sums<'a> {
     x: &'a [f32],
     dy: &'a [f32],
     mean: &'a [f32],
-    rstd: &'a [f32],
     dweight: &'a mut [f32],
     dbias: &'a mut [f32],
 }
 
-impl WithSimd for AddGradients<'_> {
+impl WithSimd for Sums<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let inputs = [self.x, self.dy, self.mean, self.rstd];
-        each(simd, inputs, self.dweight, |[x, dy, mean, rstd], sum| {
-            let normed = simd.mul_f32s(simd.sub_f32s(x, mean), rstd);
-            simd.mul_add_e_f32s(dy, normed, sum)
-        });
-        each(simd, [self.dy], self.dbias, |[dy], sum| {
-            simd.add_f32s(sum, dy)
-        });
+        let (width, dweight, dbias) = (self.mean.len(), self.dweight, self.dbias);
+        let [mut xs, mut dys] = [self.x, self.dy].map(|x| x.chunks_exact(4 * width));
+        for (x, dy) in (&mut xs).zip(&mut dys) {
+            let [[a, b, c, d], [e, f, g, h]] = [x, dy].map(|x| quarters(x, width));
+            let (rows, outs) = ([a, b, c, d, e, f, g, h], [&mut *dweight, &mut *dbias]);
+            each(simd, rows, [self.mean], outs, |rows, [mean], outs| {
+                let [a, b, c, d, e, f, g, h] = rows;
+                let [dweight, dbias] = outs;
+                let [a, b, c, d] = [a, b, c, d].map(|x| simd.sub_f32s(x, mean));
+                let low = simd.mul_add_e_f32s(b, f, simd.mul_f32s(a, e));
+                let high = simd.mul_add_e_f32s(d, h, simd.mul_f32s(c, g));
+                let four = simd.add_f32s(simd.add_f32s(e, f), simd.add_f32s(g, h));
+                [
+                    simd.add_f32s(dweight, simd.add_f32s(low, high)),
+                    simd.add_f32s(dbias, four),
+                ]
+            });
+        }
+        let [xs, dys] = [xs, dys].map(|rest| rest.remainder().chunks_exact(width));
+        for (x, dy) in xs.zip(dys) {
+            let outs = [&mut *dweight, &mut *dbias];
+            each(simd, [x, dy], [self.mean], outs, |[x, dy], [mean], outs| {
+                let [dweight, dbias] = outs;
+                let x = simd.sub_f32s(x, mean);
+                [
+                    simd.mul_add_e_f32s(dy, x, dweight),
+                    simd.add_f32s(dbias, dy),
+                ]
+            });
+        }
     }
 }
 
@@ -293,9 +354,8 @@ impl WithSimd for AddGradients<'_> {
 struct Backward<'a> {
     x: &'a [f32],
     dy: &'a [f32],
-    mean: &'a [f32],
-    scale: &'a [f32],
-    line: [&'a [f32]; 2],
+    /// Mean, scale, constant and slope.
+    features: [&'a [f32]; 4],
     dx: &'a mut [f32],
 }
 
@@ -304,13 +364,21 @@ impl WithSimd for Backward<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let [constant, slope] = self.line;
-        let inputs = [self.x, self.dy, self.mean, self.scale, constant, slope];
-        each(simd, inputs, self.dx, |inputs, _| {
-            let [x, dy, mean, scale, constant, slope] = inputs;
-            let line = simd.mul_add_e_f32s(simd.sub_f32s(x, mean), slope, constant);
-            simd.mul_add_e_f32s(dy, scale, simd.neg_f32s(line))
-        });
+        let width = self.features[0].len();
+        let rows = self.x.chunks_exact(width).zip(self.dy.chunks_exact(width));
+        for ((x, dy), dx) in rows.zip(self.dx.chunks_exact_mut(width)) {
+            each(
+                simd,
+                [x, dy],
+                self.features,
+                [dx],
+                |[x, dy], features, _| {
+                    let [mean, scale, constant, slope] = features;
+                    let line = simd.mul_add_e_f32s(simd.sub_f32s(x, mean), slope, constant);
+                    [simd.mul_add_e_f32s(dy, scale, simd.neg_f32s(line))]
+                },
+            );
+        }
     }
 }
 
@@ -456,9 +524,7 @@ mod tests {
         Backward {
             x: &x,
             dy: &dy,
-            mean: &mean,
-            scale: &scale,
-            line: [&constant, &slope],
+            features: [&mean, &scale, &constant, &slope],
             dx: &mut dx,
         }
         .with_simd(Scalar);

@@ -123,7 +123,8 @@ fn add_rows(x: &[f32], sums: &mut [f32]) {
 }
 
 /// Four rows: x: `[4, width]`.
-fn quarters(x: &[f32], width: usize) -> [&[f32]; 4] {
+#[inline(always)]
+pub(super) fn quarters(x: &[f32], width: usize) -> [&[f32]; 4] {
     let (top, bottom) = x.split_at(2 * width);
     let ((a, b), (c, d)) = (top.split_at(width), bottom.split_at(width));
     [a, b, c, d]

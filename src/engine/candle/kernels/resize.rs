@@ -3,7 +3,6 @@
 use pulp::{Arch, Simd, WithSimd};
 
 use super::output::chunks;
-use super::vector::filled;
 
 /// The two places of an axis that one of the other size lies between, with their weights.
 pub type Taps = [(usize, f32); 2];
@@ -20,21 +19,14 @@ pub fn resize(
     chunks(images * lines.len() * out_line, out_line, |index, out| {
         let image = index / lines.len() * height;
         let [above, below] = lines[index % lines.len()];
-        let source = |line_index| &x[(image + line_index) * line..][..line];
-        let sources = [source(above.0), source(below.0)];
-        for (out, columns) in out.chunks_exact_mut(channels).zip(columns) {
-            let part = |line: usize, column: usize| {
-                let weight = [above.1, below.1][line] * columns[column].1;
-                (
-                    &sources[line][columns[column].0 * channels..][..channels],
-                    weight,
-                )
-            };
-            Arch::new().dispatch(Sum {
-                parts: [part(0, 0), part(0, 1), part(1, 0), part(1, 1)],
-                out,
-            });
-        }
+        let source = |at: usize| &x[(image + at) * line..][..line];
+        Arch::new().dispatch(Line {
+            sources: [(source(above.0), above.1), (source(below.0), below.1)],
+            between: &mut vec![0.0; line],
+            columns,
+            channels,
+            out,
+        });
     })
 }
 
@@ -51,21 +43,18 @@ pub fn resize_gradient(
     let [reached_lines, reached_columns] = [(lines, height), (columns, width)].map(reached);
     chunks(images * height * line, line, |index, dx| {
         let image = index / height * lines.len();
-        let mut sum = vec![0.0; dy_line];
-        for &(from, weight) in &reached_lines[index % height] {
-            let x = &dy[(image + from) * dy_line..][..dy_line];
-            Arch::new().dispatch(Add {
-                x,
-                weight,
-                out: &mut sum,
-            });
-        }
-        for (dx, reached) in dx.chunks_exact_mut(channels).zip(&reached_columns) {
-            for &(from, weight) in reached {
-                let x = &sum[from * channels..][..channels];
-                Arch::new().dispatch(Add { x, weight, out: dx });
-            }
-        }
+        let reached = &reached_lines[index % height];
+        let sources = reached.iter().map(|&(from, weight)| {
+            let from = (image + from) * dy_line;
+            (&dy[from..][..dy_line], weight)
+        });
+        Arch::new().dispatch(LineGradient {
+            sources,
+            sum: &mut vec![0.0; dy_line],
+            columns: &reached_columns,
+            channels,
+            dx,
+        });
     })
 }
 
@@ -80,56 +69,92 @@ fn reached((taps, count): (&[Taps], usize)) -> Vec<Vec<(usize, f32)>> {
     reached
 }
 
-/// The weighted sum of four vectors.
-struct Sum<'a> {
-    parts: [(&'a [f32], f32); 4],
+/// A line of the output.
+struct Line<'a> {
+    /// The lines of x that it lies between, with their weights.
+    sources: [(&'a [f32], f32); 2],
+    /// Their sum, of the length of theirs.
+    between: &'a mut [f32],
+    columns: &'a [Taps],
+    channels: usize,
     out: &'a mut [f32],
 }
 
-impl WithSimd for Sum<'_> {
+impl WithSimd for Line<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let split = self.parts.map(|(x, _)| S::as_simd_f32s(x));
-        let weights = self.parts.map(|(_, weight)| simd.splat_f32s(weight));
-        let [(a, a_tail), (b, b_tail), (c, c_tail), (d, d_tail)] = split;
-        let sum = |[a, b, c, d]: [S::f32s; 4]| {
-            let above = simd.mul_add_e_f32s(b, weights[1], simd.mul_f32s(a, weights[0]));
-            let below = simd.mul_add_e_f32s(d, weights[3], simd.mul_f32s(c, weights[2]));
-            simd.add_f32s(above, below)
-        };
-        let (out, out_tail) = S::as_mut_simd_f32s(self.out);
-        let sources = a.iter().zip(b).zip(c.iter().zip(d));
-        for (out, ((a, b), (c, d))) in out.iter_mut().zip(sources) {
-            *out = sum([*a, *b, *c, *d]);
+        mix(simd, self.sources, self.between);
+        let channels = self.channels;
+        let out = self.out.chunks_exact_mut(channels);
+        for (out, taps) in out.zip(self.columns) {
+            let source =
+                |(place, w): (usize, f32)| (&self.between[place * channels..][..channels], w);
+            mix(simd, taps.map(source), out);
         }
-        let last = [a_tail, b_tail, c_tail, d_tail].map(|tail| filled(simd, tail, 0.0));
-        simd.partial_store_f32s(out_tail, sum(last));
+    }
+}
+
+/// A line of the gradient.
+struct LineGradient<'a, I> {
+    /// The lines of dy that it has a part in, with its weights.
+    sources: I,
+    /// Their sum; zeros to begin with.
+    sum: &'a mut [f32],
+    columns: &'a [Vec<(usize, f32)>],
+    channels: usize,
+    /// Zeros to begin with.
+    dx: &'a mut [f32],
+}
+
+impl<'a, I: Iterator<Item = (&'a [f32], f32)>> WithSimd for LineGradient<'_, I> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        for source in self.sources {
+            add(simd, source, self.sum);
+        }
+        let channels = self.channels;
+        let dx = self.dx.chunks_exact_mut(channels);
+        for (dx, reached) in dx.zip(self.columns) {
+            for &(from, weight) in reached {
+                let source = &self.sum[from * channels..][..channels];
+                add(simd, (source, weight), dx);
+            }
+        }
+    }
+}
+
+/// `out = a x + b y`.
+#[inline(always)]
+fn mix<S: Simd>(simd: S, [(x, a), (y, b)]: [(&[f32], f32); 2], out: &mut [f32]) {
+    let [a, b] = [a, b].map(|weight| simd.splat_f32s(weight));
+    let [(x, x_tail), (y, y_tail)] = [x, y].map(|x| S::as_simd_f32s(x));
+    let (out, out_tail) = S::as_mut_simd_f32s(out);
+    for (out, (x, y)) in out.iter_mut().zip(x.iter().zip(y)) {
+        *out = simd.mul_add_e_f32s(*y, b, simd.mul_f32s(*x, a));
+    }
+    if !out_tail.is_empty() {
+        let [x, y] = [x_tail, y_tail].map(|tail| simd.partial_load_f32s(tail));
+        let last = simd.mul_add_e_f32s(y, b, simd.mul_f32s(x, a));
+        simd.partial_store_f32s(out_tail, last);
     }
 }
 
 /// `out += weight x`.
-struct Add<'a> {
-    x: &'a [f32],
-    weight: f32,
-    out: &'a mut [f32],
-}
-
-impl WithSimd for Add<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let weight = simd.splat_f32s(self.weight);
-        let (x, x_tail) = S::as_simd_f32s(self.x);
-        let (out, out_tail) = S::as_mut_simd_f32s(self.out);
-        for (out, x) in out.iter_mut().zip(x) {
-            *out = simd.mul_add_e_f32s(*x, weight, *out);
-        }
-        let last = filled(simd, out_tail, 0.0);
-        let last = simd.mul_add_e_f32s(filled(simd, x_tail, 0.0), weight, last);
-        simd.partial_store_f32s(out_tail, last);
+#[inline(always)]
+fn add<S: Simd>(simd: S, (x, weight): (&[f32], f32), out: &mut [f32]) {
+    let weight = simd.splat_f32s(weight);
+    let (x, x_tail) = S::as_simd_f32s(x);
+    let (out, out_tail) = S::as_mut_simd_f32s(out);
+    for (out, x) in out.iter_mut().zip(x) {
+        *out = simd.mul_add_e_f32s(*x, weight, *out);
+    }
+    if !out_tail.is_empty() {
+        let [x, last] = [x_tail, &*out_tail].map(|tail| simd.partial_load_f32s(tail));
+        simd.partial_store_f32s(out_tail, simd.mul_add_e_f32s(x, weight, last));
     }
 }
 
@@ -184,27 +209,11 @@ mod tests {
 
     #[test]
     fn the_portable_path_agrees() {
-        let (x, mut out) = (noise(4 * 21, 1), [0.0; 21]);
-        let parts: Vec<&[f32]> = x.chunks_exact(21).collect();
-        let parts = [0, 1, 2, 3].map(|i| (parts[i], i as f32));
-        Sum {
-            parts,
-            out: &mut out,
-        }
-        .with_simd(Scalar);
-        let (x, weight) = parts[0];
-        let x = (x, weight + 0.5);
-        Add {
-            x: x.0,
-            weight: x.1,
-            out: &mut out,
-        }
-        .with_simd(Scalar);
-        let sum = |at: usize| {
-            let parts = parts.iter().map(|(x, w)| f64::from(x[at]) * f64::from(*w));
-            parts.sum::<f64>() + 0.5 * f64::from(x.0[at])
-        };
-        let want: Vec<f64> = (0..21).map(sum).collect();
-        assert_close(&out, &want, 3e-7);
+        let (x, y, mut out) = (noise(21, 1), noise(21, 2), [0.0; 21]);
+        mix(Scalar, [(&x, 0.25), (&y, 2.0)], &mut out);
+        add(Scalar, (&x, 3.0), &mut out);
+        let sources = x.iter().zip(&y);
+        let sums = sources.map(|(&x, &y)| 3.25 * f64::from(x) + 2.0 * f64::from(y));
+        assert_close(&out, &sums.collect::<Vec<_>>(), 3e-7);
     }
 }

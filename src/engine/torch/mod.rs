@@ -22,6 +22,9 @@ pub fn versions() -> String {
     format!("libtorch {} (tch 0.24)", Version::loaded())
 }
 
+/// What stands for [`IGNORED`]: libtorch takes no class for it where targets are distributions.
+const NO_CLASS: i64 = -100;
+
 /// libtorch on one device.
 #[derive(Clone, Copy, Debug)]
 pub struct Torch {
@@ -582,8 +585,8 @@ impl Engine for Torch {
             let normed = rows.f_batch_norm(
                 Some(&weight.0),
                 Some(&bias.0),
-                None::<tch::Tensor>,
-                None::<tch::Tensor>,
+                None,
+                None,
                 true,
                 0.0,
                 eps,
@@ -598,7 +601,8 @@ impl Engine for Torch {
     fn cross_entropy(&self, logits: &Tensor, targets: Targets<'_, Tensor>) -> Result<Tensor> {
         let [rows, _] = composite::target_sizes(self, logits, &targets)?;
         let classes = |ids: &[u32]| {
-            let ids: Vec<i64> = ids.iter().map(|&id| id.into()).collect();
+            let signed = |&id: &u32| if id == IGNORED { NO_CLASS } else { id.into() };
+            let ids: Vec<i64> = ids.iter().map(signed).collect();
             tch::Tensor::f_from_slice(&ids).and_then(|ids| ids.f_to_device(self.place()))
         };
         let (targets, smoothing) = match targets {
@@ -612,7 +616,7 @@ impl Engine for Torch {
                 &targets?,
                 None::<tch::Tensor>,
                 Reduction::Sum,
-                IGNORED.into(),
+                NO_CLASS,
                 smoothing,
             )?;
             sum.f_div(&self.number(rows as f64)?)

@@ -178,6 +178,9 @@ fn refuses<E: Engine>(e: &E) {
     }
 }
 
+/// An operation of one tensor.
+type Op<'a, E> = &'a dyn Fn(&<E as Engine>::Tensor) -> Result<<E as Engine>::Tensor>;
+
 /// Kernels read views as they read copies.
 fn reads_views<E: Engine>(e: &E) {
     let wide = waves(2 * 6 * 5 * 4, 1);
@@ -187,7 +190,7 @@ fn reads_views<E: Engine>(e: &E) {
     };
     let weight = e.tensor(&waves(2 * 6 * 9, 2)[..], &[2, 6, 3, 3]).unwrap();
     let row = e.tensor(&waves(6, 3)[..], &[6]).unwrap();
-    let ops: [&dyn Fn(&E::Tensor) -> Result<E::Tensor>; 4] = [
+    let ops: [Op<'_, E>; 4] = [
         &|x| e.convolution(x, &weight),
         &|x| e.resize_bilinear(x, [7, 2]),
         &|x| e.max_pool(x),

@@ -576,7 +576,9 @@ impl Engine for Torch {
             let shape = x.0.size();
             let rows = self.wide(&x.0)?.f_reshape([-1, weight.0.size()[0]])?;
             // What the library's own operation gives beside the output holds the epsilon already.
-            let (variance, mean) = rows.f_detach()?.f_var_mean_dim([0i64].as_slice(), false, false)?;
+            let (variance, mean) =
+                rows.f_detach()?
+                    .f_var_mean_dim([0i64].as_slice(), false, false)?;
             let normed = rows.f_batch_norm(
                 Some(&weight.0),
                 Some(&bias.0),

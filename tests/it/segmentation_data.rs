@@ -685,7 +685,9 @@ fn a_draw_never_changes_between_versions() {
     assert_eq!(format!("{draw:?}"), PINNED);
 }
 
-const PINNED: &str = "";
+const PINNED: &str = "SceneDraw { resized: [859, 1289], crop: Crop { left: 311, top: 259, \
+    width: 512, height: 512 }, flip: true, distortion: Distortion { brightness: None, \
+    contrast: Some(0.7972189), contrast_last: false, saturation: Some(0.7819853), hue: Some(-12) } }";
 
 #[test]
 fn one_class_does_not_fill_a_crop_where_there_are_others() {

@@ -33,7 +33,7 @@ use mimbench::report::{
     Question, Record, Table, comparison_tables, conflict_table, csv, full_table, html, json, latex,
     markdown, measure_table, pairs_table, table_list, tables, terminal,
 };
-use mimbench::run::bench::{BenchOptions, Method, PretrainStep, Work};
+use mimbench::run::bench::{BenchOptions, Method, PretrainStep, SegmentStep, Work};
 use mimbench::run::cells::Finished;
 use mimbench::run::convert::Converted;
 use mimbench::run::features::{PixelSource, Wanted};
@@ -47,8 +47,10 @@ use mimbench::store::RowType;
 use mimbench::vit::Architecture;
 
 mod pretrain;
+mod segment;
 
 pub use pretrain::pretrain;
+pub use segment::segment;
 
 type Outcome = Result<ExitCode, Error>;
 
@@ -698,6 +700,10 @@ pub fn bench(args: BenchArgs) -> Outcome {
         BenchWork::Attention => Work::Attention,
         BenchWork::TrainStep => Work::TrainStep,
         BenchWork::PretrainStep => Work::PretrainStep(step),
+        BenchWork::SegmentStep => Work::SegmentStep(SegmentStep {
+            channels: args.channels as usize,
+            crop: args.crop as usize,
+        }),
     };
     in_pool(&args.engine, args.quiet, |compute, terminal| {
         let options = BenchOptions {
@@ -866,6 +872,7 @@ fn run_options(
         states: StateOptions::default(),
         at_once: AtOnce::default(),
         reset_head: false,
+        scene_head: None,
     })
 }
 

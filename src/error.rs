@@ -2,7 +2,9 @@
 
 use crate::checkpoint::{CheckpointError, ConvertError};
 use crate::data::scenes::SceneError;
+use crate::data::segmentation::SegmentationDataError;
 use crate::data::{DatasetError, ImageError};
+use crate::decoders::segmentation::SegmentationError as SegmenterError;
 use crate::engine::EngineUnavailable;
 use crate::features::{EncoderError, ExtractError};
 use crate::hub::HubError;
@@ -11,6 +13,7 @@ use crate::pretrain::MethodError;
 use crate::protocol::attention::AttentionError;
 use crate::protocol::knn::KnnError;
 use crate::protocol::linear_cached::LinearCachedError;
+use crate::protocol::segmentation::SegmentationError;
 use crate::report::picture::PictureError;
 use crate::report::{ComparisonError, PageError, RecordError, TableError};
 use crate::spec::{PaperError, RecipeError, SpecError, SweepError};
@@ -73,6 +76,15 @@ pub enum Error {
     /// An architecture's name.
     #[error(transparent)]
     Architecture(#[from] UnknownArchitecture),
+    /// Images with masks.
+    #[error(transparent)]
+    SegmentationData(#[from] SegmentationDataError),
+    /// The measures of a segmentation.
+    #[error(transparent)]
+    Segmentation(#[from] SegmentationError),
+    /// A head that segments, and what it stands over.
+    #[error(transparent)]
+    Segmenter(#[from] SegmenterError),
     /// A model that is built or trained.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -142,6 +154,9 @@ impl Error {
             Self::Attention(error) => error.hint(),
             Self::Store(error) => error.hint(),
             Self::Architecture(error) => error.hint(),
+            Self::SegmentationData(error) => error.hint(),
+            Self::Segmentation(error) => error.hint(),
+            Self::Segmenter(error) => Some(error.hint().to_owned()),
             Self::Model(error) => error.hint(),
             Self::Record(error) => error.hint(),
             Self::Comparison(error) => error.hint(),

@@ -17,6 +17,7 @@ fn main() -> ExitCode {
         Command::Knn(args) => commands::knn(args),
         Command::Linear(args) => commands::linear(*args),
         Command::Finetune(args) => commands::finetune(*args),
+        Command::Segment(args) => commands::segment(*args),
         Command::Pretrain(args) => commands::pretrain(*args),
         Command::Attention(args) => commands::attention(args),
         Command::All(args) => commands::all(args),

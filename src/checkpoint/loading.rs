@@ -148,6 +148,8 @@ pub struct Checkpoint {
     /// Position tables as they are in the file: rows before the patches', and the grid.
     stored: (usize, [usize; 2]),
     resize: PositionResize,
+    /// What it was opened by.
+    given: (PathBuf, LoadOptions),
 }
 
 impl Checkpoint {
@@ -156,6 +158,7 @@ impl Checkpoint {
     /// exist. Only what is asked for is read
     /// of the tensors, when a model is built.
     pub fn open(path: &Path, options: &LoadOptions) -> Result<Self, CheckpointError> {
+        let given = (path.to_owned(), options.clone());
         let Opened {
             path,
             card,
@@ -259,6 +262,24 @@ impl Checkpoint {
             parts: mapping.parts,
             stored,
             resize,
+            given,
+        })
+    }
+
+    /// The same for another input size, height and width in pixels: position tables are brought to it.
+    ///
+    /// # Errors
+    /// The size is no multiple of the patches', or the file is no longer what it was.
+    pub fn at_size(&self, size: [usize; 2]) -> Result<Self, CheckpointError> {
+        self.check_unchanged()?;
+        let (path, options) = &self.given;
+        let options = LoadOptions {
+            input_size: Some(size),
+            ..options.clone()
+        };
+        Ok(Self {
+            name: self.name.clone(),
+            ..Self::open(path, &options)?
         })
     }
 

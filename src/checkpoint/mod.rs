@@ -20,6 +20,7 @@ pub mod position;
 mod root;
 mod rule;
 mod saving;
+mod scene_head;
 mod settle;
 pub mod source;
 mod strict_json;
@@ -35,3 +36,4 @@ pub use mapped::MappedWeights;
 pub use saving::{
     CanonicalModel, ConvertError, Pretrained, TimmModel, Trained, save, save_original,
 };
+pub use scene_head::SceneHead;

@@ -19,6 +19,12 @@ pub struct BenchArgs {
     /// Architecture of medic's teacher, with random weights
     #[arg(long, value_name = "NAME", default_value = "vit_tiny_patch16_224")]
     pub teacher_arch: String,
+    /// Channels of UperNet, of segment-step
+    #[arg(long, value_name = "N", default_value = "128", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub channels: u32,
+    /// Side of a crop in pixels, of segment-step
+    #[arg(long, value_name = "PIXELS", default_value = "256", value_parser = clap::value_parser!(u32).range(32..=2048))]
+    pub crop: u32,
     /// Images in a round
     #[arg(long, value_name = "N", default_value = "8", value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub batch: u32,
@@ -53,6 +59,8 @@ pub enum BenchWork {
     TrainStep,
     /// Masks, teacher, student, every term, every gradient, AdamW
     PretrainStep,
+    /// Encoder, UperNet and its second head, cross entropy over 150 classes of every pixel, every gradient, AdamW
+    SegmentStep,
 }
 
 /// Methods of pre-training that `mimbench bench pretrain-step` can time.

@@ -20,6 +20,7 @@ mod knn;
 mod linear;
 mod pretrain;
 mod report;
+mod segment;
 mod table;
 mod verify;
 
@@ -41,6 +42,7 @@ pub use knn::KnnArgs;
 pub use linear::{LinearArgs, Preset, Seeds};
 pub use pretrain::PretrainArgs;
 pub use report::ReportArgs;
+pub use segment::{SegmentArgs, SegmentRecipe};
 pub use table::{TableArgs, TableFormat};
 pub use verify::VerifyArgs;
 
@@ -64,6 +66,8 @@ pub enum Command {
     Linear(Box<LinearArgs>),
     /// Fine-tuning: a whole encoder and a head under layer-wise decay, or a fine-tuned file as it is
     Finetune(Box<FinetuneArgs>),
+    /// Segmentation: UperNet trained with its encoder, or a linear head over a frozen one
+    Segment(Box<SegmentArgs>),
     /// Pre-training: a student that learns from masked images and teachers, as the papers say
     Pretrain(Box<PretrainArgs>),
     /// Where the attention of every head looks, and what the features of every block are worth

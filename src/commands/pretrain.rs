@@ -66,6 +66,7 @@ pub fn pretrain(args: PretrainArgs) -> Outcome {
                 },
                 at_once,
                 reset_head: false,
+                scene_head: None,
             };
             if args.plan {
                 let prospects = |point: Point| {

@@ -492,7 +492,7 @@ impl DatasetError {
 const CIFAR_SITE: &str = "https://www.cs.toronto.edu/~kriz/cifar.html";
 
 /// The first names of a list that may be long.
-fn some(names: &[String]) -> String {
+pub(super) fn some(names: &[String]) -> String {
     const SHOWN: usize = 5;
     let shown = names
         .iter()

@@ -12,6 +12,7 @@
 use std::io::{self, Cursor};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use super::png_samples::PngSamples;
 use super::pnm::{BLANKS, decode_pnm};
 use crate::data::{ImageError, ImageFormat};
 
@@ -78,9 +79,6 @@ pub struct Pixels {
 /// Most scans of a progressive JPEG: far above any encoder's script, low enough that a small file
 /// cannot ask for hours of work (libjpeg-turbo's fuzzers stop at the same number).
 const MAX_JPEG_SCANS: usize = 500;
-
-/// Memory that the PNG decoder may use besides the image, in bytes.
-const PNG_MEMORY: usize = 64 << 20;
 
 /// Decodes a JPEG, PNG, WebP, PGM or PPM file, recognised by its first bytes whatever its name.
 ///
@@ -347,40 +345,18 @@ fn jpeg_error(error: libjpeg_turbo_rs::JpegError) -> ImageError {
 /// Decodes PNG as Pillow reads it: 16-bit colour keeps its high byte, but 16-bit grey (mode `I;16`) is
 /// clipped at 255; a palette index without an entry is black; transparency is ignored.
 fn decode_png(bytes: &[u8], colour: Colour, limits: &Limits) -> Result<Pixels, ImageError> {
-    use png::{BitDepth, ColorType, Transformations};
+    use png::{BitDepth, ColorType};
 
-    let mut options = png::DecodeOptions::default();
-    options.set_ignore_adler32(false);
-    options.set_ignore_text_chunk(true);
-    options.set_ignore_iccp_chunk(true);
-    let mut decoder = png::Decoder::new_with_options(Cursor::new(bytes), options);
-    decoder.set_limits(png::Limits { bytes: PNG_MEMORY });
-    decoder.set_transformations(Transformations::IDENTITY);
-    let header = decoder.read_header_info().map_err(png_error)?;
-    let (width, height) = (header.width as usize, header.height as usize);
-    limits.check(width, height)?;
-    let mut reader = decoder.read_info().map_err(png_error)?;
-    let size = reader.output_buffer_size().ok_or(ImageError::TooLarge {
-        width,
-        height,
-        max_pixels: limits.max_pixels,
-    })?;
-    let mut raw = vec![0; size];
-    let frame = reader.next_frame(&mut raw).map_err(png_error)?;
-    if (frame.width as usize, frame.height as usize) != (width, height) {
-        return Err(ImageError::Corrupt {
-            format: ImageFormat::Png,
-            reason: "the first frame does not cover the image".into(),
-        });
-    }
+    let png = PngSamples::read(bytes, limits)?;
+    let (width, height, raw) = (png.width, png.height, &png.raw);
     let rgb = |pixels: &mut dyn Iterator<Item = [u8; 3]>| from_rgb(colour, width, height, pixels);
     let grey = |pixels: &mut dyn Iterator<Item = u8>| from_grey(colour, width, height, pixels);
-    Ok(match (frame.color_type, frame.bit_depth) {
+    Ok(match (png.color_type, png.bit_depth) {
         (ColorType::Rgb, BitDepth::Eight) if colour == Colour::Rgb => Pixels {
             width,
             height,
             channels: 3,
-            data: raw,
+            data: png.raw,
         },
         (ColorType::Rgb, BitDepth::Eight) => rgb(&mut raw.as_chunks().0.iter().copied()),
         (ColorType::Rgb, _) => {
@@ -410,45 +386,16 @@ fn decode_png(bytes: &[u8], colour: Colour, limits: &Limits) -> Result<Pixels, I
         }
         (ColorType::Grayscale, depth) => {
             let white = 255 / ((1u16 << depth as u8) - 1) as u8;
-            grey(&mut samples(&raw, frame.line_size, width, depth).map(|sample| sample * white))
+            grey(&mut png.packed().map(|sample| sample * white))
         }
-        (ColorType::Indexed, depth) => {
+        (ColorType::Indexed, _) => {
             let mut palette = [[0; 3]; 256];
-            let entries = reader.info().palette.as_deref().unwrap_or_default();
-            for (slot, entry) in palette.iter_mut().zip(entries.as_chunks().0) {
+            for (slot, entry) in palette.iter_mut().zip(png.palette.as_chunks().0) {
                 *slot = *entry;
             }
-            let indices = samples(&raw, frame.line_size, width, depth);
-            rgb(&mut indices.map(|index| palette[usize::from(index)]))
+            rgb(&mut png.packed().map(|index| palette[usize::from(index)]))
         }
     })
-}
-
-/// The samples of rows of `stride` bytes packed at 1, 2, 4 or 8 bits, high bits first.
-fn samples(
-    raw: &[u8],
-    stride: usize,
-    width: usize,
-    depth: png::BitDepth,
-) -> impl Iterator<Item = u8> {
-    let bits = depth as usize;
-    let mask = ((1u16 << bits) - 1) as u8;
-    raw.chunks_exact(stride).flat_map(move |row| {
-        (0..width).map(move |x| (row[x * bits / 8] >> (8 - bits - x * bits % 8)) & mask)
-    })
-}
-
-fn png_error(error: png::DecodingError) -> ImageError {
-    let format = ImageFormat::Png;
-    match error {
-        png::DecodingError::IoError(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-            ImageError::Truncated(format)
-        }
-        other => ImageError::Corrupt {
-            format,
-            reason: other.to_string(),
-        },
-    }
 }
 
 /// Decodes WebP, the first frame of an animation on a black canvas.
@@ -589,7 +536,7 @@ fn u24([low, middle, high]: [u8; 3]) -> usize {
 }
 
 /// The chunks of a RIFF body: name and payload, up to the first that is cut short.
-fn riff_chunks(mut rest: &[u8]) -> impl Iterator<Item = (&[u8; 4], &[u8])> {
+pub(super) fn riff_chunks(mut rest: &[u8]) -> impl Iterator<Item = (&[u8; 4], &[u8])> {
     std::iter::from_fn(move || {
         let (name, tail) = rest.split_first_chunk::<4>()?;
         let (length, tail) = tail.split_first_chunk::<4>()?;

@@ -232,6 +232,32 @@ pub(super) fn flat(listing: Listing) -> Scanned {
     }
 }
 
+/// The images at and below a directory by path, all with label 0.
+///
+/// # Errors
+/// As [`list`], and for a cycle of links.
+pub(super) fn nested(root: &Path) -> Result<Scanned, DatasetError> {
+    let top = list(root)?;
+    let identity = identity(root)?;
+    let directories = top.directories.clone();
+    let mut scanned = flat(top);
+    for (name, is_link) in directories {
+        let directory = Pending {
+            path: root.join(&name),
+            relative: name,
+            above: vec![identity],
+            is_link,
+        };
+        for (relative, images) in walk(directory, &mut scanned.ignored)? {
+            let path = |image: &ImageFile| [&relative, "/", &image.name].concat();
+            let images = images.iter().map(|image| image.sample(path(image), 0));
+            scanned.samples.extend(images);
+        }
+    }
+    scanned.samples.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    Ok(scanned)
+}
+
 /// Every directory at or below `class` that holds images, in no particular order.
 fn walk(
     class: Pending,

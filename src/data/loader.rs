@@ -1,12 +1,11 @@
 //! Decoding threads ahead of the forward pass, in order and within a bound.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::augment::AugmentError;
 use super::preparation::{Mixer, Preparer};
+use super::queue::{Ahead, InOrder, in_order};
 use super::{DatasetError, FileStamp, ImageError, MixError, Preparation, Split, content_hash};
 
 /// Most images that wait decoded, besides those that threads are at: of 224 x 224 pixels they are 300 MB.
@@ -105,85 +104,6 @@ impl LoadError {
     }
 }
 
-#[derive(Debug, Default)]
-struct State {
-    claimed: usize,
-    taken: usize,
-    ready: BTreeMap<usize, Result<Loaded, LoadError>>,
-    stopped: bool,
-}
-
-/// A queue of images being decoded: at most `window` beyond the last one taken.
-#[derive(Debug)]
-struct Queue {
-    state: Mutex<State>,
-    changed: Condvar,
-    window: usize,
-    /// Images that one thread claims together.
-    at_once: usize,
-}
-
-impl Queue {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        self.changed
-            .wait(state)
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The next places in the order to decode; `None` when there are none or nobody wants them.
-    ///
-    /// Only the first of them has to be in the window. What the consumer waits for is therefore
-    /// claimed, or free to be: the window never holds it back.
-    fn claim(&self, total: usize) -> Option<Range<usize>> {
-        let mut state = self.state();
-        while !state.stopped && state.claimed < total && state.claimed >= state.taken + self.window
-        {
-            state = self.wait(state);
-        }
-        if state.stopped || state.claimed >= total {
-            return None;
-        }
-        let first = state.claimed;
-        state.claimed = total.min(first + self.at_once);
-        Some(first..state.claimed)
-    }
-
-    fn put(&self, first: usize, images: Vec<Result<Loaded, LoadError>>) {
-        self.state().ready.extend((first..).zip(images));
-        self.changed.notify_all();
-    }
-
-    fn take(&self, position: usize) -> Result<Loaded, LoadError> {
-        let mut state = self.state();
-        loop {
-            if let Some(image) = state.ready.remove(&position) {
-                state.taken = position + 1;
-                self.changed.notify_all();
-                return image;
-            }
-            state = self.wait(state);
-        }
-    }
-
-    fn stop(&self) {
-        self.state().stopped = true;
-        self.changed.notify_all();
-    }
-}
-
-/// Lets the decoding threads end however the consumer ends, by a panic too.
-struct StopOnDrop<'a>(&'a Queue);
-
-impl Drop for StopOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.stop();
-    }
-}
-
 /// The places of `ranges` in batches of `batch`, none across the end of a range, in their first
 /// pass.
 pub fn ranged_batches(ranges: &[Range<usize>], batch: usize) -> Vec<Vec<Pick>> {
@@ -202,30 +122,7 @@ pub fn ranged_batches(ranges: &[Range<usize>], batch: usize) -> Vec<Vec<Pick>> {
 }
 
 /// The images of one batch in order, each as soon as it is decoded.
-#[derive(Debug)]
-pub struct Images<'a> {
-    queue: &'a Queue,
-    next: usize,
-    end: usize,
-}
-
-impl Iterator for Images<'_> {
-    type Item = Result<Loaded, LoadError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        (self.next < self.end).then(|| {
-            self.next += 1;
-            self.queue.take(self.next - 1)
-        })
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = self.end - self.next;
-        (left, Some(left))
-    }
-}
-
-impl ExactSizeIterator for Images<'_> {}
+pub type Images<'a> = InOrder<'a, Result<Loaded, LoadError>>;
 
 /// Decodes images on `workers` threads and hands them to `consume` in order, batch by batch; an
 /// error of `consume` ends the loading.
@@ -249,50 +146,29 @@ pub fn load_batches<E: From<LoadError>>(
         batches.iter().try_for_each(|batch| check_pairs(batch))?;
     }
     let at_once = if mixer.is_some() { 2 } else { 1 };
-    let queue = Queue {
-        state: Mutex::default(),
-        changed: Condvar::new(),
+    let ahead = Ahead {
         window: most_waiting(largest) + workers * at_once,
         at_once,
     };
-    std::thread::scope(|scope| {
-        let _stop = StopOnDrop(&queue);
-        let (queue, order) = (&queue, &order);
-        for mut preparer in preparers {
-            let worker = move || {
-                while let Some(places) = queue.claim(order.len()) {
-                    let first = places.start;
-                    let picks = &order[places];
-                    let images = picks.iter();
-                    let images = images.map(|&pick| load(split, preparation, pick, &mut preparer));
-                    let mut images: Vec<_> = images.collect();
-                    if let (Some(mixer), [one, other]) = (mixer, images.as_mut_slice()) {
-                        mix_pair(split, mixer, [picks[0], picks[1]], one, other);
-                    }
-                    queue.put(first, images);
-                }
-            };
-            std::thread::Builder::new()
-                .spawn_scoped(scope, worker)
-                .map_err(|error| E::from(LoadError::Thread(error)))?;
+    let decode = |preparer: &mut Preparer, places: Range<usize>| {
+        let picks = &order[places];
+        let images = picks.iter();
+        let images = images.map(|&pick| load(split, preparation, pick, preparer));
+        let mut images: Vec<_> = images.collect();
+        if let (Some(mixer), [one, other]) = (mixer, images.as_mut_slice()) {
+            mix_pair(split, mixer, [picks[0], picks[1]], one, other);
         }
-        let mut first = 0;
-        for batch in batches {
-            let end = first + batch.len();
-            let mut images = Images {
-                queue,
-                next: first,
-                end,
-            };
-            consume(&mut images)?;
-            // What was not looked at may still be in the way of what is next.
-            for unseen in images {
-                unseen?;
-            }
-            first = end;
-        }
-        Ok(())
-    })
+        images
+    };
+    let lengths: Vec<usize> = batches.iter().map(Vec::len).collect();
+    in_order(
+        &lengths,
+        ahead,
+        preparers,
+        decode,
+        LoadError::Thread,
+        consume,
+    )
 }
 
 /// Whether a batch can be mixed by twos.
@@ -371,57 +247,5 @@ fn fault(image: &Result<Loaded, LoadError>) -> Option<String> {
     match image {
         Ok(loaded) => loaded.pixels.as_ref().err().map(ToString::to_string),
         Err(error) => Some(error.to_string()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What stands for the image at a place.
-    fn image(place: usize) -> Result<Loaded, LoadError> {
-        let path = place.to_string();
-        Err(LoadError::Panicked { path })
-    }
-
-    /// Takes what so many threads put, until `end` of `total` places.
-    fn drain(queue: &Queue, workers: usize, total: usize, end: usize) {
-        std::thread::scope(|scope| {
-            let _stop = StopOnDrop(queue);
-            for _ in 0..workers {
-                scope.spawn(|| {
-                    while let Some(places) = queue.claim(total) {
-                        let first = places.start;
-                        // The first place may be the last of the window, and no place lies after it.
-                        assert!(first < queue.state().taken + queue.window);
-                        queue.put(first, places.map(image).collect());
-                    }
-                });
-            }
-            for place in 0..end {
-                let path = place.to_string();
-                let taken = queue.take(place).unwrap_err();
-                assert!(matches!(taken, LoadError::Panicked { path: p } if p == path));
-            }
-        });
-    }
-
-    #[test]
-    fn no_window_is_too_small_for_what_is_claimed_together() {
-        for at_once in 1..=3 {
-            for window in 1..=4 {
-                for workers in [1, 2, 9] {
-                    for (total, end) in [(0, 0), (1, 1), (6, 6), (61, 61), (61, 20), (61, 0)] {
-                        let queue = Queue {
-                            state: Mutex::default(),
-                            changed: Condvar::new(),
-                            window,
-                            at_once,
-                        };
-                        drain(&queue, workers, total, end);
-                    }
-                }
-            }
-        }
     }
 }

@@ -13,10 +13,13 @@ mod loader;
 mod manifest;
 mod mix;
 mod normalise;
+mod png_samples;
 mod pnm;
 mod preparation;
+mod queue;
 mod resize;
 pub mod scenes;
+pub mod segmentation;
 mod shards;
 mod statistics;
 pub(crate) mod stream;
@@ -35,6 +38,7 @@ pub use loader::{
 pub use manifest::{FileStamp, content_hash, fingerprint};
 pub use mix::{Cut, MixDraw, MixError, MixSpec};
 pub use preparation::Preparation;
+pub use queue::InOrder;
 pub use resize::{Interpolation, Resizer, Window};
 pub use statistics::Statistics;
 

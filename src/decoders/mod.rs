@@ -2,6 +2,7 @@
 
 mod mae;
 mod probe;
+pub mod segmentation;
 
 pub use mae::{MaeDecoder, MaeDecoderConfig};
 pub use probe::{ProbeHeads, ProbeInput};

@@ -279,13 +279,21 @@ pub(super) fn check_convolution(channels: usize, weight: &[usize]) -> Result<usi
     }
 }
 
+/// Sizes of images that are to have another, which has pixels.
+pub(super) fn check_resize(x: &[usize], size: [usize; 2]) -> Result<[usize; 4]> {
+    match size.contains(&0) {
+        true => refuse("resize_bilinear", format!("{x:?} to {size:?} pixels")),
+        false => image_sizes("resize_bilinear", x),
+    }
+}
+
 /// [`Engine::resize_bilinear`] as two matrix products.
 pub(super) fn resize_bilinear<E: Engine>(
     engine: &E,
     x: &E::Tensor,
     [to_height, to_width]: [usize; 2],
 ) -> Result<E::Tensor> {
-    let [batch, height, width, channels] = image_sizes("resize_bilinear", &engine.shape(x))?;
+    let [batch, height, width, channels] = check_resize(&engine.shape(x), [to_height, to_width])?;
     let matrix = |from: usize, to: usize, copies: usize| {
         let mut matrix = vec![0.0; to * from];
         for (row, taps) in matrix.chunks_exact_mut(from).zip(linear_taps(from, to)) {
@@ -305,7 +313,7 @@ pub(super) fn resize_bilinear<E: Engine>(
 
 /// The two places of `from` that each of `to` lies between, with their weights, which are f32 as
 /// PyTorch's are (`aten/src/ATen/native/UpSample.h`, `area_pixel_compute_source_index`).
-pub(super) fn linear_taps(from: usize, to: usize) -> impl Iterator<Item = [(usize, f32); 2]> {
+pub(crate) fn linear_taps(from: usize, to: usize) -> impl Iterator<Item = [(usize, f32); 2]> {
     let scale = from as f32 / to as f32;
     (0..to).map(move |target| {
         let source = ((target as f32 + 0.5) * scale - 0.5).max(0.0);
@@ -315,9 +323,18 @@ pub(super) fn linear_taps(from: usize, to: usize) -> impl Iterator<Item = [(usiz
     })
 }
 
+/// Sizes of images of two lines and two columns at least.
+pub(super) fn check_max_pool(x: &[usize]) -> Result<[usize; 4]> {
+    let sizes = image_sizes("max_pool", x)?;
+    match sizes[1].min(sizes[2]) {
+        1 => refuse("max_pool", format!("no pair of pixels in {x:?}")),
+        _ => Ok(sizes),
+    }
+}
+
 /// [`Engine::max_pool`] by a choice that the host makes.
 pub(super) fn max_pool<E: Engine>(engine: &E, x: &E::Tensor) -> Result<E::Tensor> {
-    let [batch, height, width, channels] = image_sizes("max_pool", &engine.shape(x))?;
+    let [batch, height, width, channels] = check_max_pool(&engine.shape(x))?;
     let values = engine.to_f64(x)?;
     let (rows, columns) = (height / 2, width / 2);
     let mut chosen = Vec::with_capacity(batch * rows * columns * channels);
@@ -352,7 +369,8 @@ pub(super) fn batch_norm<E: Engine>(
     eps: f64,
 ) -> Result<(E::Tensor, E::Tensor, E::Tensor)> {
     let shape = engine.shape(x);
-    check_norm(&shape, &engine.shape(weight), &engine.shape(bias))?;
+    let sides = [engine.shape(weight), engine.shape(bias)];
+    check_norm("batch_norm", &shape, sides.each_ref().map(Vec::as_slice))?;
     let axes: Vec<_> = (0..shape.len() - 1).collect();
     let mean = engine.mean(x, &axes)?;
     let centred = engine.sub(x, &mean)?;
@@ -396,12 +414,16 @@ pub(super) fn check_beta(beta: f64) -> Result<()> {
 }
 
 /// Refuses a weight or a bias that is not `[D]` for x `[.., D]`.
-pub(super) fn check_norm(x: &[usize], weight: &[usize], bias: &[usize]) -> Result<()> {
+pub(super) fn check_norm(
+    op: &'static str,
+    x: &[usize],
+    [weight, bias]: [&[usize]; 2],
+) -> Result<()> {
     match x {
         [.., width] if weight == [*width] && bias == [*width] => Ok(()),
         _ => {
             let message = format!("weight {weight:?} and bias {bias:?} for {x:?}");
-            refuse("layer_norm", message)
+            refuse(op, message)
         }
     }
 }

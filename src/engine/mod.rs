@@ -11,6 +11,7 @@ mod host;
 #[cfg(feature = "torch")]
 pub mod torch;
 
+pub(crate) use composite::linear_taps;
 pub use compute::{Compute, EngineUnavailable};
 pub use host::{HostSlice, HostTensor};
 

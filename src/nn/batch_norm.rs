@@ -53,11 +53,8 @@ impl<E: Engine> BatchNorm<E> {
         };
         let mut buffer = |name: &str| {
             let name = format!("{prefix}.{name}");
-            let buffer = loader.constant(&name, &shape)?;
-            match engine.tensor(&buffer.data[..], &shape) {
-                Ok(buffer) => Ok((name, buffer)),
-                Err(source) => Err(WeightError::Engine { name, source }),
-            }
+            let buffer = loader.buffer(&name, &shape)?;
+            Ok((name, buffer))
         };
         Ok(Self {
             config,

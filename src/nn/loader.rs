@@ -34,17 +34,17 @@ impl<'a, E: Engine> Loader<'a, E> {
         }
     }
 
-    /// The parameters of another model become constants that change with them; `weights` has what
-    /// is none.
+    /// The parameters and buffers of another model become constants that change with them; `weights`
+    /// has what is neither.
     pub fn sharing(
         engine: &'a E,
         weights: &'a mut dyn TensorStore,
-        parameters: &[(String, E::Tensor)],
+        tensors: &[(String, E::Tensor)],
     ) -> crate::engine::Result<Self> {
         let shared =
             |(name, tensor): &(String, E::Tensor)| Ok((name.clone(), engine.detach(tensor)?));
         Ok(Self {
-            shared: parameters
+            shared: tensors
                 .iter()
                 .map(shared)
                 .collect::<crate::engine::Result<_>>()?,
@@ -95,6 +95,20 @@ impl<'a, E: Engine> Loader<'a, E> {
                 index,
             }),
         }
+    }
+
+    /// The tensor `name` on the engine as what training may overwrite without its being a parameter,
+    /// checking its shape and that every element is finite.
+    pub fn buffer(&mut self, name: &str, shape: &[usize]) -> Result<E::Tensor, WeightError> {
+        if let Some(tensor) = self.shared.remove(name) {
+            return Ok(tensor);
+        }
+        let tensor = self.constant(name, shape)?;
+        let buffer = self.engine.tensor(&tensor.data[..], shape);
+        buffer.map_err(|source| WeightError::Engine {
+            name: name.to_owned(),
+            source,
+        })
     }
 
     /// The tensor `name` on the engine, checking its shape and that every element is finite.

@@ -1,5 +1,6 @@
 //! Layers, written once over [`crate::engine::Engine`].
 
+mod adaptive_pool;
 mod attention;
 mod batch_norm;
 mod init;
@@ -12,6 +13,7 @@ mod resize;
 mod tokens;
 mod weights;
 
+pub use adaptive_pool::adaptive_average_pool;
 pub use attention::{Attention, AttentionConfig, Mixed, Wanted};
 pub use batch_norm::{BatchNorm, BatchNormConfig};
 pub use init::Initial;

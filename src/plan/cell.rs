@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use super::dataset::{EvaluationSet, ImageList};
 use super::finetune::{self, HeadStart};
+use super::segment;
 use super::subject::{Subject, subject_key};
 use super::{RunOptions, digest, input_spec};
+use crate::checkpoint::SceneHead;
 use crate::data::{InputSpec, Limits, Preprocessor};
 use crate::decoders::ProbeInput;
 use crate::engine::NUMERICS_VERSION;
@@ -13,7 +15,8 @@ use crate::error::Error;
 use crate::features::{EncoderError, Stored, Tap};
 use crate::protocol::{attention, classification, knn, linear_cached};
 use crate::spec::{
-    AttentionTask, FeatureChoice, HeadBlocks, Layers, LinearTask, NormChoice, Protocol, Shots, Task,
+    AttentionTask, FeatureChoice, HeadBlocks, Kind, Layers, LinearTask, NormChoice, Protocol,
+    Shots, Task,
 };
 use crate::store::RowType;
 use crate::train::TRAINING_VERSION;
@@ -36,6 +39,8 @@ pub struct Cell {
     pub heads: Vec<ProbeInput>,
     /// What the head of fine-tuning begins as.
     pub head: HeadStart,
+    /// The head of a segmentation that is evaluated as it is.
+    pub scene_head: Option<Arc<SceneHead>>,
     /// What is read, over which images: train before validation, where both are looked at.
     pub requests: Vec<Request>,
     /// Identity of the network and its input, hexadecimal.
@@ -95,6 +100,10 @@ impl Cell {
         seed: u64,
         run: &RunOptions,
     ) -> Result<Self, Error> {
+        let subject = match &protocol.task {
+            Task::Segment(task) => segment::at_crop(subject, task)?,
+            _ => subject,
+        };
         let input = match &*subject {
             Subject::Checkpoint(checkpoint) | Subject::Untrained { checkpoint, .. } => {
                 input_spec(checkpoint, &protocol.input)?
@@ -143,6 +152,26 @@ impl Cell {
                     let data = (&data[..], set.classes.len());
                     head = finetune::head_start(&protocol, task, checkpoint, data, run)?;
                 }
+                (parts, Vec::new(), TRAINING_VERSION)
+            }
+            Task::Segment(task) => {
+                let Some(checkpoint) = subject.architecture() else {
+                    return Err(no_network());
+                };
+                let parts = match &run.scene_head {
+                    None => {
+                        check_training(&protocol, &set, run)?;
+                        train_and_val(&set, None)?
+                    }
+                    Some(head) => {
+                        segment::check_head(head, checkpoint, &set)?;
+                        subject_key = digest(&(&subject_key, "with the head", &head.blake3));
+                        vec![(Part::Val, set.val.clone())]
+                    }
+                };
+                let train = parts.iter().find(|(part, _)| *part == Part::Train);
+                let images = train.map(|(_, list)| list.split.samples.len());
+                segment::check(&protocol, task, checkpoint, images, run)?;
                 (parts, Vec::new(), TRAINING_VERSION)
             }
             Task::Classify(_) => {
@@ -216,12 +245,17 @@ impl Cell {
             dims: dims.clone(),
             images,
         };
+        let scene_head = match protocol.kind() {
+            Kind::Segment => run.scene_head.clone(),
+            _ => None,
+        };
         Ok(Self {
             requests: parts.into_iter().map(request).collect(),
             subject,
             protocol,
             set,
             seed,
+            scene_head,
             heads,
             head,
             input,
@@ -252,7 +286,7 @@ impl Cell {
 /// Training stores no features: it knows them as they are computed.
 fn rows(task: &Task, run: &RunOptions) -> RowType {
     match task {
-        Task::Linear(_) | Task::Finetune(_) => RowType::F32,
+        Task::Linear(_) | Task::Finetune(_) | Task::Segment(_) => RowType::F32,
         Task::Knn(_) | Task::LinearCached(_) | Task::Classify(_) | Task::Attention(_) => run.rows,
     }
 }

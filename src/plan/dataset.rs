@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::data::check::complete_copy;
+use crate::data::segmentation::{MaskSpec, Scenes, SegmentationSet};
 use crate::data::{Dataset, OpenOptions, Split};
 use crate::error::Error;
-use crate::spec::{AttentionTask, ImageChoice, Shots};
+use crate::spec::{AttentionTask, ImageChoice, Protocol, Shots};
 
 /// Where images are looked for.
 #[derive(Clone, Debug, Default)]
@@ -98,6 +99,8 @@ pub struct EvaluationSet {
     pub name: Option<String>,
     /// Class names by label.
     pub classes: Vec<String>,
+    /// Colours by label, where masks say what the images show.
+    pub palette: Vec<[u8; 3]>,
     /// Class-stratified limit a split, where one holds.
     pub limit: Option<usize>,
     /// The train split; none for images alone.
@@ -111,7 +114,9 @@ pub struct EvaluationSet {
 pub struct ImageList {
     /// The images.
     pub split: Arc<Split>,
-    /// Hash of paths, sizes and labels.
+    /// Masks that say what each of them shows, where there are such.
+    pub masks: Option<Arc<Split>>,
+    /// Hash of paths, sizes and labels, of the masks too.
     pub manifest: [u8; 32],
     /// Their places in the split that they were chosen from, where they are not all of it.
     pub places: Option<Arc<Vec<u32>>>,
@@ -119,11 +124,35 @@ pub struct ImageList {
 
 impl ImageList {
     fn all(split: Split) -> Self {
+        Self::new((split, None), None)
+    }
+
+    fn new((split, masks): (Split, Option<Split>), places: Option<&[usize]>) -> Self {
+        let images = split.manifest_hash();
+        let manifest = match &masks {
+            None => images,
+            Some(masks) => *blake3::hash(&[images, masks.manifest_hash()].concat()).as_bytes(),
+        };
+        let places = places.map(|places| places.iter().map(|&place| place as u32).collect());
         Self {
-            manifest: split.manifest_hash(),
             split: Arc::new(split),
-            places: None,
+            masks: masks.map(Arc::new),
+            manifest,
+            places: places.map(Arc::new),
         }
+    }
+
+    /// The images and masks of a segmentation.
+    fn scenes(scenes: Scenes) -> Self {
+        Self::new((scenes.images, Some(scenes.masks)), None)
+    }
+
+    /// The images with their masks, where they have such.
+    pub fn scene_pairs(&self) -> Option<Scenes> {
+        self.masks.as_ref().map(|masks| Scenes {
+            images: Split::clone(&self.split),
+            masks: Split::clone(masks),
+        })
     }
 
     /// A fixed choice of train images; all where the choice leaves every one in.
@@ -140,12 +169,8 @@ impl ImageList {
         if places.len() == self.split.samples.len() {
             return self.clone();
         }
-        let split = self.split.subset(places);
-        Self {
-            manifest: split.manifest_hash(),
-            split: Arc::new(split),
-            places: Some(Arc::new(places.iter().map(|&place| place as u32).collect())),
-        }
+        let masks = self.masks.as_ref().map(|masks| masks.subset(places));
+        Self::new((self.split.subset(places), masks), Some(places))
     }
 
     /// The images of an attention analysis; all where the choice leaves every one in.
@@ -195,9 +220,51 @@ impl EvaluationSet {
             root: root.to_owned(),
             name,
             classes: dataset.classes,
+            palette: Vec::new(),
             limit,
             train: Some(ImageList::all(dataset.train)),
             val: ImageList::all(dataset.val),
+        })
+    }
+
+    /// Opens what a protocol looks at below `root`.
+    pub fn of(
+        root: &Path,
+        protocol: &Protocol,
+        request: &DataRequest,
+        seed: u64,
+    ) -> Result<Self, Error> {
+        match protocol.masks() {
+            Some(masks) => Self::scenes(root, masks, request, seed),
+            None => Self::open(root, request, seed),
+        }
+    }
+
+    /// Opens images with masks below `root`, at most `limit` of each split.
+    pub fn scenes(
+        root: &Path,
+        masks: &MaskSpec,
+        request: &DataRequest,
+        seed: u64,
+    ) -> Result<Self, Error> {
+        let set = SegmentationSet::open(root, masks)?;
+        let train = set.train.map(ImageList::scenes);
+        let val = ImageList::scenes(set.val);
+        let images = |list: &ImageList| list.split.samples.len();
+        let largest = train.as_ref().map_or(0, images).max(images(&val));
+        let limit = request.limit.filter(|&limit| limit < largest);
+        let some = |list: ImageList| match limit {
+            Some(limit) => list.some(&list.split.stratified(limit, seed)),
+            None => list,
+        };
+        Ok(Self {
+            root: root.to_owned(),
+            name: None,
+            classes: set.classes,
+            palette: set.palette,
+            limit,
+            train: train.map(some),
+            val: some(val),
         })
     }
 
@@ -213,6 +280,7 @@ impl EvaluationSet {
             root: folder.to_owned(),
             name: None,
             classes,
+            palette: Vec::new(),
             limit,
             train: None,
             val: ImageList::all(split),

@@ -8,6 +8,7 @@ mod input;
 mod pretrain;
 mod pretrain_prospect;
 mod prospect;
+mod segment;
 mod subject;
 mod sweep;
 mod teacher_origin;
@@ -18,6 +19,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::checkpoint::SceneHead;
+use crate::data::segmentation::MaskSpec;
 use crate::engine::Compute;
 use crate::error::Error;
 use crate::features::PassOptions;
@@ -36,6 +39,7 @@ pub use pretrain::{
 };
 pub use pretrain_prospect::PretrainProspect;
 pub use prospect::{Counts, Origin, Prospect};
+pub use segment::{crops_at_once, segmenting_config};
 pub use subject::{Subject, check_heads, teacher_key, tell_apart};
 pub use sweep::{sweep_recipes, teachers_of_each};
 pub use teacher_origin::TeacherOrigin;
@@ -65,6 +69,8 @@ pub struct RunOptions {
     pub at_once: AtOnce,
     /// Whether fine-tuning begins with a new head where the checkpoint has one.
     pub reset_head: bool,
+    /// The head of a segmentation that is evaluated as it is.
+    pub scene_head: Option<Arc<SceneHead>>,
 }
 
 /// Images that go through a network together while all of it is trained.
@@ -170,20 +176,23 @@ impl Plan {
     ) -> (Self, Vec<Skipped>) {
         type Opened = Result<Arc<EvaluationSet>, String>;
         // Two names may be one folder, which is opened once.
-        let mut sets: Vec<(PathBuf, Opened)> = Vec::new();
+        let mut sets: Vec<((PathBuf, Option<MaskSpec>), Opened)> = Vec::new();
         let mut of_protocol: Vec<(Arc<Protocol>, Opened)> = Vec::new();
         for protocol in protocols.into_iter().map(Arc::new) {
             let opened = match request.root(&protocol.data.dataset) {
                 Err(error) => Err(error.to_string()),
-                Ok(root) => match sets.iter().find(|(known, _)| *known == root) {
-                    Some((_, opened)) => opened.clone(),
-                    None => {
-                        let set = EvaluationSet::open(&root, request, run.seed);
-                        let set = set.map(Arc::new).map_err(|error| error.to_string());
-                        sets.push((root, set.clone()));
-                        set
+                Ok(root) => {
+                    let place = (root, protocol.masks().cloned());
+                    match sets.iter().find(|(known, _)| *known == place) {
+                        Some((_, opened)) => opened.clone(),
+                        None => {
+                            let set = EvaluationSet::of(&place.0, &protocol, request, run.seed);
+                            let set = set.map(Arc::new).map_err(|error| error.to_string());
+                            sets.push((place, set.clone()));
+                            set
+                        }
                     }
-                },
+                }
             };
             of_protocol.push((protocol, opened));
         }

@@ -11,11 +11,10 @@ use super::{
 };
 use crate::data::Pick;
 use crate::data::augment::SampleKey;
-use crate::data::stream::Stream;
 use crate::engine::{Engine, EngineError, Result};
 use crate::features::Token;
-use crate::train::{ImageBatch, Objective, Share};
-use crate::vit::{DropPath, Vit};
+use crate::train::{ImageBatch, Objective, Share, dropped_paths};
+use crate::vit::Vit;
 
 /// A student and its teachers.
 #[derive(Debug)]
@@ -145,20 +144,6 @@ impl<E: Engine> Pretraining<E> {
         let attention = self.attention(engine, &images, &mut lessons)?;
         Ok(self.masks(picks, &attention)?.hidden())
     }
-
-    /// What is left out of each image, a function of the seed, the image and its pass.
-    fn dropped(&self, engine: &E, picks: &[Pick]) -> Result<Option<DropPath<E>>> {
-        if self.drop_path.iter().all(|&rate| rate == 0.0) {
-            return Ok(None);
-        }
-        let stream = |pick: &Pick| {
-            let words = [self.seed, pick.pass as u64, pick.index as u64];
-            Stream::new(b"dropping", words)
-        };
-        let mut streams: Vec<_> = picks.iter().map(stream).collect();
-        let mut draw = |image: usize| [0; 2].map(|_| streams[image].unit());
-        DropPath::new(engine, &self.drop_path, picks.len(), &mut draw).map(Some)
-    }
 }
 
 impl<E: Engine> Objective<E> for Pretraining<E> {
@@ -175,7 +160,7 @@ impl<E: Engine> Objective<E> for Pretraining<E> {
         let mut lessons = self.lessons(engine, &images)?;
         let attention = self.attention(engine, &images, &mut lessons)?;
         let mask = self.masks(&batch.picks, &attention)?;
-        let dropped = self.dropped(engine, &batch.picks)?;
+        let dropped = dropped_paths(engine, &self.drop_path, self.seed, &batch.picks)?;
         let how = (&mask, dropped.as_ref());
         let terms = self.learner.terms(engine, &images, how, &lessons)?;
         let part = batch.labels.len() as f64 / share.samples;

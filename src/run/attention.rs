@@ -14,7 +14,7 @@ use crate::metric::Rows;
 use crate::plan::{Cell, Plan, RunOptions, Subject};
 use crate::protocol::attention::{self, LayerData};
 use crate::report::picture::{SheetRow, View, sheet};
-use crate::report::{AttentionMaps, HeadMaps, QueryMaps, Record, Selection};
+use crate::report::{AttentionMaps, HeadMaps, QueryMaps, Record};
 use crate::spec::AttentionTask;
 use crate::stats::Bootstrap;
 use crate::store::write_atomic;
@@ -70,10 +70,9 @@ pub(super) fn evaluate(
     Ok(Outcome {
         measures: outcome.measures,
         notes: outcome.notes,
-        predictions: Vec::new(),
         values: outcome.values,
         maps: maps(cell, task, images, run, encoder)?,
-        selection: Selection::None,
+        ..Outcome::default()
     })
 }
 

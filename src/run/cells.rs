@@ -9,17 +9,19 @@ use std::time::{Duration, Instant};
 use super::extraction::{Features, extract};
 use super::record::{self, Evaluated};
 use super::{
-    Terminal, attention, classify, dispatch, finetune, knn, linear, linear_cached, training,
+    Terminal, attention, classify, dispatch, finetune, knn, linear, linear_cached, segment,
+    training,
 };
 use crate::data::{FileStamp, Resize, Split};
 use crate::error::Error;
 use crate::features::{Encoder, ExtractError, Observer, PixelEncoder};
 use crate::plan::{Cell, HeadStart, Part, Plan, Request, RunOptions, Subject};
 use crate::report::{
-    AttentionMaps, ImageOutcomes, ImageValues, Measured, Outcomes, Record, Selection,
+    AttentionMaps, ImageConfusions, ImageOutcomes, ImageValues, Measured, Outcomes, Record,
+    Selection, segmentation_sheet,
 };
 use crate::spec::Task;
-use crate::store::{Lock, remove_leftovers};
+use crate::store::{Lock, remove_leftovers, write_atomic};
 use crate::train::TrainError;
 
 /// What became of the cells of a plan.
@@ -76,6 +78,10 @@ pub(super) struct Outcome {
     pub predictions: Vec<ImageOutcomes>,
     /// Numbers of every image.
     pub values: Vec<ImageValues>,
+    /// What became of every image's pixels.
+    pub confusions: Vec<ImageConfusions>,
+    /// Images with what their pixels were taken for, PNG.
+    pub sheet: Option<Vec<u8>>,
     /// What is to be drawn.
     pub maps: Vec<AttentionMaps>,
     /// What the headline was chosen by.
@@ -201,6 +207,13 @@ pub fn announce(plan: &Plan, terminal: &mut Terminal) {
         let kept = match &cell.protocol.task {
             Task::Linear(task) => trained(task.epochs),
             Task::Finetune(task) => trained(task.epochs),
+            Task::Segment(task) => match cell.scene_head {
+                None => format!(
+                    "{} updates of {} crops; nothing is stored but the run's state",
+                    task.updates, task.batch
+                ),
+                Some(_) => "a head as it is; nothing is stored".to_owned(),
+            },
             _ => format!(
                 "features take {:.1} MB in {}",
                 bytes as f64 / 1e6,
@@ -244,6 +257,7 @@ fn announce_input(cell: &Cell, terminal: &mut Terminal) {
     let features: Vec<_> = match &cell.protocol.task {
         Task::Linear(_) => cell.heads.iter().map(ToString::to_string).collect(),
         Task::Finetune(_) => vec!["all layers".to_owned()],
+        Task::Segment(_) => vec!["windows".to_owned()],
         _ => cell.taps().map(|tap| tap.to_string()).collect(),
     };
     let features = match features.as_slice() {
@@ -259,6 +273,9 @@ fn announce_input(cell: &Cell, terminal: &mut Terminal) {
         input.height,
         input.width,
         match input.resize {
+            _ if matches!(cell.protocol.task, Task::Segment(_)) => {
+                "out of larger images".to_owned()
+            }
             Resize::Shorter(side) => format!("shorter side {side} before the crop"),
             Resize::Exact => "resized to it".to_owned(),
         },
@@ -282,8 +299,10 @@ impl Stamps {
 }
 
 fn stamps(cell: &Cell) -> Result<String, Error> {
-    let splits: Vec<_> = (cell.requests.iter())
-        .map(|request| &*request.images.split)
+    let lists = cell.requests.iter().map(|request| &request.images);
+    let splits: Vec<_> = lists
+        .flat_map(|list| [Some(&*list.split), list.masks.as_deref()])
+        .flatten()
         .collect();
     split_stamps(&splits)
 }
@@ -393,6 +412,9 @@ fn run_group(
             Task::Finetune(task) => {
                 Some(finetune::evaluate(cell, task, stamps, &plan.run, terminal)?)
             }
+            Task::Segment(task) if cell.scene_head.is_none() => {
+                Some(segment::evaluate(cell, task, stamps, &plan.run, terminal)?)
+            }
             _ => None,
         };
         if let Some(trained) = trained {
@@ -409,6 +431,20 @@ fn run_group(
             begun.kept.insert(cell.key.clone());
             continue;
         }
+        if let Task::Segment(task) = &cell.protocol.task {
+            let looked = segment::evaluate_head(cell, task, &plan.run, terminal)?;
+            let evaluated = Evaluated {
+                looked: vec![looked.looked],
+                encoded: looked.encoded,
+                seconds: start.elapsed().as_secs_f64(),
+                stamps,
+                wall: start.elapsed(),
+                batch: plan.run.pass.batch,
+            };
+            found.push(keep(plan, cell, evaluated, looked.outcome)?);
+            begun.kept.insert(cell.key.clone());
+            continue;
+        }
         let features: Vec<_> = (cell.requests.iter())
             .map(|request| Features::of(request, &extracted))
             .collect::<Result<_, _>>()?;
@@ -421,7 +457,7 @@ fn run_group(
                 attention::evaluate(cell, task, &features, &plan.run, &mut encoder, terminal)?
             }
             Task::Classify(_) => classify::evaluate(cell, &features)?,
-            Task::Linear(_) | Task::Finetune(_) => continue,
+            Task::Linear(_) | Task::Finetune(_) | Task::Segment(_) => continue,
         };
         let seconds = features.iter().map(|features| features.seconds).sum();
         let evaluated = Evaluated {
@@ -461,9 +497,12 @@ fn keep(
             labels: val.labels(),
             predictions: outcome.predictions,
             values: outcome.values,
-            confusions: Vec::new(),
+            confusions: outcome.confusions,
         };
         outcomes.write(results, &cell.key)?;
+    }
+    if let Some(sheet) = &outcome.sheet {
+        write_atomic(&segmentation_sheet(results, &cell.key), sheet)?;
     }
     if !outcome.maps.is_empty() {
         AttentionMaps::write_all(&outcome.maps, results, &cell.key)?;

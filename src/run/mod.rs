@@ -26,6 +26,7 @@ pub mod pretrain;
 mod progress;
 mod record;
 pub mod report;
+mod segment;
 mod subjects;
 pub mod table;
 mod training;

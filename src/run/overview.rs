@@ -109,6 +109,7 @@ fn estimate(
         missing = new;
         passes = match cell.protocol.task {
             Task::Finetune(_) => TRAINING_PASSES * train + val,
+            Task::Segment(ref task) if !task.frozen => TRAINING_PASSES * train + val,
             _ => new,
         };
     }
@@ -169,6 +170,10 @@ fn trained(cell: &Cell) -> Option<[usize; 2]> {
     let recipe = match &cell.protocol.task {
         Task::Linear(task) => task.recipe(cell.seed),
         Task::Finetune(task) => task.recipe(cell.seed, task.batch),
+        Task::Segment(_) if cell.scene_head.is_some() => {
+            return Some([0, cell.images(Part::Val).split.samples.len()]);
+        }
+        Task::Segment(task) => task.recipe(cell.seed, task.batch),
         Task::Knn(_) | Task::LinearCached(_) | Task::Classify(_) | Task::Attention(_) => {
             return None;
         }
@@ -192,7 +197,7 @@ fn tail(cell: &Cell, pace: f64) -> Duration {
         .map_or(0, |request| request.dims.iter().sum());
     Duration::from_secs_f64(match &cell.protocol.task {
         Task::Knn(_) => 2.0 * images(0) * images(1) * dims as f64 / (PACE * pace),
-        Task::Linear(_) | Task::Finetune(_) | Task::Classify(_) => 0.0,
+        Task::Linear(_) | Task::Finetune(_) | Task::Segment(_) | Task::Classify(_) => 0.0,
         Task::LinearCached(task) => {
             let classes = cell.set.classes.len() as f64;
             let fits = task.strengths.len() as f64 * ITERATIONS;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{FinetunePreset, LinearPreset};
+use super::{FinetunePreset, LinearPreset, SegmentPreset};
 
 /// `kind = ` of a protocol file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -20,7 +20,7 @@ pub enum Kind {
     Finetune,
     /// The network's own head, as it is.
     Classify,
-    /// Semantic segmentation: a decoder over the network, trained with masks.
+    /// The class of every pixel, by heads over an encoder's patches.
     Segment,
     /// Attention distance, mutual information, entropy, and diagnostics of the layers.
     Attention,
@@ -88,7 +88,7 @@ impl Kind {
             Self::LinearCached => LinearPreset::Cached.text(),
             Self::Finetune => FinetunePreset::Mae.text(),
             Self::Classify => include_str!("../../protocols/classify.toml"),
-            Self::Segment => "kind = \"segment\"\n",
+            Self::Segment => SegmentPreset::Beit.text(),
             Self::Attention => include_str!("../../protocols/attention.toml"),
         }
     }

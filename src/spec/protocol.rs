@@ -6,10 +6,13 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
+use crate::data::segmentation::MaskSpec;
+
 use super::overlay::merge;
 use super::{
     AttentionTask, CachedTask, ClassifyTask, DataSection, FinetunePreset, FinetuneTask,
-    InputSection, Kind, KnnTask, LinearPreset, LinearTask, Setting, SpecError, line_of,
+    InputSection, Kind, KnnTask, LinearPreset, LinearTask, SegmentPreset, SegmentTask, Setting,
+    SpecError, line_of,
 };
 
 /// A protocol with every setting resolved.
@@ -46,6 +49,8 @@ pub enum Task {
     Finetune(Box<FinetuneTask>),
     /// `kind = "classify"`.
     Classify(ClassifyTask),
+    /// `kind = "segment"`.
+    Segment(Box<SegmentTask>),
     /// `kind = "attention"`.
     Attention(AttentionTask),
 }
@@ -94,6 +99,7 @@ impl Task {
             Self::LinearCached(_) => Kind::LinearCached,
             Self::Finetune(_) => Kind::Finetune,
             Self::Classify(_) => Kind::Classify,
+            Self::Segment(_) => Kind::Segment,
             Self::Attention(_) => Kind::Attention,
         }
     }
@@ -110,6 +116,7 @@ impl Task {
             Self::LinearCached(task) => task.check(),
             Self::Finetune(task) => task.check(),
             Self::Classify(_) => Ok(()),
+            Self::Segment(task) => task.check(),
             Self::Attention(task) => task.check(),
         }
     }
@@ -138,6 +145,23 @@ impl Protocol {
         let path = Path::new("built-in protocol");
         let kind = Some(Kind::Finetune);
         Self::resolve(path, preset.text().to_owned(), kind, settings)
+    }
+
+    /// A segmentation recipe that is built in, under `settings`.
+    pub fn segment(preset: SegmentPreset, settings: &[Setting]) -> Result<Self, SpecError> {
+        let path = Path::new("built-in protocol");
+        let kind = Some(Kind::Segment);
+        Self::resolve(path, preset.text().to_owned(), kind, settings)
+    }
+
+    /// The protocol that a file of another kind holds as `text`, under `settings`.
+    pub fn text(
+        path: &Path,
+        text: &str,
+        kind: Kind,
+        settings: &[Setting],
+    ) -> Result<Self, SpecError> {
+        Self::resolve(path, text.to_owned(), Some(kind), settings)
     }
 
     /// The protocol in a file under `settings`; it must be of the `expected` kind, where one is.
@@ -171,6 +195,11 @@ impl Protocol {
         of_kind
             .chain(presets.map(|preset| Self::preset(preset, &[])))
             .chain(recipes.map(|preset| Self::finetune(preset, &[])))
+            .chain(
+                SegmentPreset::ALL
+                    .into_iter()
+                    .map(|preset| Self::segment(preset, &[])),
+            )
     }
 
     fn resolve(
@@ -191,13 +220,9 @@ impl Protocol {
                 Task::Finetune(Box::new(task))
             })?,
             Kind::Classify => resolve(path, &text, kind, settings, Task::Classify)?,
-            Kind::Segment => {
-                return Err(SpecError::Parse {
-                    path: path.to_owned(),
-                    reason: "kind = \"segment\" cannot be carried out".to_owned(),
-                    kind: Some(kind),
-                });
-            }
+            Kind::Segment => resolve(path, &text, kind, settings, |task| {
+                Task::Segment(Box::new(task))
+            })?,
             Kind::Attention => resolve(path, &text, kind, settings, Task::Attention)?,
         };
         let checked = protocol.task.check();
@@ -213,6 +238,14 @@ impl Protocol {
     /// What is measured.
     pub fn kind(&self) -> Kind {
         self.task.kind()
+    }
+
+    /// How masks are read, where they say what images show.
+    pub fn masks(&self) -> Option<&MaskSpec> {
+        match &self.task {
+            Task::Segment(task) => Some(&task.masks),
+            _ => None,
+        }
     }
 }
 

@@ -1,10 +1,8 @@
 //! The objective of fine-tuning: the cross entropy of a whole classifier on mixed images.
 
-use super::{HeadScores, ImageBatch, Objective, Share};
-use crate::data::Pick;
-use crate::data::stream::Stream;
+use super::{HeadScores, ImageBatch, Objective, Share, dropped_paths};
 use crate::engine::{Engine, Result, Targets};
-use crate::vit::{Classifier, DropPath};
+use crate::vit::Classifier;
 
 /// A classifier of which every layer learns.
 #[derive(Debug)]
@@ -28,17 +26,6 @@ impl<E: Engine> Classification<E> {
         let [height, width] = config.input_size();
         let shape = [batch.labels.len(), config.channels, height, width];
         engine.tensor(&batch.pixels[..], &shape)
-    }
-
-    /// What is left out of each image, a function of the seed, the image and its pass.
-    fn dropped(&self, engine: &E, picks: &[Pick]) -> Result<DropPath<E>> {
-        let stream = |pick: &Pick| {
-            let words = [self.seed, pick.pass as u64, pick.index as u64];
-            Stream::new(b"dropping", words)
-        };
-        let mut streams: Vec<_> = picks.iter().map(stream).collect();
-        let mut draw = |image: usize| [0; 2].map(|_| streams[image].unit());
-        DropPath::new(engine, &self.drop_path, picks.len(), &mut draw)
     }
 
     /// Distributions over the classes, `[B, C]`: what is spread over all of them, the rest at the
@@ -69,12 +56,9 @@ impl<E: Engine> Objective<E> for Classification<E> {
 
     fn loss(&mut self, engine: &E, batch: &ImageBatch, share: Share) -> Result<Vec<E::Tensor>> {
         let images = self.images(engine, batch)?;
-        let logits = if self.drop_path.iter().any(|&rate| rate > 0.0) {
-            let dropped = self.dropped(engine, &batch.picks)?;
-            self.classifier
-                .forward_dropping(engine, &images, &dropped)?
-        } else {
-            self.classifier.forward(engine, &images)?
+        let logits = match dropped_paths(engine, &self.drop_path, self.seed, &batch.picks)? {
+            Some(dropped) => (self.classifier).forward_dropping(engine, &images, &dropped)?,
+            None => self.classifier.forward(engine, &images)?,
         };
         let targets = self.targets(batch);
         let targets = engine.tensor(&targets[..], &engine.shape(&logits))?;

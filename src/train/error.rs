@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::{AT_ONCE, CurvesError, OptimizerError};
 use crate::data::LoadError;
+use crate::data::segmentation::SegmentationDataError;
 use crate::engine::EngineError;
 use crate::nn::ModelError;
 use crate::store::StoreError;
@@ -123,6 +124,9 @@ pub enum TrainError {
     /// Images cannot be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// Images and masks cannot be loaded.
+    #[error(transparent)]
+    Scenes(#[from] SegmentationDataError),
     /// The state cannot be written or read.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -191,6 +195,7 @@ impl TrainError {
             }
             Self::Recipe { hint, .. } => Some((*hint).to_owned()),
             Self::Load(error) => error.hint(),
+            Self::Scenes(error) => error.hint(),
             Self::Store(StoreError::Damaged { .. }) => {
                 Some("no state of the run can be read: --recompute begins again".to_owned())
             }

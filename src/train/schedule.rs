@@ -124,6 +124,17 @@ pub enum Schedule {
         /// Of the peak, where the line begins.
         warmup_ratio: f64,
     },
+    /// Half a cosine over all steps, one step ahead; at first a line up to 1 times a line down to 0
+    /// (facebookresearch/dinov3 `dinov3/eval/segmentation/schedulers.py`, `WarmupOneCycleLR` with a
+    /// `warmup_ratio`).
+    OneCycle {
+        /// Where the cosine ends.
+        end: f64,
+        /// Steps of the line.
+        warmup_steps: u64,
+        /// Where the line begins.
+        warmup_ratio: f64,
+    },
 }
 
 impl Schedule {
@@ -172,6 +183,12 @@ impl Schedule {
                 number("end", end)?;
                 number("warmup_ratio", warmup_ratio)
             }
+            Self::OneCycle {
+                end, warmup_ratio, ..
+            } => {
+                number("end", end)?;
+                number("warmup_ratio", warmup_ratio)
+            }
         }
     }
 
@@ -187,7 +204,8 @@ impl Schedule {
                 ..
             } => warmup_steps.map_or(warmup_epochs as f64, of),
             Self::MmcvPolynomial { warmup_steps, .. }
-            | Self::MmenginePolynomial { warmup_steps, .. } => of(warmup_steps),
+            | Self::MmenginePolynomial { warmup_steps, .. }
+            | Self::OneCycle { warmup_steps, .. } => of(warmup_steps),
         }
     }
 
@@ -249,6 +267,19 @@ impl Schedule {
                 // The last step is at the end.
                 let rest = (all - warmup_steps).saturating_sub(1).max(1);
                 polynomial(peak, end, power, part(step - warmup_steps, rest))
+            }
+            Self::OneCycle {
+                end,
+                warmup_steps,
+                warmup_ratio,
+            } => {
+                // The first update has the first value twice there.
+                let step = step.saturating_sub(1);
+                if step < warmup_steps {
+                    let missing = (1.0 - part(step, warmup_steps)) * (1.0 - warmup_ratio);
+                    return peak * (1.0 - missing) * (1.0 - part(step, all));
+                }
+                half_cosine(peak, end, part(step + 1, all))
             }
         }
     }
@@ -345,6 +376,29 @@ mod tests {
         ] {
             let values = values(schedule, 1.0, 2, 3);
             assert!(values.is_sorted() && values[5] < 1.0, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn one_cycle_goes_up_by_a_line_and_down_by_a_cosine() {
+        let schedule = Schedule::OneCycle {
+            end: 0.1,
+            warmup_steps: 4,
+            warmup_ratio: 0.1,
+        };
+        let values = values(schedule, 1.0, 1, 10);
+        for (step, expected) in [
+            (0, 0.1),
+            (1, 0.1),
+            (3, 0.55 * 0.8),
+            (5, 0.55),
+            (9, 0.1 + 0.45 * (1.0 - (0.1 * PI).cos())),
+        ] {
+            assert!(
+                (values[step] - expected).abs() < 1e-12,
+                "{step}: {}",
+                values[step]
+            );
         }
     }
 

@@ -11,7 +11,7 @@ use crate::engine::Activation;
 use crate::metric::PatchGrid;
 
 /// Refuses tensors without elements, which kernels do not take.
-fn filled(x: &Tensor) -> Result<()> {
+pub(super) fn filled(x: &Tensor) -> Result<()> {
     match x.value.elem_count() {
         0 => bail!("a tensor {:?} without elements", x.value.dims()),
         _ => Ok(()),
@@ -396,7 +396,7 @@ pub(super) fn cross_entropy_soft(logits: &Tensor, targets: &Tensor) -> Result<Te
 }
 
 /// Gradients that are there, as tensors of their shapes.
-fn shaped<const N: usize>(
+pub(super) fn shaped<const N: usize>(
     gradients: [(Option<Vec<f32>>, &[usize]); N],
 ) -> Result<[Option<Value>; N]> {
     let mut shaped = [const { None }; N];

@@ -5,6 +5,7 @@
 //! Kernels are for f32; f64, which is for checking gradients, takes candle's operations.
 
 mod arithmetic;
+mod dense;
 pub mod kernels;
 mod layers;
 mod storage;
@@ -252,7 +253,8 @@ impl Engine for Candle {
     }
 
     fn layer_norm(&self, x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
-        composite::check_norm(x.value.dims(), weight.value.dims(), bias.value.dims())?;
+        let sides = [weight.value.dims(), bias.value.dims()];
+        composite::check_norm("layer_norm", x.value.dims(), sides)?;
         layers::layer_norm(x, weight, bias, eps).named("layer_norm")
     }
 
@@ -304,6 +306,51 @@ impl Engine for Candle {
         composite::check_patches(sizes[1], patches)?;
         layers::attention_with_statistics(qkv, sizes, bias, scale, patches)
             .named("attention_with_statistics")
+    }
+
+    fn convolution(&self, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+        if self.composes() {
+            return composite::convolution(self, x, weight);
+        }
+        let sizes = composite::image_sizes("convolution", x.value.dims())?;
+        let outputs = composite::check_convolution(sizes[3], weight.value.dims())?;
+        dense::convolution(x, weight, sizes, outputs).named("convolution")
+    }
+
+    fn resize_bilinear(&self, x: &Tensor, size: [usize; 2]) -> Result<Tensor> {
+        if self.composes() {
+            return composite::resize_bilinear(self, x, size);
+        }
+        let sizes = composite::check_resize(x.value.dims(), size)?;
+        if sizes[1..3] == size {
+            return Ok(x.clone());
+        }
+        let taps = [0, 1].map(|axis| composite::linear_taps(sizes[1 + axis], size[axis]).collect());
+        dense::resize(x, sizes, taps).named("resize_bilinear")
+    }
+
+    fn max_pool(&self, x: &Tensor) -> Result<Tensor> {
+        if self.composes() {
+            return composite::max_pool(self, x);
+        }
+        let sizes = composite::check_max_pool(x.value.dims())?;
+        dense::max_pool(x, sizes).named("max_pool")
+    }
+
+    fn batch_norm(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: &Tensor,
+        eps: f64,
+    ) -> Result<(Tensor, Tensor, Tensor)> {
+        if self.composes() {
+            return composite::batch_norm(self, x, weight, bias, eps);
+        }
+        let sides = [weight.value.dims(), bias.value.dims()];
+        composite::check_norm("batch_norm", x.value.dims(), sides)?;
+        let [y, mean, variance] = dense::batch_norm(x, weight, bias, eps).named("batch_norm")?;
+        Ok((y, mean, variance))
     }
 
     fn cross_entropy(&self, logits: &Tensor, targets: Targets<'_, Tensor>) -> Result<Tensor> {

@@ -191,6 +191,16 @@ fn wrap(result: std::result::Result<tch::Tensor, TchError>, op: &'static str) ->
     result.map(Tensor).named(op)
 }
 
+/// Images `[B, H, W, C]` as a view `[B, C, H, W]`, whose memory is libtorch's channels last.
+fn channels_second(x: &tch::Tensor) -> std::result::Result<tch::Tensor, TchError> {
+    x.f_permute([0, 3, 1, 2])
+}
+
+/// The way back from [`channels_second`].
+fn channels_last(x: tch::Tensor) -> std::result::Result<tch::Tensor, TchError> {
+    x.f_permute([0, 2, 3, 1])
+}
+
 impl Engine for Torch {
     type Tensor = Tensor;
 
@@ -457,7 +467,9 @@ impl Engine for Torch {
     }
 
     fn layer_norm(&self, x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
-        composite::check_norm(&self.shape(x), &self.shape(weight), &self.shape(bias))?;
+        let sides = [self.shape(weight), self.shape(bias)];
+        let sides = sides.each_ref().map(Vec::as_slice);
+        composite::check_norm("layer_norm", &self.shape(x), sides)?;
         let width = weight.0.size();
         wrap(
             self.wide(&x.0)
@@ -510,6 +522,77 @@ impl Engine for Torch {
             .f_reshape(sizes(&[batch, tokens, heads * head_dim]))
         };
         wrap(apply(), "attention")
+    }
+
+    fn convolution(&self, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+        let [.., channels] = composite::image_sizes("convolution", &self.shape(x))?;
+        composite::check_convolution(channels, &self.shape(weight))?;
+        let apply = || {
+            channels_second(&self.operand(&x.0)?)?
+                .f_conv2d(
+                    &self.operand(&weight.0)?,
+                    None::<tch::Tensor>,
+                    [1, 1],
+                    [1, 1],
+                    [1, 1],
+                    1,
+                )
+                .and_then(channels_last)
+        };
+        wrap(apply(), "convolution")
+    }
+
+    fn resize_bilinear(&self, x: &Tensor, size: [usize; 2]) -> Result<Tensor> {
+        composite::check_resize(&self.shape(x), size)?;
+        let apply = || {
+            channels_second(&x.0)?
+                .f_upsample_bilinear2d(sizes(&size), false, None, None)
+                .and_then(channels_last)
+        };
+        wrap(apply(), "resize_bilinear")
+    }
+
+    fn max_pool(&self, x: &Tensor) -> Result<Tensor> {
+        composite::check_max_pool(&self.shape(x))?;
+        let apply = || {
+            channels_second(&x.0)?
+                .f_max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false)
+                .and_then(channels_last)
+        };
+        wrap(apply(), "max_pool")
+    }
+
+    fn batch_norm(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: &Tensor,
+        eps: f64,
+    ) -> Result<(Tensor, Tensor, Tensor)> {
+        let sides = [self.shape(weight), self.shape(bias)];
+        let sides = sides.each_ref().map(Vec::as_slice);
+        composite::check_norm("batch_norm", &self.shape(x), sides)?;
+        let apply = || {
+            let shape = x.0.size();
+            let rows = self.wide(&x.0)?.f_reshape([-1, weight.0.size()[0]])?;
+            // What the library's own operation gives beside the output holds the epsilon already.
+            let (variance, mean) =
+                rows.f_detach()?
+                    .f_var_mean_dim([0i64].as_slice(), false, false)?;
+            let normed = rows.f_batch_norm(
+                Some(&weight.0),
+                Some(&bias.0),
+                None::<tch::Tensor>,
+                None::<tch::Tensor>,
+                true,
+                0.0,
+                eps,
+                true,
+            )?;
+            Ok((normed.f_reshape(shape)?, mean, variance))
+        };
+        let (normed, mean, variance) = apply().named("batch_norm")?;
+        Ok((Tensor(normed), Tensor(mean), Tensor(variance)))
     }
 
     fn cross_entropy(&self, logits: &Tensor, targets: Targets<'_, Tensor>) -> Result<Tensor> {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::sample::share;
 use super::{MaskError, Sample};
 use crate::data::stream::Stream;
 
@@ -47,9 +48,9 @@ impl BlockMask {
     }
 
     pub(super) fn check(&self, grid: [usize; 2]) -> Result<(), MaskError> {
-        let (ratio, patches) = (self.ratio, grid[0] * grid[1]);
+        let (ratio, patches) = (share(self.ratio)?, grid[0] * grid[1]);
         let hidden = self.target(grid);
-        if !(0.0..=1.0).contains(&ratio) || hidden >= patches {
+        if hidden >= patches {
             return Err(MaskError::Ratio { ratio, patches });
         }
         let wrong = |field, reason| Err(MaskError::Value { field, reason });

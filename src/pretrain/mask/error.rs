@@ -3,7 +3,7 @@
 /// A mask cannot be made.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum MaskError {
-    /// The ratio leaves nothing to see, or is no ratio.
+    /// The ratio leaves nothing to see.
     #[error("a mask ratio of {ratio} leaves none of {patches} patches")]
     Ratio {
         /// As given.

@@ -51,9 +51,19 @@ impl Sample {
 /// MAE's number of patches that a ratio leaves, `int(N (1 - ratio))` in f64
 /// (facebookresearch/mae `models_mae.py`, `random_masking`).
 pub(super) fn kept(patches: usize, ratio: f64) -> Result<usize, MaskError> {
-    let kept = (patches as f64 * (1.0 - ratio)) as usize;
-    if !(0.0..=1.0).contains(&ratio) || kept == 0 {
-        return Err(MaskError::Ratio { ratio, patches });
+    match (patches as f64 * (1.0 - share(ratio)?)) as usize {
+        0 => Err(MaskError::Ratio { ratio, patches }),
+        kept => Ok(kept),
     }
-    Ok(kept)
+}
+
+/// A ratio, where it is one.
+pub(super) fn share(ratio: f64) -> Result<f64, MaskError> {
+    match (0.0..=1.0).contains(&ratio) {
+        true => Ok(ratio),
+        false => Err(MaskError::Value {
+            field: "ratio",
+            reason: format!("is {ratio}, not a share of the patches from 0 to 1"),
+        }),
+    }
 }

@@ -383,13 +383,13 @@ mod tests {
         let cases = [
             (MaskSpec::Random { ratio: 1.0 }, "ratio of 1 leaves none"),
             (MaskSpec::Grid { ratio: 0.99 }, "leaves none of 64"),
-            (MaskSpec::Grid { ratio: -0.1 }, "ratio of -0.1"),
+            (MaskSpec::Grid { ratio: -0.1 }, "mask.ratio is -0.1, not"),
             (
                 MaskSpec::Attentive {
                     ratio: f64::NAN,
                     of: teacher(),
                 },
-                "NaN leaves",
+                "mask.ratio is NaN, not",
             ),
             (
                 block(BlockMask {

@@ -1,6 +1,7 @@
 //! `mimbench bench`: how fast an architecture runs on an engine.
 
 mod pretrain_step;
+mod segment_step;
 
 use std::time::Instant;
 
@@ -20,6 +21,7 @@ use crate::vit::{
 };
 
 pub use pretrain_step::{Method, PretrainStep};
+pub use segment_step::SegmentStep;
 
 /// Classes of the head that a training step has: ImageNet-1K's.
 const CLASSES: usize = 1000;
@@ -35,6 +37,8 @@ pub enum Work {
     TrainStep,
     /// Masks, teacher, student, every term, the gradients, AdamW.
     PretrainStep(PretrainStep),
+    /// Encoder, UperNet and its second head, the cross entropy of every pixel, the gradients, AdamW.
+    SegmentStep(SegmentStep),
 }
 
 impl Work {
@@ -48,6 +52,7 @@ impl Work {
                 Method::Mae => ["pretrain-step", "pre-training step of MAE"],
                 Method::Medic => ["pretrain-step", "pre-training step of MEDiC"],
             },
+            Self::SegmentStep(_) => ["segment-step", "training step of UperNet"],
         }
     }
 }
@@ -141,6 +146,7 @@ pub fn run(options: &BenchOptions, terminal: &Terminal) -> Result<Benchmark, Err
         Work::Attention => (network(Round::Forward { statistics: true })??, None),
         Work::TrainStep => (network(Round::TrainStep)??, None),
         Work::PretrainStep(step) => (step.time(options, rounds, &bar)?, Some(step)),
+        Work::SegmentStep(step) => (step.time(options, rounds, &bar)?, None),
     };
     bar.finish_and_clear();
     let [what, title] = options.work.names();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
+use super::super::training::{in_memory, share_out_tables};
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::data::InputSpec;
 use crate::engine::HostTensor;
@@ -144,7 +145,7 @@ pub(super) fn start(basis: &Basis<'_>) -> Result<Start, Error> {
     };
     renormalise(&mut weights, &config);
     if config.relative_bias != basis.config()?.relative_bias {
-        copy_tables(&mut weights, config.depth);
+        share_out_tables(&mut weights, config.depth);
     }
     if basis.head == HeadStart::New {
         // A stream of its own, so that it begins alike over every encoder of a width.
@@ -176,8 +177,8 @@ fn of_subject(basis: &Basis<'_>, subject: &Subject) -> Result<Weights, Error> {
         source,
     };
     let weights = match basis.head {
-        HeadStart::Own => all(checkpoint.classifier()?.weights()),
-        HeadStart::New => all(checkpoint.weights()),
+        HeadStart::Own => in_memory(checkpoint.classifier()?.weights()),
+        HeadStart::New => in_memory(checkpoint.weights()),
     }
     .map_err(failed)?;
     checkpoint.check_unchanged()?;
@@ -185,16 +186,6 @@ fn of_subject(basis: &Basis<'_>, subject: &Subject) -> Result<Weights, Error> {
         Subject::Untrained { .. } => untrained(&weights, basis.seed),
         Subject::Checkpoint(_) | Subject::Pixels(_) => weights,
     })
-}
-
-/// Every tensor of a checkpoint, in memory.
-fn all(mut mapped: impl TensorStore) -> Result<Weights, WeightError> {
-    let mut weights = Weights::default();
-    for name in mapped.left() {
-        let tensor = mapped.take(&name)?;
-        weights.insert(name, tensor);
-    }
-    Ok(weights)
 }
 
 /// Leaves the norms and poolers of the architecture alone, and adds what it has and the checkpoint
@@ -230,16 +221,6 @@ fn renormalise(weights: &mut Weights, config: &VitConfig) {
             if !weights.contains(&name) {
                 weights.insert(name, constant(config.width, value));
             }
-        }
-    }
-}
-
-/// Gives every block a copy of the table that they share.
-fn copy_tables(weights: &mut Weights, depth: usize) {
-    const TABLE: &str = "relative_position_bias_table";
-    if let Some(shared) = weights.remove(&format!("rel_pos_bias.{TABLE}")) {
-        for block in 0..depth {
-            weights.insert(format!("blocks.{block}.attn.{TABLE}"), shared.clone());
         }
     }
 }

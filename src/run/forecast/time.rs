@@ -32,8 +32,8 @@ pub(in crate::run) struct Timing {
     pub memory: Option<u64>,
     /// Seconds of the images at once.
     pub local_batch: f64,
-    /// How many of those were carried out, those included that were not timed.
-    pub local_batches: usize,
+    /// Seconds of all that were carried out, the first included, whose memory was new.
+    pub local_batches: f64,
     /// Seconds of moving the parameters.
     pub update: f64,
     /// Seconds of a batch of the validation.
@@ -61,7 +61,7 @@ impl Timing {
         let mut start = Instant::now();
         let (warm_up, _) = trial.local_batch(&images)?;
         trial.update()?;
-        let mut local_batches = 1;
+        let mut local_batches = warm_up;
         if warm_up < VERY_LONG {
             start = Instant::now();
         } else {
@@ -70,8 +70,9 @@ impl Timing {
         }
         while seconds.is_empty() || (seconds.len() < STEPS && start.elapsed().as_secs_f64() < LONG)
         {
-            seconds.push(trial.local_batch(&images)?.0);
-            local_batches += 1;
+            let (local_batch, _) = trial.local_batch(&images)?;
+            seconds.push(local_batch);
+            local_batches += local_batch;
             if seconds.len().is_multiple_of(parts) {
                 updates.push(trial.update()?);
             }

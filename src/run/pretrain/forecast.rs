@@ -119,7 +119,7 @@ fn timing(
     let taught = basis.clock.elapsed();
     let mut timing = Timing::of(basis, (at_once, prospect.watched), run)?;
     let taught = (basis.clock.elapsed() - taught).as_secs_f64();
-    let teaching = taught / timing.local_batches as f64;
+    let teaching = taught / timing.local_batches * timing.local_batch;
     if let Some(split) = &prospect.images {
         let recipe = &prospect.recipe.recipe;
         let mut images = PretrainImages {

@@ -40,6 +40,9 @@ pub use table::table;
 /// The recipe with every setting resolved, beside the weights.
 const RECIPE: &str = "recipe.toml";
 
+/// The name of a recipe's hash in the identity of a run.
+const RECIPE_HASH: &str = "recipe";
+
 /// Trains a student, or goes on where an earlier attempt ended.
 pub fn pretrain(plan: &PretrainPlan, terminal: &mut Terminal) -> Result<PretrainingRecord, Error> {
     let out = &plan.out;
@@ -175,7 +178,7 @@ fn identity(plan: &PretrainPlan) -> Identity {
     let versions = format!("{NUMERICS_VERSION}.{TRAINING_VERSION}");
     let manifest = blake3::Hash::from(plan.train.manifest);
     let mut identity = vec![
-        ("recipe", plan.recipe.hash.clone()),
+        (RECIPE_HASH, plan.recipe.hash.clone()),
         ("seed", plan.seed.to_string()),
         ("list of images", manifest.to_hex().to_string()),
         ("engine", compute.backend().to_owned()),

@@ -237,7 +237,7 @@ impl Monitor<Training> for PretrainMonitor<'_> {
         self.encoded += batch.labels.len();
         self.under_way += batch.labels.len();
         self.busy.images += batch.labels.len();
-        self.train.meets(batch)?;
+        self.train.meets(&batch.picks, &batch.contents)?;
         // A folder that they cannot be in is known before anything is computed.
         self.curves()?;
         self.began = Some(Instant::now());

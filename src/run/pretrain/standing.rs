@@ -4,11 +4,11 @@ use std::path::Path;
 
 use super::super::training::{CARD, WEIGHTS};
 use super::record::key;
-use super::{AT_ONCE, RECIPE, identity};
+use super::{AT_ONCE, RECIPE, RECIPE_HASH, identity};
 use crate::checkpoint::{Checkpoint, LoadOptions};
 use crate::error::Error;
 use crate::plan::PretrainPlan;
-use crate::report::{PRETRAINING, PretrainingRecord};
+use crate::report::{PRETRAINING, PretrainingRecord, differing_settings};
 use crate::spec::PretrainRecipe;
 use crate::store::StoreError;
 use crate::train::{Identity, StateFolder};
@@ -40,7 +40,7 @@ pub fn standing(plan: &PretrainPlan) -> Result<Standing, Error> {
         let record = PretrainingRecord::load(&out.join(PRETRAINING))?;
         if record.key != key(plan) {
             let what = format!("{}, another run", record.name);
-            let why = unlike(&record.identity, &own);
+            let why = unlike(&record.identity, &own, plan);
             return Err(occupied(out, &what, &why.unwrap_or_default()));
         }
         // Weights that somebody deleted or wrote to are made again.
@@ -55,7 +55,7 @@ pub fn standing(plan: &PretrainPlan) -> Result<Standing, Error> {
     if states.holds_state()? {
         // Of damaged ones is told when they are read.
         let found = states.standing()?.map(|found| found.identity);
-        return match found.and_then(|found| unlike(&found, &own)) {
+        return match found.and_then(|found| unlike(&found, &own, plan)) {
             Some(why) => Err(occupied(out, "the state of another run", &why)),
             None => Ok(Standing::Open),
         };
@@ -100,7 +100,7 @@ fn stranger(out: &Path) -> Result<Option<String>, StoreError> {
 }
 
 /// The first that tells two runs apart, in words; images at once are settled later.
-fn unlike(found: &Identity, own: &Identity) -> Option<String> {
+fn unlike(found: &Identity, own: &Identity, plan: &PretrainPlan) -> Option<String> {
     let value = |identity: &Identity, name: &str| {
         let known = identity.iter().find(|(known, _)| known == name);
         known.map_or("missing".to_owned(), |(_, value)| value.clone())
@@ -108,8 +108,23 @@ fn unlike(found: &Identity, own: &Identity) -> Option<String> {
     let names = own.iter().chain(found).map(|(name, _)| name);
     let mut names = names.filter(|name| *name != AT_ONCE && value(found, name) != value(own, name));
     let name = names.next()?;
-    let [found, own] = [found, own].map(|identity| value(identity, name));
-    Some(format!("its {name} is {found}, this run's is {own}"))
+    let settings = (name == RECIPE_HASH)
+        .then(|| other_settings(plan))
+        .flatten();
+    Some(settings.unwrap_or_else(|| {
+        let [found, own] = [found, own].map(|identity| value(identity, name));
+        format!("its {name} is {found}, this run's is {own}")
+    }))
+}
+
+/// Settings of the recipe that lies in the folder of a run and differ from its own; those of the
+/// monitor decide no weight.
+fn other_settings(plan: &PretrainPlan) -> Option<String> {
+    let text = std::fs::read_to_string(plan.out.join(RECIPE)).ok()?;
+    let mut differing = differing_settings(&text, &plan.recipe.text);
+    differing.retain(|setting| !setting.starts_with("monitor."));
+    let all = differing.join(", ");
+    (!all.is_empty()).then(|| format!("its recipe and this run's differ in {all}"))
 }
 
 fn occupied(out: &Path, what: &str, why: &str) -> Error {

@@ -2,10 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::super::pair::Pair;
-use super::super::training::{CARD, WEIGHTS, take_parameters, unwritten};
+use super::super::training::{CARD, WEIGHTS, take_parameters, write_encoder};
 use super::network::Training;
-use crate::checkpoint::{CanonicalModel, ConvertError, Feature, Pretrained, TimmModel};
+use crate::checkpoint::{Feature, Pretrained};
 use crate::error::Error;
 use crate::nn::Weights;
 use crate::plan::PretrainPlan;
@@ -63,24 +62,12 @@ pub(super) fn keep(
         weights: &weights,
     };
     let place = output.display();
-    let reason = match for_timm(&output, pretrained.clone()) {
-        Ok(()) => {
-            return Ok(format!(
-                "the student is {place}; {CARD} beside it has the call that loads it in timm"
-            ));
+    Ok(match write_encoder(&output, pretrained)? {
+        None => {
+            format!("the student is {place}; {CARD} beside it has the call that loads it in timm")
         }
-        Err(error) => unwritten(error)?,
-    };
-    let model = CanonicalModel::pretrained(pretrained);
-    Pair::locked(&output)?.write(
-        &output,
-        &|path| model.write(path),
-        &|path| model.card(path),
-        &|again| model.difference(again),
-    )?;
-    Ok(format!(
-        "the student is {place}, for mimbench alone: {reason}"
-    ))
+        Some(reason) => format!("the student is {place}, for mimbench alone: {reason}"),
+    })
 }
 
 /// Refuses weights that an update has made no numbers of: what comes before an update is checked, and
@@ -118,16 +105,6 @@ fn student(plan: &PretrainPlan, training: &Training) -> Result<Weights, Error> {
 pub(super) fn is_kept(name: &str) -> bool {
     let first = name.split('.').next().unwrap_or_default();
     !matches!(first, "heads" | "terms" | "decoder" | "mask_token")
-}
-
-fn for_timm(output: &Path, pretrained: Pretrained<'_>) -> Result<(), ConvertError> {
-    let model = TimmModel::pretrained(pretrained)?;
-    Pair::locked(output)?.write(
-        output,
-        &|path| model.write(path),
-        &|path| model.card(path),
-        &|again| model.difference(again),
-    )
 }
 
 /// What the weights come from.

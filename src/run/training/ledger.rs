@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use super::super::record::Looked;
-use crate::data::{LoadError, Split, content_hash};
+use crate::data::segmentation::scene_content;
+use crate::data::{LoadError, Pick, Split, content_hash};
 use crate::error::Error;
 use crate::plan::Part;
 use crate::store::{Elements, NamedTensor, Tensors};
-use crate::train::{ImageBatch, TrainError};
+use crate::train::TrainError;
 
 /// Contents of the images of a split, as they were when they were first met.
 pub(in crate::run) struct Ledger {
     part: Part,
     pub split: Arc<Split>,
+    masks: Option<Arc<Split>>,
     contents: Vec<[u8; 16]>,
     seen: Vec<u8>,
 }
@@ -23,14 +25,33 @@ impl Ledger {
         Self {
             part,
             split,
+            masks: None,
             contents: vec![[0; 16]; images],
             seen: vec![0; images],
         }
     }
 
+    /// The masks of the images count too.
+    pub(in crate::run) fn with_masks(self, masks: Option<Arc<Split>>) -> Self {
+        Self { masks, ..self }
+    }
+
+    /// What identifies an image as it is now.
+    fn read(&self, index: usize) -> Result<[u8; 16], LoadError> {
+        let image = self.split.read(index)?;
+        Ok(match &self.masks {
+            None => content_hash(&image),
+            Some(masks) => scene_content(&image, &masks.read(index)?),
+        })
+    }
+
     /// Notes the contents of images, or refuses what is not as it was.
-    pub(in crate::run) fn meets(&mut self, batch: &ImageBatch) -> Result<(), TrainError> {
-        for (pick, &content) in batch.picks.iter().zip(&batch.contents) {
+    pub(in crate::run) fn meets(
+        &mut self,
+        picks: &[Pick],
+        contents: &[[u8; 16]],
+    ) -> Result<(), TrainError> {
+        for (pick, &content) in picks.iter().zip(contents) {
             let index = pick.index;
             if self.seen[index] == 0 {
                 self.contents[index] = content;
@@ -53,8 +74,7 @@ impl Ledger {
         for (index, seen) in self.seen.iter().enumerate() {
             if *seen != 0 {
                 read();
-                let bytes = self.split.read(index).map_err(LoadError::from)?;
-                if content_hash(&bytes) != self.contents[index] {
+                if self.read(index)? != self.contents[index] {
                     return Err(self.changed(index));
                 }
             }
@@ -104,10 +124,10 @@ impl Ledger {
     /// Reads the images that no epoch has met, with a call for each: those that made no whole
     /// batch.
     pub(in crate::run) fn looked(mut self, read: &dyn Fn()) -> Result<Looked, Error> {
-        for (index, seen) in self.seen.iter().enumerate() {
-            if *seen == 0 {
+        for index in 0..self.seen.len() {
+            if self.seen[index] == 0 {
                 read();
-                self.contents[index] = content_hash(&self.split.read(index)?);
+                self.contents[index] = self.read(index).map_err(TrainError::from)?;
             }
         }
         Ok(Looked {

@@ -1,6 +1,8 @@
 //! Training runs of cells: images on their way, states and curves in a folder, and what validations
 //! say at the end.
 
+mod beginning;
+mod chronicle;
 mod epoch_means;
 mod images;
 mod key_bias;
@@ -27,14 +29,16 @@ use crate::train::{
     GroupSummary, HeadScores, Identity, ImageBatch, Recipe, Solo, StateFolder, TRAINING_VERSION,
     TrainError, Trainable, fit,
 };
+pub(super) use beginning::{in_memory, share_out_tables};
+pub(super) use chronicle::{Chronicle, Chronicled, KeptChronicle};
 pub(super) use epoch_means::EpochMeans;
 pub(super) use images::{TrainingImages, image_batch};
 pub(super) use key_bias::without_key_bias;
 pub(super) use ledger::Ledger;
 use monitor::{Finished, TrainingMonitor};
 use run_folder::RunFolder;
-pub(super) use run_folder::{CARD, WEIGHTS, lacks_weights, recomputes};
-pub(super) use written::{take_parameters, unwritten};
+pub(super) use run_folder::{CARD, HEAD, WEIGHTS, lacks_weights, recomputes};
+pub(super) use written::{take_parameters, unwritten, write_encoder};
 
 /// A classifier in training, whatever computes it.
 pub(super) type Training = dyn Trainable<Batch = ImageBatch, Scores = Vec<HeadScores>>;
@@ -103,20 +107,10 @@ pub(super) fn train(
     run: &RunOptions,
     terminal: &mut Terminal,
 ) -> Result<Trained, Error> {
-    let identity = identity(cell, course, run);
-    let mut states = StateFolder::new(folder.path(), identity, run.states.every);
-    let goes_on = states.holds_state()?;
-    let mut trained = attempt(cell, course, stamps, run, &mut states, terminal);
-    if let Err(Error::Train(error)) = &trained
-        && run.recompute
-        && goes_on
-        && cannot_go_on(error)
-    {
-        terminal.notice(&format!("{error}; beginning again"));
-        states.clear()?;
-        trained = attempt(cell, course, stamps, run, &mut states, terminal);
-    }
-    let finished = trained?;
+    let identity = identity(cell, &course.identity, run);
+    let finished = with_states(&folder, identity, run, terminal, &mut |states, terminal| {
+        attempt(cell, course, stamps, run, states, terminal)
+    })?;
     folder.publish(run, cell)?;
     let (heads, validations) = (course.heads, &finished.validations);
     let found = classification::evaluate(heads, validations, finished.outcomes)?;
@@ -134,6 +128,30 @@ pub(super) fn train(
         seconds: finished.seconds,
         folder,
     })
+}
+
+/// Carries out an attempt over the states of a run's folder; one that cannot go on from what is
+/// there begins again where that is asked for.
+pub(super) fn with_states<T>(
+    folder: &RunFolder,
+    identity: Identity,
+    run: &RunOptions,
+    terminal: &mut Terminal,
+    attempt: &mut dyn FnMut(&mut StateFolder, &mut Terminal) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let mut states = StateFolder::new(folder.path(), identity, run.states.every);
+    let goes_on = states.holds_state()?;
+    let trained = attempt(&mut states, terminal);
+    if let Err(Error::Train(error)) = &trained
+        && run.recompute
+        && goes_on
+        && cannot_go_on(error)
+    {
+        terminal.notice(&format!("{error}; beginning again"));
+        states.clear()?;
+        return attempt(&mut states, terminal);
+    }
+    trained
 }
 
 /// Whether --recompute alone leads on from states that end in this error.
@@ -195,7 +213,7 @@ fn attempt(
 }
 
 /// What a run's state must agree in to be gone on from.
-fn identity(cell: &Cell, course: &Course<'_>, run: &RunOptions) -> Identity {
+pub(super) fn identity(cell: &Cell, own: &Identity, run: &RunOptions) -> Identity {
     let versions = format!("{NUMERICS_VERSION}.{TRAINING_VERSION}");
     let common = [
         ("checkpoint", cell.subject_key.clone()),
@@ -207,7 +225,7 @@ fn identity(cell: &Cell, course: &Course<'_>, run: &RunOptions) -> Identity {
         ("numerics", versions),
     ]
     .map(|(name, value)| (name.to_owned(), value));
-    common.into_iter().chain(course.identity.clone()).collect()
+    common.into_iter().chain(own.iter().cloned()).collect()
 }
 
 /// What is trained, and how fast, in lines for people.

@@ -1,58 +1,33 @@
-//! What a training run is seen by: progress, the validations so far, and whether the images are still
-//! those that it began with.
+//! What a training run of classifiers is seen by: its notes and the validations so far.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
 use super::super::Terminal;
 use super::super::record::Looked;
 use super::Training;
-use super::epoch_means::EpochMeans;
+use super::chronicle::{Chronicle, KeptChronicle, values};
 use super::ledger::{Ledger, bytes};
 use crate::data::Split;
 use crate::error::Error;
 use crate::features::Observer;
 use crate::plan::{Cell, Part};
 use crate::protocol::classification::{Head, HeadOutcomes, HeadResult, Validation};
-use crate::store::{CurveKind, CurvePoint, Elements, LEARNING_RATE, NamedTensor};
-use crate::train::{
-    CurveLengths, Curves, HeadScores, ImageBatch, Monitor, Recipe, Saved, TrainError, Update,
-};
+use crate::store::{Elements, NamedTensor};
+use crate::train::{HeadScores, ImageBatch, Monitor, Recipe, Saved, TrainError, Update};
 
 /// The run's witness.
 pub(in crate::run) struct TrainingMonitor<'a> {
-    terminal: &'a mut Terminal,
+    chronicle: Chronicle<'a>,
     heads: &'a [Head],
-    recipe: &'a Recipe,
-    train: Ledger,
-    val: Ledger,
-    /// Hash of the stamps of the images' files.
-    stamps: &'a str,
     validations: Vec<Validation>,
     /// What the heads said in the validation under way, or in the last.
     outcomes: Vec<HeadOutcomes>,
     /// Sums of their cross entropies.
     losses: Vec<f64>,
-    epoch: EpochMeans,
-    encoded: usize,
-    /// Those of the update under way.
-    under_way: usize,
-    folder: PathBuf,
-    /// From the first batch on.
-    curves: Option<Curves>,
-    /// Updates between two points of the curves.
-    every: usize,
-    /// Seconds of earlier attempts.
-    before: f64,
-    start: Instant,
 }
-
-/// Points of the training curves of a whole run, at most.
-const POINTS: usize = 10_000;
 
 /// What the heads ended with.
 pub(in crate::run) struct Finished {
@@ -66,32 +41,10 @@ pub(in crate::run) struct Finished {
 /// The part of a state that is numbers.
 #[derive(Serialize, Deserialize)]
 struct Kept {
-    stamps: String,
+    #[serde(flatten)]
+    chronicle: KeptChronicle,
     validations: Vec<Validation>,
     losses: Vec<f64>,
-    epoch: EpochMeans,
-    encoded: usize,
-    under_way: usize,
-    curves: Option<CurveLengths>,
-    seconds: f64,
-}
-
-/// Values of a point: those that have a name of their own, the mean over all heads, and where
-/// there are several one a head.
-fn values<'a>(
-    own: &[(&str, f64)],
-    name: &str,
-    heads: impl Iterator<Item = (&'a str, f64)>,
-) -> BTreeMap<String, f64> {
-    let heads: Vec<_> = heads.collect();
-    let mean = heads.iter().map(|(_, x)| x).sum::<f64>() / heads.len() as f64;
-    let mut values: BTreeMap<_, _> = own.iter().map(|&(name, x)| (name.to_owned(), x)).collect();
-    values.insert(name.to_owned(), mean);
-    if heads.len() > 1 {
-        let named = heads.iter().map(|(head, x)| (format!("{name}/{head}"), *x));
-        values.extend(named);
-    }
-    values
 }
 
 impl<'a> TrainingMonitor<'a> {
@@ -103,110 +56,50 @@ impl<'a> TrainingMonitor<'a> {
         folder: &Path,
         terminal: &'a mut Terminal,
     ) -> Self {
-        terminal.begin(cell.subject.name());
-        let updates = recipe.updates(train.samples.len());
+        let ledgers = [Ledger::new(Part::Train, train), Ledger::new(Part::Val, val)];
+        let name = cell.subject.name();
         Self {
-            folder: folder.to_owned(),
-            curves: None,
-            every: updates.div_ceil(POINTS).max(1),
-            terminal,
+            chronicle: Chronicle::new(name, recipe, (ledgers, stamps), folder, terminal),
             heads,
-            recipe,
-            train: Ledger::new(Part::Train, train),
-            val: Ledger::new(Part::Val, val),
-            stamps,
             validations: Vec::new(),
             outcomes: vec![HeadOutcomes::default(); heads.len()],
             losses: vec![0.0; heads.len()],
-            epoch: EpochMeans::default(),
-            encoded: 0,
-            under_way: 0,
-            before: 0.0,
-            start: Instant::now(),
         }
-    }
-
-    fn seconds(&self) -> f64 {
-        self.before + self.start.elapsed().as_secs_f64()
-    }
-
-    /// The curves, new ones where there are none yet.
-    fn curves(&mut self) -> Result<&mut Curves, TrainError> {
-        let curves = match self.curves.take() {
-            Some(curves) => curves,
-            None => Curves::create(&self.folder)?,
-        };
-        Ok(self.curves.insert(curves))
     }
 
     /// Ends the display.
     pub(in crate::run) fn rest(&mut self) {
-        self.terminal.end();
+        self.chronicle.rest();
     }
 
     /// What there is to report once training has come to its end.
     pub(in crate::run) fn finish(self) -> Result<Finished, Error> {
-        let seconds = self.seconds();
-        let images = self.train.count(false) + self.val.count(false);
-        let bar = self
-            .terminal
-            .bar("reading what no epoch has met", images, "images");
-        let read = || bar.inc(1);
-        let looked = vec![self.train.looked(&read)?, self.val.looked(&read)?];
-        bar.finish_and_clear();
+        let ended = self.chronicle.finish()?;
         Ok(Finished {
             validations: self.validations,
             outcomes: self.outcomes,
-            looked,
-            encoded: self.encoded,
-            seconds,
+            looked: ended.looked,
+            encoded: ended.encoded,
+            seconds: ended.seconds,
         })
     }
 }
 
 impl Monitor<Training> for TrainingMonitor<'_> {
     fn sees(&mut self, batch: &ImageBatch) -> Result<(), TrainError> {
-        self.encoded += batch.labels.len();
-        self.under_way += batch.labels.len();
-        self.train.meets(batch)?;
-        // A folder that they cannot be in is known before anything is computed.
-        self.curves().map(drop)
+        self.chronicle.sees(&batch.picks, &batch.contents)
     }
 
     fn discarded(&mut self) {
-        self.encoded -= std::mem::take(&mut self.under_way);
+        self.chronicle.discarded();
     }
 
     fn progress(&mut self, epoch: usize, samples: usize, of: usize) {
-        self.terminal
-            .progress(epoch * of + samples, self.recipe.epochs * of);
+        self.chronicle.progress(epoch, samples, of);
     }
 
     fn updated(&mut self, update: &Update) -> Result<(), TrainError> {
-        self.under_way = 0;
-        self.epoch.add(update);
-        let means = &self.epoch;
-        let point = CurvePoint {
-            kind: CurveKind::Train,
-            step: means.updates as u64,
-            epoch: update.epoch,
-            images: means.seen as u64,
-            values: values(
-                &[
-                    (LEARNING_RATE, update.learning_rate),
-                    ("gradient_norm", update.gradient_norm),
-                ],
-                "loss",
-                update
-                    .terms
-                    .iter()
-                    .map(|(name, loss)| (name.as_str(), *loss)),
-            ),
-        };
-        match update.update.is_multiple_of(self.every) {
-            true => Ok(self.curves()?.write(&point)?),
-            false => Ok(()),
-        }
+        self.chronicle.updated(update)
     }
 
     fn validated(
@@ -215,8 +108,7 @@ impl Monitor<Training> for TrainingMonitor<'_> {
         batch: &ImageBatch,
         scores: Vec<HeadScores>,
     ) -> Result<usize, TrainError> {
-        self.encoded += batch.labels.len();
-        self.val.meets(batch)?;
+        self.chronicle.validates(&batch.picks, &batch.contents)?;
         if batch.picks.first().is_some_and(|pick| pick.index == 0) {
             self.outcomes = vec![HeadOutcomes::default(); self.heads.len()];
             self.losses = vec![0.0; self.heads.len()];
@@ -250,19 +142,11 @@ impl Monitor<Training> for TrainingMonitor<'_> {
         validated: bool,
         _: &Training,
     ) -> Result<(), TrainError> {
-        let means = self.epoch.take();
-        let mut line = format!("epoch {} of {}", epoch + 1, self.recipe.epochs);
-        let losses = means.terms().map(|(_, mean)| mean);
-        if let Some(loss) = losses.reduce(f64::min) {
-            let least = if means.terms.len() > 1 { "least " } else { "" };
-            line.push_str(&format!(
-                ": {least}loss {loss:.4}, learning rate {:.3e}",
-                means.learning_rate
-            ));
-        }
+        let (means, mut line) = self.chronicle.epoch_ended(epoch);
         if validated {
-            let labels = self.val.split.samples.iter().map(|sample| sample.label);
-            let images = self.val.split.samples.len();
+            let samples = &self.chronicle.val.split.samples;
+            let labels = samples.iter().map(|sample| sample.label);
+            let images = samples.len();
             let result = |(outcomes, &loss): (&HeadOutcomes, &f64)| {
                 let right = outcomes.top1.iter().zip(labels.clone());
                 HeadResult {
@@ -301,32 +185,19 @@ impl Monitor<Training> for TrainingMonitor<'_> {
                 images: images as u64,
                 heads,
             });
-            self.curves()?.write(&CurvePoint {
-                kind: CurveKind::Val,
-                step: means.updates as u64,
-                epoch: (epoch + 1) as f64,
-                images: means.seen as u64,
-                values: all,
-            })?;
+            self.chronicle.found((epoch, &means), all)?;
         }
-        self.terminal.notice(&line);
+        self.chronicle.terminal.notice(&line);
         Ok(())
     }
 
     fn save(&mut self) -> Result<(serde_json::Value, Vec<NamedTensor<'static>>), TrainError> {
+        let (chronicle, mut tensors) = self.chronicle.save()?;
         let kept = Kept {
-            stamps: self.stamps.to_owned(),
+            chronicle,
             validations: self.validations.clone(),
             losses: self.losses.clone(),
-            epoch: self.epoch.clone(),
-            encoded: self.encoded,
-            under_way: self.under_way,
-            curves: self.curves.as_ref().map(Curves::save).transpose()?,
-            seconds: self.seconds(),
         };
-        let mut tensors = Vec::new();
-        tensors.extend(self.train.save());
-        tensors.extend(self.val.save());
         for (i, outcomes) in self.outcomes.iter().enumerate() {
             let images = outcomes.top1.len();
             tensors.push(NamedTensor {
@@ -354,16 +225,6 @@ impl Monitor<Training> for TrainingMonitor<'_> {
         };
         let kept: Kept = serde_json::from_value(saved.monitor.clone())
             .map_err(|error| unfit("the validations", error.to_string()))?;
-        self.train.restore(&saved.tensors)?;
-        self.val.restore(&saved.tensors)?;
-        if kept.stamps != self.stamps {
-            self.notice("the images' files were written to or moved since; reading them again");
-            let images = self.train.count(true) + self.val.count(true);
-            let bar = self.terminal.bar("reading again", images, "images");
-            self.train.meets_again(&|| bar.inc(1))?;
-            self.val.meets_again(&|| bar.inc(1))?;
-            bar.finish_and_clear();
-        }
         for (i, outcomes) in self.outcomes.iter_mut().enumerate() {
             let name = format!("outcomes.{i}.top1");
             let top1 = match saved.tensors.get(&name).map(|tensor| &tensor.elements) {
@@ -376,26 +237,14 @@ impl Monitor<Training> for TrainingMonitor<'_> {
         }
         self.validations = kept.validations;
         self.losses = kept.losses;
-        self.epoch = kept.epoch;
-        self.encoded = kept.encoded;
-        self.under_way = kept.under_way;
-        self.before = kept.seconds;
-        // The curves of a run that has ended are as they are.
-        if saved.progress.epoch < self.recipe.epochs {
-            if let Some(lengths) = &kept.curves {
-                let mut notice = |message: &str| self.terminal.notice(message);
-                self.curves = Some(Curves::resume(&self.folder, lengths, &mut notice)?);
-            }
-            self.notice(&format!("going on with epoch {}", saved.progress.epoch + 1));
-        }
-        Ok(())
+        self.chronicle.resume(kept.chronicle, saved)
     }
 
     fn notice(&mut self, message: &str) {
-        self.terminal.notice(message);
+        self.chronicle.terminal.notice(message);
     }
 
     fn cancelled(&self) -> bool {
-        self.terminal.cancelled()
+        self.chronicle.terminal.cancelled()
     }
 }

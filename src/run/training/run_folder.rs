@@ -17,22 +17,37 @@ const RECOMPUTATION: &str = "recompute";
 pub(in crate::run) const WEIGHTS: &str = "model.safetensors";
 /// Their card.
 pub(in crate::run) const CARD: &str = "model.toml";
+/// The head of a segmentation.
+pub(in crate::run) const HEAD: &str = "head.safetensors";
 
 /// Whether a cell's training is being done again: begun, and its record not yet written.
 pub(in crate::run) fn recomputes(run: &RunOptions, cell: &Cell) -> bool {
     let folder = || run.run_folder(cell).join(RECOMPUTATION);
     let states = || StateFolder::new(&folder(), Identity::new(), run.states.every);
     // A folder that cannot be listed has its error told by who trains in it.
-    cell.protocol.task.trains() && states().holds_state().unwrap_or(true)
+    let trains = cell.protocol.task.trains() && cell.scene_head.is_none();
+    trains && states().holds_state().unwrap_or(true)
 }
 
 /// Whether a cell's run has ended and its weights have been deleted since: its state has them still.
 pub(in crate::run) fn lacks_weights(run: &RunOptions, cell: &Cell) -> bool {
     let folder = run.run_folder(cell);
     let states = StateFolder::new(&folder, Identity::new(), run.states.every);
-    matches!(cell.protocol.task, Task::Finetune(_))
-        && !folder.join(WEIGHTS).exists()
+    kept(&cell.protocol.task)
+        .iter()
+        .any(|file| !folder.join(file).exists())
+        && cell.scene_head.is_none()
         && states.holds_state().unwrap_or(true)
+}
+
+/// What a run leaves beside its states and curves.
+fn kept(task: &Task) -> &'static [&'static str] {
+    match task {
+        Task::Finetune(_) => &[WEIGHTS],
+        Task::Segment(task) if task.frozen => &[HEAD],
+        Task::Segment(_) => &[WEIGHTS, HEAD],
+        _ => &[],
+    }
 }
 
 /// The folder of a cell's run, which no other process trains in.
@@ -89,7 +104,7 @@ impl RunFolder {
     pub(in crate::run) fn settle(self) -> Result<(), Error> {
         if let Some(recomputation) = &self.recomputation {
             Curves::replace(&self.run, recomputation)?;
-            for name in [WEIGHTS, CARD] {
+            for name in [WEIGHTS, CARD, HEAD] {
                 replace(&self.run.join(name), &recomputation.join(name))?;
             }
             let states = |folder| StateFolder::new(folder, Identity::new(), Default::default());

@@ -1,6 +1,9 @@
 //! What was trained, on its way into a file.
 
-use crate::checkpoint::ConvertError;
+use std::path::Path;
+
+use super::super::pair::Pair;
+use crate::checkpoint::{CanonicalModel, ConvertError, Pretrained, TimmModel};
 use crate::engine::HostTensor;
 use crate::error::Error;
 use crate::nn::Weights;
@@ -31,6 +34,35 @@ pub(in crate::run) fn take_parameters(
         weights.insert(name.to_owned(), HostTensor { shape, data });
     }
     Ok(())
+}
+
+/// Writes an encoder and its card, under timm's names where timm has such a model; otherwise why it has
+/// not.
+pub(in crate::run) fn write_encoder(
+    output: &Path,
+    encoder: Pretrained<'_>,
+) -> Result<Option<String>, Error> {
+    let for_timm = || -> Result<(), ConvertError> {
+        let model = TimmModel::pretrained(encoder.clone())?;
+        Pair::locked(output)?.write(
+            output,
+            &|path| model.write(path),
+            &|path| model.card(path),
+            &|again| model.difference(again),
+        )
+    };
+    let reason = match for_timm() {
+        Ok(()) => return Ok(None),
+        Err(error) => unwritten(error)?,
+    };
+    let model = CanonicalModel::pretrained(encoder);
+    Pair::locked(output)?.write(
+        output,
+        &|path| model.write(path),
+        &|path| model.card(path),
+        &|again| model.difference(again),
+    )?;
+    Ok(Some(reason))
 }
 
 /// Why a model has no file, where the reason lies in the model.

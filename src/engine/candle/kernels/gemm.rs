@@ -21,7 +21,7 @@ impl<'a> Matrix<'a> {
         Self::strided(data, [data.len() / columns.max(1), columns], columns)
     }
 
-    /// `[rows, columns]` whose rows begin `row_stride` elements apart.
+    /// `[rows, columns]` whose rows begin `row_stride` elements apart, and may overlap.
     pub fn strided(data: &'a [f32], [rows, columns]: [usize; 2], row_stride: usize) -> Self {
         check(data.len(), [rows, columns], row_stride);
         Self {
@@ -68,6 +68,7 @@ impl<'a> MatrixMut<'a> {
 
     /// `[rows, columns]` whose rows begin `row_stride` elements apart.
     pub fn strided(data: &'a mut [f32], [rows, columns]: [usize; 2], row_stride: usize) -> Self {
+        assert!(row_stride >= columns, "rows overlap");
         check(data.len(), [rows, columns], row_stride);
         Self {
             data,
@@ -78,9 +79,8 @@ impl<'a> MatrixMut<'a> {
     }
 }
 
-/// Rows neither overlap nor leave the slice.
+/// Rows do not leave the slice.
 fn check(length: usize, [rows, columns]: [usize; 2], row_stride: usize) {
-    assert!(row_stride >= columns, "rows overlap");
     let end = match rows.checked_sub(1) {
         Some(last) => last
             .checked_mul(row_stride)
@@ -154,8 +154,8 @@ pub fn multiply_into(
         return;
     }
     let data = out.data.as_mut_ptr();
-    // SAFETY: `check` saw that rows of `row_stride` elements do not overlap and end inside the
-    // slice, which is borrowed mutably; its elements are initialised.
+    // SAFETY: `MatrixMut::strided` saw that rows of `row_stride` elements do not overlap and end
+    // inside the slice, which is borrowed mutably; its elements are initialised.
     #[expect(unsafe_code, reason = "the call of the matrix kernel")]
     unsafe {
         product_at(data, out.row_stride, lhs, rhs, scale, output, threads);
@@ -294,6 +294,20 @@ mod tests {
         let none = Matrix::strided(&[], [2, 0], 0);
         let empty = Matrix::strided(&[], [0, 3], 3);
         assert_eq!(multiply(none, empty), [0.0; 6]);
+    }
+
+    #[test]
+    fn rows_that_are_read_may_overlap() {
+        let (a, b) = (numbers(12), numbers(6 * 2));
+        let lhs = Matrix::strided(&a, [4, 6], 2);
+        let rhs = Matrix::new(&b, 2);
+        assert_near(&multiply(lhs, rhs), &plain(lhs, rhs));
+    }
+
+    #[test]
+    #[should_panic(expected = "rows overlap")]
+    fn rows_that_are_written_may_not() {
+        let _ = MatrixMut::strided(&mut [0.0; 12], [4, 6], 2);
     }
 
     #[test]

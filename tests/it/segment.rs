@@ -1,0 +1,426 @@
+//! `mimbench segment` on made-up scenes: what it learns, the head that it writes, and that head
+//! evaluated as it is.
+
+use std::collections::BTreeMap;
+
+use mimbench::checkpoint::{Checkpoint, LoadOptions, SceneHead};
+use mimbench::data::segmentation::{IGNORED_LABEL, MaskSpec, SegmentationSet};
+use mimbench::data::{Colour, Limits};
+use mimbench::decoders::segmentation::{SegmenterConfig, initial_weights};
+use mimbench::metric::{Confusion, SegmentationScore};
+use mimbench::report::{Outcomes, Record};
+use mimbench::spec::{Kind, Protocol, Task};
+use mimbench::vit::VitConfig;
+use serde_json::Value;
+
+use crate::support::{Bench, Run, headline, shared};
+
+/// UperNet of a few channels over crops of 32 pixels.
+const PROTOCOL: &str = r#"
+kind = "segment"
+name = "segment/handful"
+version = 1
+
+[data]
+dataset = "small"
+
+[input]
+normalise = "half"
+
+[task]
+updates = 60
+validate_every = 30
+batch = 8
+learning_rate = 4e-3
+layer_decay = 0.9
+drop_path = 0.1
+positions = "checkpoint"
+
+[task.masks]
+classes = 3
+ignore = 9
+
+[task.head]
+kind = "uper_net"
+channels = 16
+pool_scales = [1, 2, 3, 6]
+auxiliary = { channels = 8, weight = 0.4 }
+dropout = 0.1
+
+[task.schedule]
+kind = "mmcv_polynomial"
+power = 1.0
+end = 0.0
+warmup_steps = 5
+warmup_ratio = 1e-6
+
+[task.augment]
+scale = [64, 40]
+ratio = [0.8, 1.25]
+crop = 32
+category_share = 0.9
+flip = 0.5
+photometric = false
+
+[task.test]
+scale = [64, 40]
+stride = 21
+"#;
+
+/// A small encoder for crops of 32 pixels.
+fn encoder() -> VitConfig {
+    VitConfig {
+        mlp_width: 64,
+        ..VitConfig::plain(8, [4, 4], (64, 2, 1))
+    }
+}
+
+/// A picture of a square and a disc on ground, and its mask: 0, 1 and 2, and a line of 9, which counts
+/// for nothing.
+fn scene(seed: u32) -> (Vec<u8>, Vec<u8>) {
+    let (width, height) = (56u32, 40u32);
+    let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(7);
+    let mut draw = |below: u32| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 16) % below
+    };
+    let (left, top) = (2 + draw(16), 2 + draw(18));
+    let (x, y) = (36 + draw(10), 12 + draw(16));
+    let (mut pixels, mut mask) = (Vec::new(), Vec::new());
+    for row in 0..height {
+        for column in 0..width {
+            let square = (left..left + 16).contains(&column) && (top..top + 16).contains(&row);
+            let disc = column.abs_diff(x).pow(2) + row.abs_diff(y).pow(2) < 81;
+            let (class, colour) = match (row, square, disc) {
+                (0, ..) => (9, [90, 90, 90]),
+                (_, true, _) => (1, [200, 60, 40]),
+                (_, _, true) => (2, [40, 80, 210]),
+                _ => (0, [90, 120, 80]),
+            };
+            mask.push(class);
+            pixels.extend(colour.map(|part: u32| (part + draw(20)) as u8));
+        }
+    }
+    let png = |colour, data: &[u8]| {
+        let mut bytes = Vec::new();
+        let mut encoder = png::Encoder::new(&mut bytes, width, height);
+        encoder.set_color(colour);
+        let mut writer = encoder.write_header().unwrap();
+        writer.write_image_data(data).unwrap();
+        writer.finish().unwrap();
+        bytes
+    };
+    (
+        png(png::ColorType::Rgb, &pixels),
+        png(png::ColorType::Grayscale, &mask),
+    )
+}
+
+impl Bench {
+    /// So many train and validation scenes below `data`; of the same pictures where `same` says so.
+    pub fn scenes(&self, data: &str, counts: [u32; 2], same: bool) {
+        for (split, count) in ["train", "val"].into_iter().zip(counts) {
+            for i in 0..count {
+                let other = u32::from(split == "val" && !same);
+                let (image, mask) = scene(2 * i + other);
+                self.write(&format!("{data}/images/{split}/{i:02}.png"), image);
+                self.write(&format!("{data}/annotations/{split}/{i:02}.png"), mask);
+            }
+        }
+        self.write(&format!("{data}/classes.txt"), "ground\nsquare\ndisc\n");
+    }
+
+    fn segment(&self, more: &[&str]) -> Run {
+        let args = [
+            "segment",
+            "--threads",
+            "1",
+            "--data",
+            "data",
+            "--ckpt",
+            "small.safetensors",
+            "--protocol",
+            "handful.toml",
+        ];
+        self.run(&[&args[..], more].concat())
+    }
+}
+
+/// `data` with 8 + 3 scenes, `small.safetensors` and `handful.toml`.
+fn bench() -> Bench {
+    let bench = Bench::empty();
+    bench.scenes("data", [8, 3], false);
+    bench.model("small.safetensors", &encoder(), 5);
+    bench.write("handful.toml", PROTOCOL);
+    bench
+}
+
+/// Every measure by its name, of those of a class with it.
+fn measures(record: &Value) -> BTreeMap<String, Value> {
+    let measures = record["measures"].as_array().unwrap().iter();
+    let name = |measure: &Value| format!("{} {}", measure["feature"], measure["name"]);
+    measures
+        .map(|measure| (name(measure), measure["value"].clone()))
+        .collect()
+}
+
+#[test]
+fn eight_scenes_are_learned_by_heart() {
+    let bench = bench();
+    std::fs::remove_dir_all(bench.path("data")).unwrap();
+    bench.scenes("data", [8, 8], true);
+    let set = [
+        "--updates",
+        "400",
+        "--set",
+        "task.learning_rate=0.01",
+        "--set",
+        "task.drop_path=0.0",
+        "--set",
+        "task.head.dropout=0.0",
+        "--set",
+        "task.augment.ratio=[1.0,1.0]",
+        "--json",
+    ];
+    let record = bench.segment(&set).records().remove(0);
+    let miou = headline(&record, "miou")[0];
+    assert!(miou > 90.0, "{miou}");
+    assert_eq!(record["data"]["classes"], 3);
+    assert_eq!(record["protocol"]["kind"], "segment");
+}
+
+#[test]
+fn a_head_that_was_written_says_the_same_when_it_is_read_again() {
+    for (head, trained) in [(None, true), (Some(LINEAR), false)] {
+        let bench = bench();
+        if let Some(linear) = head {
+            let uper = PROTOCOL.find("[task.head]").unwrap();
+            let end = PROTOCOL.find("[task.schedule]").unwrap();
+            let text = [&PROTOCOL[..uper], linear, &PROTOCOL[end..]].concat();
+            bench.write(
+                "handful.toml",
+                text.replace("batch = 8", "batch = 8\nfrozen = true"),
+            );
+        }
+        let run = bench
+            .segment(&["--updates", "12", "--run", "run", "--json"])
+            .ok();
+        let said = "small: the head is run/head.safetensors";
+        assert!(run.stderr.contains(said), "{}", run.stderr);
+        let record = run.records().remove(0);
+        assert_eq!(bench.path("run/model.safetensors").exists(), trained);
+        let ckpt = if trained {
+            "run/model.safetensors"
+        } else {
+            "small.safetensors"
+        };
+        let eval = |more: &[&str]| {
+            let args = [
+                "segment",
+                "--threads",
+                "1",
+                "--data",
+                "data",
+                "--ckpt",
+                ckpt,
+                "--head",
+                "run/head.safetensors",
+            ];
+            bench.run(&[&args[..], more].concat())
+        };
+        let again = eval(&["--json"]).records().remove(0);
+        assert_eq!(measures(&again), measures(&record));
+        assert_eq!(again["data"]["train"], Value::Null);
+        // Of every image too, whatever number of windows goes through the network together.
+        let found = |record: &Value| {
+            let key = record["cell"]["key"].as_str().unwrap();
+            assert!(Record::load(&Record::path(&bench.path("results"), key)).is_ok());
+            Outcomes::read(&bench.path("results"), key)
+                .unwrap()
+                .confusions
+        };
+        assert_eq!(found(&again), found(&record));
+        // A second time nothing is computed.
+        let third = eval(&["--json"]).ok();
+        assert!(third.stderr.contains("no forward pass"), "{}", third.stderr);
+        let head = SceneHead::open(&bench.path("run/head.safetensors")).unwrap();
+        let of = Checkpoint::open(&bench.path(ckpt), &LoadOptions::default()).unwrap();
+        assert_eq!(head.encoder, of.blake3);
+        assert_eq!(head.classes, ["ground", "square", "disc"]);
+        if trained {
+            // Another encoder has not this head.
+            let args = [
+                "segment",
+                "--data",
+                "data",
+                "--ckpt",
+                "small.safetensors",
+                "--head",
+                "run/head.safetensors",
+            ];
+            bench
+                .run(&args)
+                .refused(&["head of an encoder with the hash"]);
+        }
+        bench.write("data/classes.txt", "ground\ndisc\nsquare\n");
+        eval(&[]).refused(&["calls a class \"square\""]);
+    }
+}
+
+/// DINOv3's head.
+const LINEAR: &str = r#"[task.head]
+kind = "linear"
+blocks = "four"
+norm = true
+batch_norm = true
+dropout = 0.1
+
+"#;
+
+#[test]
+fn ade20ks_sample_scores_its_own_truth_at_100() {
+    let Some(root) = shared("data/seg/ade20k_sample") else {
+        return;
+    };
+    let masks = MaskSpec {
+        classes: 150,
+        ignore: None,
+        reduce_zero_label: true,
+    };
+    let set = SegmentationSet::open(&root, &masks).unwrap();
+    assert_eq!(set.classes.len(), 150);
+    assert_eq!(set.classes[0], "wall");
+    let mut confusions = Vec::new();
+    for index in 0..set.val.len() {
+        let scene = set.val.read(index).unwrap();
+        let (_, truth) = scene
+            .decode(Colour::Rgb, &masks, &Limits::default())
+            .unwrap();
+        assert!(truth.labels.iter().any(|&label| label != IGNORED_LABEL));
+        let counted = Confusion::count(&truth.labels, &truth.labels, 150, IGNORED_LABEL);
+        // Ignored pixels are not in a prediction.
+        let found: Vec<_> = (truth.labels.iter())
+            .map(|&label| if label == IGNORED_LABEL { 0 } else { label })
+            .collect();
+        let same = Confusion::count(&truth.labels, &found, 150, IGNORED_LABEL).unwrap();
+        assert_eq!(same, counted.unwrap());
+        confusions.push(same);
+    }
+    let score = SegmentationScore::of(&confusions, 150).unwrap();
+    assert_eq!(
+        (score.mean_iou, score.accuracy, score.mean_accuracy),
+        (1.0, 1.0, 1.0)
+    );
+
+    // And it is evaluated, by a head that has learned nothing.
+    let bench = bench();
+    let protocol = PROTOCOL.replace(
+        "classes = 3\nignore = 9",
+        "classes = 150\nreduce_zero_label = true",
+    );
+    let protocol = Protocol::text("p".as_ref(), &protocol, Kind::Segment, &[]).unwrap();
+    let Task::Segment(task) = &protocol.task else {
+        panic!("no segmentation");
+    };
+    let config = SegmenterConfig::new(task.head.clone(), 150, &encoder()).unwrap();
+    let weights = initial_weights(&config, 1);
+    let tensors = weights
+        .iter()
+        .map(|(name, tensor)| (name.to_owned(), tensor.clone()));
+    let small = bench.path("small.safetensors");
+    let own = Checkpoint::open(&small, &LoadOptions::default()).unwrap();
+    let belongs = (&own.blake3[..], &protocol.text[..], &set.classes[..]);
+    SceneHead::write(&bench.path("head.safetensors"), belongs, &tensors.collect()).unwrap();
+    let root = root.to_str().unwrap();
+    let args = [
+        "segment",
+        "--threads",
+        "1",
+        "--data",
+        root,
+        "--ckpt",
+        "small.safetensors",
+        "--head",
+        "head.safetensors",
+        "--json",
+    ];
+    let record = bench.run(&args).records().remove(0);
+    assert_eq!(record["data"]["val"]["images"], set.val.len());
+    assert!(headline(&record, "miou")[0] < 10.0);
+    let key = record["cell"]["key"].as_str().unwrap();
+    let sheet = format!("results/segmentation/{key}/sheet.png");
+    assert!(bench.path(&sheet).exists());
+}
+
+#[test]
+fn every_preset_is_a_protocol_that_a_vit_b_fits() {
+    let presets = [
+        "beit",
+        "beit2",
+        "mae",
+        "medic-paper",
+        "medic-code",
+        "ibot",
+        "dinov3",
+        "mini",
+        "mini-linear",
+    ];
+    let bench = bench();
+    for preset in presets {
+        let args = [
+            "segment",
+            "--data",
+            "data",
+            "--ckpt",
+            "small.safetensors",
+            "--preset",
+            preset,
+            "--set",
+            "task.depth=12",
+            "--set",
+            "task.masks={classes=3,ignore=9,reduce_zero_label=false}",
+        ];
+        // The encoder has two blocks.
+        bench.run(&args).refused(&["is for encoders of 12 blocks"]);
+    }
+}
+
+#[test]
+fn what_cannot_be_segmented_is_refused_before_the_first_step() {
+    let bench = bench();
+    let refused = |set: &[&str], said: &[&str]| {
+        let set: Vec<_> = set.iter().flat_map(|set| ["--set", set]).collect();
+        bench.segment(&set).refused(said);
+    };
+    refused(
+        &["task.test.stride=40"],
+        &["task.test.stride", "40 leaves gaps"],
+    );
+    refused(&["task.updates=0"], &["task.updates", "counts from 1"]);
+    refused(
+        &["task.validate_every=7"],
+        &["task.validate_every", "7 does not divide"],
+    );
+    refused(&["task.masks.classes=0"], &["task.masks"]);
+    refused(&["task.augment.crop=30"], &["30"]);
+    refused(&["task.head.dropout=1.0"], &["dropout is 1"]);
+    bench
+        .segment(&["--batch", "3"])
+        .refused(&["--batch 3 does not divide the 8 crops"]);
+    let args = [
+        "segment",
+        "--data",
+        "data",
+        "--ckpt",
+        "small.safetensors",
+        "--head",
+        "small.safetensors",
+    ];
+    bench
+        .run(&args)
+        .refused(&["no head that a segmentation wrote"]);
+    bench
+        .segment(&["--on-bad-image", "skip"])
+        .refused(&["training leaves no image out"]);
+    assert!(!bench.path("results").exists());
+}

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use mimbench::engine::candle::Candle;
-use mimbench::engine::{Activation, AdamW, Engine, Moments, Precision, Result, Targets, Update};
+use mimbench::engine::{
+    Activation, AdamW, Engine, IGNORED, Moments, Precision, Result, Targets, Update,
+};
 #[cfg(feature = "torch")]
 use mimbench::engine::{Device, torch::Torch};
 use mimbench::metric::{PatchGrid, attention_statistics};
@@ -14,6 +16,7 @@ use crate::support::fixture;
 const HEADS: usize = 2;
 const SCALE: f64 = 0.5;
 const CLASSES: [u32; 3] = [1, 0, 3];
+const SOME_CLASSES: [u32; 3] = [1, IGNORED, 3];
 /// The grid of the case of attention statistics, three patches in a row.
 const PATCHES: PatchGrid = PatchGrid {
     prefix: 1,
@@ -58,6 +61,18 @@ fn apply<E: Engine>(e: &E, name: &str, x: &[E::Tensor]) -> Option<Result<E::Tens
         ("gelu_tanh", [x]) => e.activation(x, Activation::GeluTanh),
         ("quick_gelu", [x]) => e.activation(x, Activation::QuickGelu),
         ("silu", [x]) => e.activation(x, Activation::Silu),
+        ("relu", [x]) => e.activation(x, Activation::Relu),
+        (
+            "convolution" | "convolution_of_one_channel" | "convolution_of_one_pixel",
+            [x, weight],
+        ) => e.convolution(x, weight),
+        ("resize_bilinear", [x]) => e.resize_bilinear(x, [5, 7]),
+        ("resize_bilinear_down", [x]) => e.resize_bilinear(x, [2, 3]),
+        ("resize_bilinear_of_one_pixel", [x]) => e.resize_bilinear(x, [3, 2]),
+        ("max_pool", [x]) => e.max_pool(x),
+        ("batch_norm" | "batch_norm_of_rows", [x, w, b]) => {
+            e.batch_norm(x, w, b, 1e-5).map(|(normed, ..)| normed)
+        }
         ("round_to_bf16", [x]) => e.round_to_bf16(x),
         ("layer_norm", [x, w, b]) => e.layer_norm(x, w, b, 1e-6),
         ("linear", [x, w, b]) => e.linear(x, w, Some(b)),
@@ -76,6 +91,14 @@ fn apply<E: Engine>(e: &E, name: &str, x: &[E::Tensor]) -> Option<Result<E::Tens
             x,
             Targets::Smoothed {
                 ids: &CLASSES,
+                smoothing: 0.1,
+            },
+        ),
+        ("cross_entropy_some_classes", [x]) => e.cross_entropy(x, Targets::Classes(&SOME_CLASSES)),
+        ("cross_entropy_some_smoothed", [x]) => e.cross_entropy(
+            x,
+            Targets::Smoothed {
+                ids: &SOME_CLASSES,
                 smoothing: 0.1,
             },
         ),
@@ -156,7 +179,7 @@ fn conforms<E: Engine>(e: &E, tolerance: f64) {
         .iter()
         .filter_map(|key| key.split('/').next())
         .collect();
-    assert!(names.len() >= 35);
+    assert!(names.len() >= 48);
     for name in names {
         let case = read(&file, name);
         let parameters = |inputs: &[(Vec<usize>, Vec<f64>)]| -> Vec<E::Tensor> {

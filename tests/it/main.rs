@@ -24,6 +24,7 @@ mod compare;
 mod conformance;
 mod corpora;
 mod curves;
+mod dense;
 mod dialects;
 mod faults;
 mod finetune;

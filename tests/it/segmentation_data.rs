@@ -16,6 +16,8 @@ use mimbench::data::{
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::support::shared;
+
 fn goldens() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/segmentation_data")
 }
@@ -733,7 +735,7 @@ fn views_are_of_every_scale_and_mirrored() {
     load_scenes::<_, SegmentationDataError>(
         &set.val,
         &preparation,
-        &ranged_batches(&[0..1], 1),
+        &ranged_batches(std::slice::from_ref(&(0..1)), 1),
         1,
         &mut |scenes| {
             for scene in scenes {
@@ -781,20 +783,16 @@ fn views_are_of_every_scale_and_mirrored() {
     }
 }
 
-fn shared(set: &str) -> Option<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../shared/data/seg")
-        .join(set);
-    if root.is_dir() {
-        return Some(root);
-    }
-    eprintln!("skipped: {} is absent", root.display());
-    None
+/// A folder of the shared scenes, where they are.
+fn scenes_of(set: &str) -> Option<PathBuf> {
+    shared(&format!("data/seg/{set}"))
 }
 
 #[test]
 fn camvid_loads_the_same_on_any_threads() {
-    let Some(root) = shared("camvid") else { return };
+    let Some(root) = scenes_of("camvid") else {
+        return;
+    };
     let masks = MaskSpec {
         classes: 11,
         ignore: Some(11),
@@ -857,7 +855,7 @@ fn camvid_loads_the_same_on_any_threads() {
 
 #[test]
 fn ade20k_has_its_names_and_colours() {
-    let Some(root) = shared("ade20k_sample") else {
+    let Some(root) = scenes_of("ade20k_sample") else {
         return;
     };
     let masks = MaskSpec {
@@ -881,7 +879,7 @@ fn ade20k_has_its_names_and_colours() {
     load_scenes::<_, SegmentationDataError>(
         &set.val,
         &whole(masks),
-        &ranged_batches(&[0..3], 2),
+        &ranged_batches(std::slice::from_ref(&(0..3)), 2),
         2,
         &mut |scenes| {
             for scene in scenes {

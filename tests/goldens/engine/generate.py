@@ -14,6 +14,8 @@ torch.manual_seed(0)
 HEADS, SCALE = 2, 0.5
 INDEX = torch.tensor([2, 0, 2])
 CLASSES = torch.tensor([1, 0, 3])
+# The second row has no class.
+SOME_CLASSES = torch.tensor([1, -100, 3])
 
 
 def attention(qkv, bias=None):
@@ -41,6 +43,29 @@ def attention_with_statistics(qkv):
     # The statistics are constants, so that the gradient is the output's alone.
     out, maps = attention(qkv)
     return statistics(maps).detach() * out.mean()
+
+
+def channels_last(function):
+    """A function of images [B, C, H, W], of images [B, H, W, C]."""
+    return lambda x, *rest: function(x.permute(0, 3, 1, 2), *rest).permute(0, 2, 3, 1)
+
+
+def convolution(x, weight):
+    return F.conv2d(x, weight, padding=1)
+
+
+def resize(size):
+    return channels_last(lambda x: F.interpolate(x, size, mode="bilinear", align_corners=False))
+
+
+def batch_norm(x, weight, bias):
+    normed = F.batch_norm(x.reshape(-1, x.shape[-1]), None, None, weight, bias, training=True, eps=1e-5)
+    return normed.reshape(x.shape)
+
+
+def some_rows(logits, smoothing=0.0):
+    # The mean is over all rows, those without a class too.
+    return F.cross_entropy(logits, SOME_CLASSES, reduction="sum", label_smoothing=smoothing) / len(logits)
 
 
 def cross_entropy_soft(logits, targets):
@@ -89,6 +114,18 @@ CASES = {
     "cross_entropy_smoothed": ([(3, 4)], lambda x: F.cross_entropy(x, CLASSES, label_smoothing=0.1)),
     "smooth_l1": ([(3, 7)], lambda x: F.smooth_l1_loss(x, torch.zeros_like(x), reduction="none", beta=0.5)),
     "l1": ([(3, 7)], lambda x: x.abs()),
+    "relu": ([(3, 7)], F.relu),
+    "convolution": ([(2, 3, 4, 5), (3, 5, 3, 3)], channels_last(convolution)),
+    "convolution_of_one_channel": ([(1, 4, 1, 1), (2, 1, 3, 3)], channels_last(convolution)),
+    "convolution_of_one_pixel": ([(2, 1, 1, 3), (4, 3, 3, 3)], channels_last(convolution)),
+    "resize_bilinear": ([(2, 2, 3, 5)], resize((5, 7))),
+    "resize_bilinear_down": ([(2, 5, 4, 3)], resize((2, 3))),
+    "resize_bilinear_of_one_pixel": ([(2, 1, 1, 3)], resize((3, 2))),
+    "max_pool": ([(2, 5, 4, 3)], channels_last(lambda x: F.max_pool2d(x, 2))),
+    "batch_norm": ([(2, 3, 2, 4), (4,), (4,)], batch_norm),
+    "batch_norm_of_rows": ([(5, 3), (3,), (3,)], batch_norm),
+    "cross_entropy_some_classes": ([(3, 4)], some_rows),
+    "cross_entropy_some_smoothed": ([(3, 4)], lambda x: some_rows(x, 0.1)),
 }
 
 tensors = {}

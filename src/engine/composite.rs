@@ -1,7 +1,7 @@
 //! What engines share: layers composed of other operations, which a fused kernel must agree with,
 //! and what is refused before a library sees it.
 
-use super::{Activation, AdamW, Engine, EngineError, IGNORED, Precision, Result, Targets, Update};
+use super::{Activation, AdamW, Engine, EngineError, IGNORED, Result, Targets, Update};
 use crate::metric::{DISTANCE_EPSILON, NMI_EPSILON, PatchGrid};
 
 /// [`Engine::mlp`] as its two layers.
@@ -294,16 +294,16 @@ pub(super) fn resize_bilinear<E: Engine>(
     [to_height, to_width]: [usize; 2],
 ) -> Result<E::Tensor> {
     let [batch, height, width, channels] = check_resize(&engine.shape(x), [to_height, to_width])?;
-    let taps: fn(usize, usize, usize) -> [(usize, f64); 2] = match engine.precision() {
-        Precision::F64 => exact_taps,
-        Precision::F32 | Precision::Bf16 => rounded_taps,
-    };
     let matrix = |from: usize, to: usize, copies: usize| {
         let mut matrix = vec![0.0; to * from];
+        // As [`linear_taps`], in f64.
         for (target, row) in matrix.chunks_exact_mut(from).enumerate() {
-            for (place, weight) in taps(target, from, to) {
-                row[place] += weight;
-            }
+            let source = (target as f64 + 0.5) * (from as f64 / to as f64) - 0.5;
+            let source = source.max(0.0);
+            let below = (source as usize).min(from - 1);
+            let part = source - below as f64;
+            row[below] += 1.0 - part;
+            row[(below + 1).min(from - 1)] += part;
         }
         let matrix = engine.tensor(&matrix[..], &[1, to, from])?;
         engine.expand(&matrix, &[copies, to, from])
@@ -315,33 +315,16 @@ pub(super) fn resize_bilinear<E: Engine>(
     engine.reshape(&lines, &[batch, to_height, to_width, channels])
 }
 
-/// The two places of `from` that each of `to` lies between, with their weights, which are f32 as
-/// PyTorch's are (`aten/src/ATen/native/UpSample.h`, `area_pixel_compute_source_index`).
+/// The two places of `from` that each of `to` lies between, with their weights, in f32 and rounded
+/// as PyTorch's are for f32 (`aten/src/ATen/native/UpSample.h`, `area_pixel_compute_source_index`).
 pub(crate) fn linear_taps(from: usize, to: usize) -> impl Iterator<Item = [(usize, f32); 2]> {
-    (0..to).map(move |target| linear_tap(target, from, to))
-}
-
-/// One of [`linear_taps`].
-#[inline]
-fn linear_tap(target: usize, from: usize, to: usize) -> [(usize, f32); 2] {
-    let source = ((target as f32 + 0.5) * (from as f32 / to as f32) - 0.5).max(0.0);
-    let below = (source as usize).min(from - 1);
-    let part = source - below as f32;
-    [(below, 1.0 - part), ((below + 1).min(from - 1), part)]
-}
-
-/// One of [`linear_taps`], widened.
-fn rounded_taps(target: usize, from: usize, to: usize) -> [(usize, f64); 2] {
-    let taps = linear_tap(target, from, to);
-    taps.map(|(place, weight)| (place, weight.into()))
-}
-
-/// The same in f64, as PyTorch has them for tensors of that type.
-fn exact_taps(target: usize, from: usize, to: usize) -> [(usize, f64); 2] {
-    let source = ((target as f64 + 0.5) * (from as f64 / to as f64) - 0.5).max(0.0);
-    let below = (source as usize).min(from - 1);
-    let part = source - below as f64;
-    [(below, 1.0 - part), ((below + 1).min(from - 1), part)]
+    let scale = from as f32 / to as f32;
+    (0..to).map(move |target| {
+        let source = ((target as f32 + 0.5) * scale - 0.5).max(0.0);
+        let below = (source as usize).min(from - 1);
+        let part = source - below as f32;
+        [(below, 1.0 - part), ((below + 1).min(from - 1), part)]
+    })
 }
 
 /// Sizes of images of two lines and two columns at least.

@@ -118,7 +118,7 @@ fn forward_is_that_of_mmsegmentation() {
     forward(&Candle::new(Precision::F32));
     forward(&Candle::new(Precision::F64));
     #[cfg(feature = "torch")]
-    forward(&Torch::new(Precision::F32, Device::Cpu).unwrap());
+    forward(&Torch::new(Device::Cpu, Precision::F32).unwrap());
 }
 
 /// Losses, gradients and running statistics of one batch.
@@ -257,8 +257,8 @@ fn gradients_are_those_of_pytorch() {
     learning(&Candle::new(Precision::F32), 1e-5);
     #[cfg(feature = "torch")]
     {
-        learning(&Torch::new(Precision::F64, Device::Cpu).unwrap(), 1e-9);
-        learning(&Torch::new(Precision::F32, Device::Cpu).unwrap(), 1e-5);
+        learning(&Torch::new(Device::Cpu, Precision::F64).unwrap(), 1e-9);
+        learning(&Torch::new(Device::Cpu, Precision::F32).unwrap(), 1e-5);
     }
 }
 

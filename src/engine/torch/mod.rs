@@ -582,8 +582,8 @@ impl Engine for Torch {
             let normed = rows.f_batch_norm(
                 Some(&weight.0),
                 Some(&bias.0),
-                None::<tch::Tensor>,
-                None::<tch::Tensor>,
+                None::<&tch::Tensor>,
+                None::<&tch::Tensor>,
                 true,
                 0.0,
                 eps,

@@ -10,7 +10,7 @@ use mimbench::decoders::segmentation::{SegmenterConfig, initial_weights};
 use mimbench::metric::{Confusion, SegmentationScore};
 use mimbench::report::{Outcomes, Record};
 use mimbench::spec::{Kind, Protocol, Task};
-use mimbench::vit::VitConfig;
+use mimbench::vit::{RelativeBias, VitConfig};
 use serde_json::Value;
 
 use crate::support::{Bench, Run, headline, shared};
@@ -353,6 +353,37 @@ fn ade20ks_sample_scores_its_own_truth_at_100() {
 }
 
 #[test]
+fn positions_are_as_the_protocol_asks() {
+    let bench = bench();
+    for (positions, absolute, relative) in [
+        ("checkpoint", true, None),
+        ("per_block", true, None),
+        ("added", true, Some(RelativeBias::PerBlock)),
+        ("anew", false, Some(RelativeBias::PerBlock)),
+    ] {
+        let set = format!("task.positions=\"{positions}\"");
+        let scale = ["--set", "task.layer_scale=1.0"];
+        let run = ["--updates", "1", "--run", positions, "--set", &set];
+        bench.segment(&[&run[..], &scale].concat()).ok();
+        let trained = bench.path(&format!("{positions}/model.safetensors"));
+        let trained = Checkpoint::open(&trained, &LoadOptions::default()).unwrap();
+        assert_eq!(trained.config.positions.is_some(), absolute, "{positions}");
+        assert_eq!(trained.config.relative_bias, relative, "{positions}");
+        assert!(trained.config.layer_scale, "{positions}");
+        let args = [
+            "segment",
+            "--data",
+            "data",
+            "--ckpt",
+            &format!("{positions}/model.safetensors"),
+            "--head",
+            &format!("{positions}/head.safetensors"),
+        ];
+        bench.run(&args).ok();
+    }
+}
+
+#[test]
 fn every_preset_is_a_protocol_that_a_vit_b_fits() {
     let presets = [
         "beit",
@@ -402,7 +433,10 @@ fn what_cannot_be_segmented_is_refused_before_the_first_step() {
         &["task.validate_every", "7 does not divide"],
     );
     refused(&["task.masks.classes=0"], &["task.masks"]);
-    refused(&["task.augment.crop=30"], &["30"]);
+    refused(
+        &["task.augment.crop=30"],
+        &["crop is 30 pixels", "patches of 8"],
+    );
     refused(&["task.head.dropout=1.0"], &["dropout is 1"]);
     bench
         .segment(&["--batch", "3"])

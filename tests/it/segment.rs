@@ -363,8 +363,17 @@ fn positions_are_as_the_protocol_asks() {
     ] {
         let set = format!("task.positions=\"{positions}\"");
         let scale = ["--set", "task.layer_scale=1.0"];
-        let run = ["--updates", "1", "--run", positions, "--set", &set];
-        bench.segment(&[&run[..], &scale].concat()).ok();
+        let run = [
+            "--updates",
+            "3",
+            "--json",
+            "--run",
+            positions,
+            "--set",
+            &set,
+        ];
+        let run = bench.segment(&[&run[..], &scale].concat());
+        let record = run.records().remove(0);
         let trained = bench.path(&format!("{positions}/model.safetensors"));
         let trained = Checkpoint::open(&trained, &LoadOptions::default()).unwrap();
         assert_eq!(trained.config.positions.is_some(), absolute, "{positions}");
@@ -378,8 +387,10 @@ fn positions_are_as_the_protocol_asks() {
             &format!("{positions}/model.safetensors"),
             "--head",
             &format!("{positions}/head.safetensors"),
+            "--json",
         ];
-        bench.run(&args).ok();
+        let again = bench.run(&args).records().remove(0);
+        assert_eq!(measures(&again), measures(&record), "{positions}");
     }
 }
 

@@ -42,7 +42,10 @@ pub(super) fn start(cell: &Cell, task: &SegmentTask) -> Result<Start, Error> {
         weights = untrained(&weights, cell.seed);
     }
     let encoder = segmenter.encoder(&config);
-    place(&mut weights, task, &encoder);
+    // An encoder that was trained with its head has what the protocol asked for.
+    if cell.scene_head.is_none() || task.frozen {
+        place(&mut weights, task, &encoder);
+    }
     let new;
     let head = match &cell.scene_head {
         Some(head) => &head.weights,

@@ -55,6 +55,13 @@ def pretraining(method, arch, batch):
     return lambda: (run(ours)["images_per_s"], peer("pretrain_step", *theirs)["images_per_s"])
 
 
+def segmentation(arch, batch, channels="128", crop="256"):
+    """A pair of `mimbench bench segment-step` and the peer's program for the same size."""
+    size = ["--arch", arch, "--batch", str(batch), "--channels", channels, "--crop", crop, "--threads", THREADS]
+    ours = [MIMBENCH, "bench", "segment-step", *size, "--json", "--quiet"]
+    return lambda: (run(ours)["images_per_s"], peer("segment_step", *size)["images_per_s"])
+
+
 def share_of_statistics(arch, batch):
     """Our forward pass with attention statistics and without."""
     size = ["--arch", arch, "--batch", str(batch), "--threads", THREADS, "--json", "--quiet"]
@@ -183,6 +190,8 @@ def main():
             "ViT-Ti/16 pre-training step of MAE, batch 16, images/s": pretraining("mae", tiny, 16),
             "ViT-Ti/16 pre-training step of MEDiC, ViT-Ti/16 teacher, batch 16, images/s":
                 pretraining("medic", tiny, 16),
+            "UperNet over ViT-S/16, 128 channels, crops of 256, batch 4, training step, images/s":
+                segmentation("vit_small_patch16_224", 4),
             "ViT-Ti/16 fine-tuning with every augmentation, batch 32, images/s":
                 lambda: whole_finetuning(photos, tiny_file),
             "ViT-B/16 training step, batch 8, peak MiB (less is better)":

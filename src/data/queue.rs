@@ -124,6 +124,10 @@ impl<T> Iterator for InOrder<'_, T> {
 
 impl<T> ExactSizeIterator for InOrder<'_, T> {}
 
+/// What takes a batch.
+pub(super) type Consume<'a, T, F, E> =
+    dyn FnMut(&mut InOrder<'_, Result<T, F>>) -> Result<(), E> + 'a;
+
 /// How far threads work ahead.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ahead {
@@ -144,7 +148,7 @@ pub(super) fn in_order<W: Send, T: Send, F: Send, E: From<F>>(
     workers: Vec<W>,
     make: impl Fn(&mut W, Range<usize>) -> Vec<Result<T, F>> + Sync,
     thread: fn(io::Error) -> F,
-    consume: &mut dyn FnMut(&mut InOrder<'_, Result<T, F>>) -> Result<(), E>,
+    consume: &mut Consume<'_, T, F, E>,
 ) -> Result<(), E> {
     let total = batches.iter().sum();
     let queue = Queue::new(ahead.window, ahead.at_once);

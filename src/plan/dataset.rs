@@ -248,6 +248,7 @@ impl EvaluationSet {
         seed: u64,
     ) -> Result<Self, Error> {
         let set = SegmentationSet::open(root, masks)?;
+        let name = set.complete_copy();
         let train = set.train.map(ImageList::scenes);
         let val = ImageList::scenes(set.val);
         let images = |list: &ImageList| list.split.samples.len();
@@ -259,7 +260,7 @@ impl EvaluationSet {
         };
         Ok(Self {
             root: root.to_owned(),
-            name: None,
+            name,
             classes: set.classes,
             palette: set.palette,
             limit,

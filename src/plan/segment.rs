@@ -30,22 +30,30 @@ pub(super) fn at_crop(subject: Arc<Subject>, task: &SegmentTask) -> Result<Arc<S
 /// The encoder's architecture under a protocol's choice of positions and layer scales.
 ///
 /// # Errors
-/// It has what the protocol would add.
+/// It has no place for what the protocol would add.
 pub fn segmenting_config(task: &SegmentTask, own: &VitConfig) -> Result<VitConfig, Error> {
     let mut config = own.clone();
     config.pooler = None;
-    match task.positions {
-        ScenePositions::Checkpoint => {}
-        ScenePositions::PerBlock => {
-            if config.relative_bias.is_some() {
-                config.relative_bias = Some(RelativeBias::PerBlock);
-            }
+    let tables = match (task.positions, config.relative_bias) {
+        (ScenePositions::Checkpoint, own) => own,
+        (ScenePositions::PerBlock, None) => None,
+        (ScenePositions::PerBlock | ScenePositions::Added, Some(RelativeBias::Both)) => {
+            Some(RelativeBias::Both)
         }
-        ScenePositions::Added => config.relative_bias = Some(RelativeBias::PerBlock),
-        ScenePositions::Anew => {
-            config.relative_bias = Some(RelativeBias::PerBlock);
-            config.positions = None;
-        }
+        _ => Some(RelativeBias::PerBlock),
+    };
+    let prefix = own.prefix();
+    if tables.is_some() && own.relative_bias.is_none() && !(own.class_token && prefix == 1) {
+        return Err(Error::Usage {
+            message: format!(
+                "tables of relative positions are for a class token and patches, and this encoder has {prefix} tokens before its patches"
+            ),
+            hint: "--set task.positions=checkpoint leaves its positions as they are".to_owned(),
+        });
+    }
+    config.relative_bias = tables;
+    if task.positions == ScenePositions::Anew {
+        config.positions = None;
     }
     if task.layer_scale.is_some() {
         config.layer_scale = true;
@@ -74,6 +82,19 @@ pub(super) fn check(
             hint: format!(
                 "--set task.depth={} carries it out all the same, under its layer decay",
                 config.depth
+            ),
+        });
+    }
+    let (crop, patch) = (task.crop(), config.patch_size);
+    if !crop.is_multiple_of(patch) {
+        return Err(Error::Usage {
+            message: format!(
+                "task.augment.crop is {crop} pixels, and {} has patches of {patch}",
+                checkpoint.name
+            ),
+            hint: format!(
+                "--set task.augment.crop={} is the next that they cover, with windows no further apart",
+                crop.next_multiple_of(patch)
             ),
         });
     }

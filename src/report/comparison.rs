@@ -12,9 +12,9 @@ use super::{Better, ComparisonError, Measured, Outcomes, Record, differing_setti
 use crate::metric::SegmentationMeasure;
 use crate::spec::Kind;
 use crate::stats::{
-    Bootstrap, CONFIDENCE, Measure, Noise, PairedDifference, PairedHits, RatioDifference,
-    RatioSample, SampleError, Seeds, Spread, Unit, half_width, holm, paired_differences,
-    paired_ratio_differences,
+    Bootstrap, CONFIDENCE, Measure, Noise, PairedDifference, PairedHits, PairedRatios,
+    RatioDifference, RatioSample, SampleError, Seeds, Spread, Unit, half_width, holm,
+    paired_differences, paired_ratio_differences,
 };
 
 /// What is compared, and how.
@@ -558,7 +558,7 @@ fn pairs(
     question: &Question,
 ) -> Result<Vec<Pair>, ComparisonError> {
     let mut pairs = Vec::new();
-    for (found, each) in differences(chosen, &question.bootstrap)? {
+    for PairedRatios { mean: found, each } in differences(chosen, &question.bootstrap)? {
         let (a, b) = (&chosen[found.a], &chosen[found.b]);
         let classified = |side: &Chosen<'_>| side.runs.len() == 1 && side.criterion().is_some();
         let both_classified = classified(a) && classified(b);
@@ -615,12 +615,16 @@ fn pairs(
 fn differences(
     chosen: &[Chosen<'_>],
     bootstrap: &Bootstrap,
-) -> Result<Vec<(PairedDifference, Vec<Option<RatioDifference>>)>, ComparisonError> {
+) -> Result<Vec<PairedRatios>, ComparisonError> {
     let ratios: Option<Vec<_>> = chosen.iter().map(Chosen::ratios).collect();
     let Some(ratios) = ratios else {
         let values: Vec<&[f64]> = chosen.iter().filter_map(Chosen::values).collect();
         let found = paired_differences(&values, bootstrap)?.into_iter();
-        return Ok(found.map(|found| (found, Vec::new())).collect());
+        let alone = found.map(|mean| PairedRatios {
+            mean,
+            each: Vec::new(),
+        });
+        return Ok(alone.collect());
     };
     let sides: Vec<&[&RatioSample]> = ratios.iter().map(Vec::as_slice).collect();
     let percent = |ends: [f64; 2]| ends.map(|end| 100.0 * end);
@@ -638,7 +642,8 @@ fn differences(
                 interval: percent(found.mean.interval),
                 ..found.mean
             };
-            (mean, each.collect())
+            let each = each.collect();
+            PairedRatios { mean, each }
         })
         .collect())
 }

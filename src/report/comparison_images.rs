@@ -44,7 +44,11 @@ pub(super) fn check(
             (Some(l), Some(r)) if left.labels[l] != right.labels[r] => {
                 other_class = other_class.or(Some(&left.paths[l]));
             }
-            (Some(l), Some(r)) if labelled(left, l) != labelled(right, r) => {
+            (Some(l), Some(r))
+                if labelled(left, l)
+                    .zip(labelled(right, r))
+                    .is_some_and(|(left, right)| left != right) =>
+            {
                 other_pixels = other_pixels.or(Some(&left.paths[l]));
             }
             (Some(l), None) => {

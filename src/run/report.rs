@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::data::segmentation::scene_content;
 use crate::data::{Colour, Limits, decode};
 use crate::error::Error;
 use crate::report::picture::Picture;
@@ -87,13 +88,30 @@ fn pictures(comparison: &Comparison) -> BTreeMap<String, Vec<u8>> {
     });
     let found = images.filter_map(|(path, content)| {
         let root = &comparison.data;
-        let places = [root.join("val").join(path), root.join(path)];
-        let bytes = places.iter().find_map(|path| std::fs::read(path).ok())?;
-        let same = blake3::hash(&bytes).to_hex().starts_with(content);
-        let png = same.then(|| thumbnail(&bytes)).flatten()?;
-        Some((content.clone(), png))
+        let bytes = image(root, path, content).or_else(|| scene(root, path, content))?;
+        Some((content.clone(), thumbnail(&bytes)?))
     });
     found.collect()
+}
+
+/// The file of an image that still has these contents.
+fn image(root: &Path, path: &str, content: &str) -> Option<Vec<u8>> {
+    let places = [root.join("val").join(path), root.join(path)];
+    let bytes = places.iter().find_map(|path| std::fs::read(path).ok())?;
+    let same = blake3::hash(&bytes).to_hex().starts_with(content);
+    same.then_some(bytes)
+}
+
+/// The file of a scene's image, where it and its mask still have these contents.
+fn scene(root: &Path, path: &str, content: &str) -> Option<Vec<u8>> {
+    ["val", "validation", "test"].iter().find_map(|split| {
+        let below = |folder: &str| root.join(folder).join(split).join(path);
+        let image = std::fs::read(below("images")).ok()?;
+        let mask = std::fs::read(below("annotations").with_extension("png")).ok()?;
+        let found = scene_content(&image, &mask);
+        let found: String = found.iter().map(|byte| format!("{byte:02x}")).collect();
+        (found == content).then_some(image)
+    })
 }
 
 /// The image as PNG, its shorter side brought to [`THUMBNAIL`] pixels.

@@ -172,7 +172,10 @@ impl SegmentTask {
             weight_decay_schedule: Schedule::Constant {},
             validate_every: Some(1),
             seed,
-            batch_norm: true,
+            batch_norm: match &self.head {
+                SegmentationHead::UperNet(_) => true,
+                SegmentationHead::Linear(head) => head.batch_norm,
+            },
         }
     }
 

@@ -179,7 +179,7 @@ fn refuses<E: Engine>(e: &E) {
 }
 
 /// An operation of one tensor.
-type Op<'a, E> = &'a dyn Fn(&<E as Engine>::Tensor) -> Result<<E as Engine>::Tensor>;
+type Operation<'a, T> = &'a dyn Fn(&T) -> Result<T>;
 
 /// Kernels read views as they read copies.
 fn reads_views<E: Engine>(e: &E) {
@@ -190,7 +190,7 @@ fn reads_views<E: Engine>(e: &E) {
     };
     let weight = e.tensor(&waves(2 * 6 * 9, 2)[..], &[2, 6, 3, 3]).unwrap();
     let row = e.tensor(&waves(6, 3)[..], &[6]).unwrap();
-    let ops: [Op<'_, E>; 4] = [
+    let ops: [Operation<'_, E::Tensor>; 4] = [
         &|x| e.convolution(x, &weight),
         &|x| e.resize_bilinear(x, [7, 2]),
         &|x| e.max_pool(x),

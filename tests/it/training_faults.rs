@@ -47,6 +47,29 @@ const LARS: [&str; 11] = [
     "5",
 ];
 
+/// An encoder with UperNet, BatchNorm's statistics and what is left out; two local batches an update.
+const SEGMENT: [&str; 19] = [
+    "segment",
+    "--preset",
+    "mini",
+    "--set",
+    "task.batch=4",
+    "--set",
+    "task.validate_every=2",
+    "--set",
+    "task.schedule.warmup_steps=2",
+    "--set",
+    "task.masks={classes=3,ignore=9,reduce_zero_label=false}",
+    "--set",
+    "task.augment.crop=32",
+    "--set",
+    "task.test={scale=[64,40],stride=21}",
+    "--set",
+    "task.drop_path=0.2",
+    "--batch",
+    "2",
+];
+
 /// A whole network with everything that is drawn; two local batches an update.
 const FINETUNE: [&str; 11] = [
     "finetune",
@@ -269,10 +292,17 @@ fn epochs(count: u64) -> [String; 2] {
 
 fn survives_kills(name: &str, settings: &[&str]) {
     let bench = Bench::new();
+    bench.scenes("data", [6, 2], false);
     // Long enough that every kill finds it under way.
-    let epochs = epochs(3 + kills());
-    let epochs = epochs.each_ref().map(String::as_str);
-    let settings = [settings, &epochs].concat();
+    let length = match settings[0] {
+        "segment" => vec![
+            "--set".to_owned(),
+            format!("task.updates={}", 2 * (3 + kills())),
+        ],
+        _ => epochs(3 + kills()).to_vec(),
+    };
+    let length: Vec<_> = length.iter().map(String::as_str).collect();
+    let settings = [settings, &length].concat();
     let start = Instant::now();
     let whole = bench.uninterrupted(&settings);
     let mut part = start.elapsed() / (kills() as u32 + 1);
@@ -299,7 +329,8 @@ fn survives_kills(name: &str, settings: &[&str]) {
         landed += 1;
     }
     let run = bench.train(name, &settings);
-    assert_eq!(whole.weights.is_some(), settings[0] == "finetune");
+    let keeps = matches!(settings[0], "finetune" | "segment");
+    assert_eq!(whole.weights.is_some(), keeps);
     assert!(bench.end(name, run) == whole);
 }
 
@@ -316,6 +347,11 @@ fn lars_with_batch_norm_survives_kills() {
 #[test]
 fn fine_tuning_survives_kills() {
     survives_kills("finetune", &FINETUNE);
+}
+
+#[test]
+fn segmentation_survives_kills() {
+    survives_kills("segment", &SEGMENT);
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! What is known of ADE20K's 150 classes.
 
+/// Training and validation images of the challenge (Zhou et al. 2017, section 3).
+pub(super) const SCENES: [usize; 2] = [20_210, 2000];
+
 /// Name and colour (red, green, blue) of each class in label order: the first name of its line in
 /// the challenge's `objectInfo150.txt`, and `PALETTE` of mmsegmentation's `datasets/ade.py`.
 pub(super) const CLASSES: [(&str, [u8; 3]); 150] = [

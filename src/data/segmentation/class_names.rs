@@ -83,8 +83,8 @@ fn first_name(text: &str) -> &str {
 }
 
 fn list(text: &str, masks: &MaskSpec) -> Result<Vec<Line>, String> {
-    let lines = text.lines().map(str::trim_end);
-    let lines: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    let lines: Vec<&str> = lines.collect();
     let numbered = lines.iter().all(|line| {
         let (value, _) = line.split_once('\t').unwrap_or_default();
         value.trim().parse::<u32>().is_ok()

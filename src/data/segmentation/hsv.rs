@@ -3,12 +3,12 @@
 /// Fractional bits of the divisions.
 const SHIFT: u32 = 12;
 
-/// `numerator / divisor` for every byte as a divisor, with [`SHIFT`] bits; 0 for 0.
+/// `numerator / divisor` for every byte as a divisor, with [`SHIFT`] bits, to the nearest number; 0 for 0.
 const fn divisions(numerator: u32) -> [i32; 256] {
     let mut table = [0; 256];
     let mut divisor = 1;
     while divisor < 256 {
-        table[divisor] = (((numerator << (SHIFT + 1)) / divisor as u32 + 1) / 2) as i32;
+        table[divisor] = (((numerator << SHIFT) + divisor as u32 / 2) / divisor as u32) as i32;
         divisor += 1;
     }
     table

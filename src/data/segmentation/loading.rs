@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::set::scene_content;
 use super::{ScenePreparation, Scenes, SegmentationDataError};
-use crate::data::queue::{Ahead, InOrder, in_order};
+use crate::data::queue::{Ahead, Consume, InOrder, in_order};
 use crate::data::{LoadError, Pick};
 
 /// One scene on its way into a batch.
@@ -34,7 +34,7 @@ pub fn load_scenes<P: ScenePreparation, E: From<SegmentationDataError>>(
     preparation: &P,
     batches: &[Vec<Pick>],
     workers: usize,
-    consume: &mut dyn FnMut(&mut ScenesInOrder<'_, P::Scene>) -> Result<(), E>,
+    consume: &mut Consume<'_, LoadedScene<P::Scene>, SegmentationDataError, E>,
 ) -> Result<(), E> {
     let order: Vec<Pick> = batches.iter().flatten().copied().collect();
     let lengths: Vec<usize> = batches.iter().map(Vec::len).collect();

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::ade20k;
 use super::layout::{self, IMAGES, TRAIN_NAMES, VAL_NAMES};
 use super::{EncodedScene, MaskSpec, SegmentationDataError, class_names, palette};
 use crate::data::{DatasetError, Split, fingerprint};
@@ -115,6 +116,17 @@ impl SegmentationSet {
             palette: colours.unwrap_or_else(|| palette::of(&classes)),
             classes,
         })
+    }
+}
+
+impl SegmentationSet {
+    /// The public dataset that this is a complete copy of, as protocols name it: ADE20K's challenge, by
+    /// its numbers of classes and images.
+    pub fn complete_copy(&self) -> Option<String> {
+        let train = self.train.as_ref().map_or(0, Scenes::len);
+        let complete = self.classes.len() == ade20k::CLASSES.len()
+            && [train, self.val.len()] == ade20k::SCENES;
+        complete.then(|| "ade20k".to_owned())
     }
 }
 

@@ -9,7 +9,7 @@ use crate::nn::{Loader, WeightError};
 #[derive(Clone, Debug)]
 pub enum SegmentationDecoder<E: Engine> {
     /// Neck and heads.
-    UperNet(UperNet<E>),
+    UperNet(Box<UperNet<E>>),
     /// One layer.
     Linear(LinearHead<E>),
 }
@@ -32,7 +32,7 @@ impl<E: Engine> SegmentationDecoder<E> {
     ) -> std::result::Result<Self, WeightError> {
         Ok(match config.layout() {
             Layout::UperNet(own, scales) => {
-                Self::UperNet(UperNet::load(loader, config, (own, *scales))?)
+                Self::UperNet(Box::new(UperNet::load(loader, config, (own, *scales))?))
             }
             Layout::Linear(own) => {
                 let width = config.width() * config.blocks().len();

@@ -96,7 +96,11 @@ impl Job for Build<'_> {
         let objective = Segmentation {
             segmenter,
             frozen,
-            drop_path: drop_path_rates(task.drop_path, encoder.depth),
+            // Frozen blocks are as in an evaluation.
+            drop_path: match task.frozen {
+                true => Vec::new(),
+                false => drop_path_rates(task.drop_path, encoder.depth),
+            },
             seed: self.seed,
             sliding: Sliding::new(crop, [task.test.stride; 2])?,
             windows: self.windows,

@@ -18,7 +18,7 @@ use crate::train::SceneBatch;
 /// Images of each standing.
 const EACH: usize = 2;
 /// Side of an image on a sheet, pixels.
-const CELL: usize = 320;
+const CELL: usize = 240;
 
 /// The sheet of the best, the median and the worst validation images, PNG; their predictions are
 /// written beside it, each under its place.

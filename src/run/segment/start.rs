@@ -10,7 +10,7 @@ use crate::features::{EncoderError, Tap};
 use crate::nn::{TensorStore, WeightError, Weights};
 use crate::plan::{Cell, Subject, segmenting_config};
 use crate::spec::{ScenePositions, SegmentTask};
-use crate::vit::{VitConfig, table_rows, untrained};
+use crate::vit::{RelativeBias, VitConfig, table_rows, untrained};
 
 /// Name of every block's table of relative positions.
 const TABLE: &str = "relative_position_bias_table";
@@ -42,7 +42,10 @@ pub(super) fn start(cell: &Cell, task: &SegmentTask) -> Result<Start, Error> {
         weights = untrained(&weights, cell.seed);
     }
     let encoder = segmenter.encoder(&config);
-    place(&mut weights, task, &encoder);
+    // An encoder that was trained with its head has what the protocol asked for.
+    if cell.scene_head.is_none() || task.frozen {
+        place(&mut weights, task, &encoder);
+    }
     let new;
     let head = match &cell.scene_head {
         Some(head) => &head.weights,
@@ -75,8 +78,13 @@ pub(super) fn architecture(subject: &Subject) -> Result<&Checkpoint, Error> {
 fn place(weights: &mut Weights, task: &SegmentTask, encoder: &VitConfig) {
     match task.positions {
         ScenePositions::Checkpoint => {}
-        ScenePositions::PerBlock => share_out_tables(weights, encoder.depth),
-        ScenePositions::Added | ScenePositions::Anew => {
+        ScenePositions::PerBlock | ScenePositions::Added
+            if encoder.relative_bias == Some(RelativeBias::PerBlock) =>
+        {
+            share_out_tables(weights, encoder.depth);
+        }
+        ScenePositions::PerBlock | ScenePositions::Added => {}
+        ScenePositions::Anew => {
             let had = weights.left();
             let tables = had.iter().filter(|name| name.ends_with(TABLE));
             tables.for_each(|name| drop(weights.remove(name)));

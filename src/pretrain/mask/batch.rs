@@ -183,7 +183,7 @@ mod tests {
         for (noise, patches, ratio, said) in [
             (&[0.0, 1.0][..], 2, 0.6, "none of 2"),
             (&[0.0, 1.0], 2, -0.5, "-0.5"),
-            (&[0.0, 1.0], 2, f64::NAN, "NaN leaves"),
+            (&[0.0, 1.0], 2, f64::NAN, "mask.ratio is NaN"),
             (&[0.0, 1.0], 0, 0.5, "none of 0"),
             (&[0.0, 1.0, 2.0], 2, 0.5, "3 numbers"),
             (&[0.0, 1.0, 2.0, f32::NAN], 2, 0.5, "patch 1 of sample 1"),

@@ -424,7 +424,7 @@ mod tests {
                     ratio: 1.5,
                     ..medic()
                 }),
-                "ratio of 1.5",
+                "mask.ratio is 1.5",
             ),
             (
                 MaskSpec::Evolved(EvolvedMask {

@@ -318,7 +318,6 @@ impl ConfigJson {
                 Some("gelu_tanh" | "gelu_new" | "gelu_pytorch_tanh") => Activation::GeluTanh,
                 Some("quick_gelu" | "quickgelu") => Activation::QuickGelu,
                 Some("silu" | "SiLU" | "swish") => Activation::Silu,
-                Some("relu") => Activation::Relu,
                 _ => return Err(wrong(format!("{name} {value} is not known"))),
             }),
         };

@@ -31,6 +31,7 @@ fn help_lists_every_subcommand() {
         "knn",
         "linear",
         "finetune",
+        "segment",
         "pretrain",
         "attention",
         "all",

@@ -9,8 +9,32 @@ use crate::error::Error;
 use crate::spec::{Protocol, ScenePositions, SegmentTask};
 use crate::vit::{RelativeBias, VitConfig};
 
+/// Refuses a crop that patches do not cover.
+fn check_crop(task: &SegmentTask, checkpoint: &Checkpoint) -> Result<(), Error> {
+    let (crop, patch) = (task.crop(), checkpoint.config.patch_size);
+    if !crop.is_multiple_of(patch) {
+        return Err(Error::Usage {
+            message: format!(
+                "task.augment.crop is {crop} pixels, and {} has patches of {patch}",
+                checkpoint.name
+            ),
+            hint: format!(
+                "--set task.augment.crop={} is the next that they cover, with windows no further apart",
+                crop.next_multiple_of(patch)
+            ),
+        });
+    }
+    Ok(())
+}
+
 /// What is evaluated, its positions brought to the crop.
+///
+/// # Errors
+/// The crop is no multiple of the patches, or positions cannot be brought to it.
 pub(super) fn at_crop(subject: Arc<Subject>, task: &SegmentTask) -> Result<Arc<Subject>, Error> {
+    if let Some(checkpoint) = subject.architecture() {
+        check_crop(task, checkpoint)?;
+    }
     let size = [task.crop(); 2];
     let other = |checkpoint: &Checkpoint| checkpoint.config.input_size() != size;
     Ok(match &*subject {
@@ -82,19 +106,6 @@ pub(super) fn check(
             hint: format!(
                 "--set task.depth={} carries it out all the same, under its layer decay",
                 config.depth
-            ),
-        });
-    }
-    let (crop, patch) = (task.crop(), config.patch_size);
-    if !crop.is_multiple_of(patch) {
-        return Err(Error::Usage {
-            message: format!(
-                "task.augment.crop is {crop} pixels, and {} has patches of {patch}",
-                checkpoint.name
-            ),
-            hint: format!(
-                "--set task.augment.crop={} is the next that they cover, with windows no further apart",
-                crop.next_multiple_of(patch)
             ),
         });
     }

@@ -116,6 +116,13 @@ fn a_step_of_pre_training_learns() {
     assert_eq!(second["seconds"].as_array().unwrap().len(), 2);
     let loss = |step: &Value| step["loss"].as_f64().unwrap();
     assert!(loss(&second) < loss(&first), "{first} {second}");
+    let again = found("1", &["--method", "mae"]);
+    assert_eq!(first["loss"], again["loss"]);
+    let table = bench("pretrain-step", ["1", "0", "1"], &[]).ok().stdout;
+    assert!(
+        table.starts_with("pre-training step of MAE, candle "),
+        "{table}"
+    );
     let medic = ["--method", "medic"];
     let teacher = ["--teacher-arch", "vit_small_patch32_224"];
     let step = found("1", &[medic, teacher].concat());

@@ -9,8 +9,8 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use mimbench::decoders::segmentation::{
-    AuxiliaryConfig, SegmentationHead, Segmenter, SegmenterConfig, Sliding, UperNetConfig, Window,
-    initial_weights,
+    AuxiliaryConfig, SegmentationHead, Segmenter, SegmenterConfig, Sliding, UperNetConfig, View,
+    Window, initial_weights,
 };
 use mimbench::engine::candle::Candle;
 use mimbench::engine::{Engine, EngineError, HostTensor, Precision};
@@ -62,7 +62,7 @@ fn main() {
     let pixels: Vec<f32> = (0..3 * CROP * CROP)
         .map(|i| (i as f32 * 0.37).sin())
         .collect();
-    let mut look = |windows: &[Window]| -> Result<HostTensor, EngineError> {
+    let look = |windows: &[Window]| -> Result<HostTensor, EngineError> {
         let batch = pixels.repeat(windows.len());
         let images = engine.tensor(&batch[..], &[windows.len(), 3, CROP, CROP])?;
         let logits = segmenter.logits(&engine, &images)?;
@@ -82,7 +82,12 @@ fn main() {
             }
             alone.push(start.elapsed().as_secs_f64());
             let start = Instant::now();
-            let classes = sliding.classes((size, size), 1, &mut look);
+            let view = View {
+                size,
+                mirrored: false,
+            };
+            let mut look = |_: usize, windows: &[Window]| look(windows);
+            let classes = sliding.classes((&[view], size), 1, &mut look);
             black_box(classes.expect("classes"));
             whole.push(start.elapsed().as_secs_f64());
         }

@@ -3,7 +3,7 @@
 use super::{Objective, Share, dropped_paths};
 use crate::data::Pick;
 use crate::data::stream::Stream;
-use crate::decoders::segmentation::{Pass, Segmenter, Sliding, Window};
+use crate::decoders::segmentation::{Pass, Segmenter, Sliding, View, Window};
 use crate::engine::{Engine, EngineError, HostTensor, Result, Targets};
 
 /// Images of one size.
@@ -150,69 +150,19 @@ impl<E: Engine> Objective<E> for Segmentation<E> {
     }
 
     fn validate(&self, engine: &E, batch: &SceneBatch) -> Result<Vec<u32>> {
-        let original = batch.original;
-        if let [view] = &batch.views[..] {
-            let mut look = |windows: &[Window]| self.look(engine, view, windows);
-            let sizes = (view.size, original);
-            return self.sliding.classes(sizes, self.windows, &mut look);
-        }
-        // Of several views the probabilities are added (mmsegmentation 0.x, `aug_test`).
-        let classes = self.frozen.classes();
-        let mut sums = vec![0f32; original.iter().product::<usize>() * classes];
-        for view in &batch.views {
-            let mut look = |windows: &[Window]| self.look(engine, view, windows);
-            let add = |logits: &[f32], _: usize, sums: &mut [f32]| {
-                add_probabilities(logits, classes, view.mirrored, sums)
-            };
-            let sizes = (view.size, original);
-            (self.sliding).lines(sizes, self.windows, &mut look, (&mut sums, &add))?;
-        }
-        Ok(sums.chunks_exact(classes).map(place_of_largest).collect())
+        let views: Vec<_> = (batch.views.iter())
+            .map(|view| View {
+                size: view.size,
+                mirrored: view.mirrored,
+            })
+            .collect();
+        let mut look =
+            |view: usize, windows: &[Window]| self.look(engine, &batch.views[view], windows);
+        let image = (&views[..], batch.original);
+        self.sliding.classes(image, self.windows, &mut look)
     }
 
     fn buffers(&self) -> Vec<(String, E::Tensor)> {
         self.segmenter.buffers()
     }
-}
-
-/// Adds the probabilities of a line of pixels to sums, where it is mirrored from the other end on.
-///
-/// logits, sums: `[W, K]`
-fn add_probabilities(
-    logits: &[f32],
-    classes: usize,
-    mirrored: bool,
-    sums: &mut [f32],
-) -> Result<()> {
-    let pixels = logits.chunks_exact(classes);
-    let add = |logits: &[f32], sums: &mut [f32]| {
-        let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let total: f32 = logits.iter().map(|logit| (logit - largest).exp()).sum();
-        if !total.is_finite() {
-            return Err(EngineError {
-                op: "segmentation",
-                message: "the logits of a pixel are no numbers".to_owned(),
-            });
-        }
-        for (sum, logit) in sums.iter_mut().zip(logits) {
-            *sum += (logit - largest).exp() / total;
-        }
-        Ok(())
-    };
-    let mut sums = sums.chunks_exact_mut(classes);
-    match mirrored {
-        true => pixels.rev().zip(&mut sums).try_for_each(|(x, y)| add(x, y)),
-        false => pixels.zip(&mut sums).try_for_each(|(x, y)| add(x, y)),
-    }
-}
-
-/// Of equal ones the first.
-fn place_of_largest(values: &[f32]) -> u32 {
-    let mut largest = 0;
-    for (place, value) in values.iter().enumerate() {
-        if *value > values[largest] {
-            largest = place;
-        }
-    }
-    largest as u32
 }

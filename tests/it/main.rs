@@ -65,6 +65,7 @@ mod segment;
 mod segmentation_data;
 mod segmentation_network;
 mod segmentation_report;
+mod sliding;
 mod slopes;
 mod sources;
 mod sparse;

@@ -101,19 +101,21 @@ fn scene(seed: u32) -> (Vec<u8>, Vec<u8>) {
             pixels.extend(colour.map(|part: u32| (part + draw(20)) as u8));
         }
     }
-    let png = |colour, data: &[u8]| {
-        let mut bytes = Vec::new();
-        let mut encoder = png::Encoder::new(&mut bytes, width, height);
-        encoder.set_color(colour);
-        let mut writer = encoder.write_header().unwrap();
-        writer.write_image_data(data).unwrap();
-        writer.finish().unwrap();
-        bytes
-    };
+    let size = (width, height);
     (
-        png(png::ColorType::Rgb, &pixels),
-        png(png::ColorType::Grayscale, &mask),
+        png(size, png::ColorType::Rgb, &pixels),
+        png(size, png::ColorType::Grayscale, &mask),
     )
+}
+
+fn png((width, height): (u32, u32), colour: png::ColorType, data: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, width, height);
+    encoder.set_color(colour);
+    let mut writer = encoder.write_header().unwrap();
+    writer.write_image_data(data).unwrap();
+    writer.finish().unwrap();
+    bytes
 }
 
 impl Bench {
@@ -143,6 +145,40 @@ impl Bench {
             "handful.toml",
         ];
         self.run(&[&args[..], more].concat())
+    }
+
+    /// A head over `small.safetensors` that has learned nothing.
+    fn unlearned(&self, path: &str, protocol: &str, classes: &[String]) {
+        let protocol = Protocol::text("p".as_ref(), protocol, Kind::Segment, &[]).unwrap();
+        let Task::Segment(task) = &protocol.task else {
+            panic!("no segmentation");
+        };
+        let config = SegmenterConfig::new(task.head.clone(), classes.len(), &encoder()).unwrap();
+        let weights = initial_weights(&config, 1);
+        let tensors = weights
+            .iter()
+            .map(|(name, tensor)| (name.to_owned(), tensor.clone()));
+        let small = self.path("small.safetensors");
+        let own = Checkpoint::open(&small, &LoadOptions::default()).unwrap();
+        let belongs = (&own.blake3[..], &protocol.text[..], classes);
+        SceneHead::write(&self.path(path), belongs, &tensors.collect()).unwrap();
+    }
+
+    /// The record of `head.safetensors` on the scenes of a folder.
+    fn evaluated(&self, data: &str) -> Value {
+        let args = [
+            "segment",
+            "--threads",
+            "1",
+            "--data",
+            data,
+            "--ckpt",
+            "small.safetensors",
+            "--head",
+            "head.safetensors",
+            "--json",
+        ];
+        self.run(&args).records().remove(0)
     }
 }
 
@@ -318,38 +354,51 @@ fn ade20ks_sample_scores_its_own_truth_at_100() {
         "classes = 3\nignore = 9",
         "classes = 150\nreduce_zero_label = true",
     );
-    let protocol = Protocol::text("p".as_ref(), &protocol, Kind::Segment, &[]).unwrap();
-    let Task::Segment(task) = &protocol.task else {
-        panic!("no segmentation");
-    };
-    let config = SegmenterConfig::new(task.head.clone(), 150, &encoder()).unwrap();
-    let weights = initial_weights(&config, 1);
-    let tensors = weights
-        .iter()
-        .map(|(name, tensor)| (name.to_owned(), tensor.clone()));
-    let small = bench.path("small.safetensors");
-    let own = Checkpoint::open(&small, &LoadOptions::default()).unwrap();
-    let belongs = (&own.blake3[..], &protocol.text[..], &set.classes[..]);
-    SceneHead::write(&bench.path("head.safetensors"), belongs, &tensors.collect()).unwrap();
-    let root = root.to_str().unwrap();
-    let args = [
-        "segment",
-        "--threads",
-        "1",
-        "--data",
-        root,
-        "--ckpt",
-        "small.safetensors",
-        "--head",
-        "head.safetensors",
-        "--json",
-    ];
-    let record = bench.run(&args).records().remove(0);
+    bench.unlearned("head.safetensors", &protocol, &set.classes);
+    let record = bench.evaluated(root.to_str().unwrap());
     assert_eq!(record["data"]["val"]["images"], set.val.len());
     assert!(headline(&record, "miou")[0] < 10.0);
     let key = record["cell"]["key"].as_str().unwrap();
     let sheet = format!("results/segmentation/{key}/sheet.png");
     assert!(bench.path(&sheet).exists());
+}
+
+#[test]
+fn memory_is_flat_in_the_size_of_an_image() {
+    let bench = bench();
+    let classes: Vec<_> = (0..150).map(|class| format!("class {class}")).collect();
+    let protocol = PROTOCOL
+        .replace("classes = 3\nignore = 9", "classes = 150")
+        .replace(
+            "[task.test]\nscale = [64, 40]",
+            "[task.test]\nscale = [8192, 64]",
+        );
+    bench.unlearned("head.safetensors", &protocol, &classes);
+    let peak = |data: &str, (width, height): (u32, u32)| {
+        let pixels = width as usize * height as usize;
+        let grey: Vec<_> = (0..3 * pixels).map(|i| (i * i % 251) as u8).collect();
+        let scene = png((width, height), png::ColorType::Rgb, &grey);
+        let mask: Vec<_> = (0..pixels).map(|i| (i / 50 % 150) as u8).collect();
+        let mask = png((width, height), png::ColorType::Grayscale, &mask);
+        for split in ["train", "val"] {
+            bench.write(&format!("{data}/images/{split}/0.png"), &scene);
+            bench.write(&format!("{data}/annotations/{split}/0.png"), &mask);
+        }
+        bench.write(&format!("{data}/classes.txt"), classes.join("\n"));
+        bench.evaluated(data)["compute"]["peak_memory"].as_u64()
+    };
+    let Some(least) = peak("square", (64, 64)) else {
+        eprintln!("skipped: the system does not tell the largest memory of a process");
+        return;
+    };
+    for (data, size) in [("wide", (8192, 64)), ("tall", (64, 8192))] {
+        let pixels = u64::from(size.0 * size.1);
+        // The image, what the network sees of it, and the classes that come out; not 600 bytes of
+        // logits for a pixel.
+        let most = least + 96 * pixels;
+        let found = peak(data, size).unwrap();
+        assert!(found < most, "{data}: {found} after {least}");
+    }
 }
 
 #[test]

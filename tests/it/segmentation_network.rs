@@ -5,13 +5,13 @@
 use mimbench::checkpoint::source::TensorSource;
 use mimbench::data::Pick;
 use mimbench::decoders::segmentation::{
-    AuxiliaryConfig, LineOf, LinearHeadConfig, Pass, SegmentationDecoder, SegmentationHead,
-    Segmenter, SegmenterConfig, Sliding, Statistics, UperNetConfig, Window, initial_weights,
+    AuxiliaryConfig, LinearHeadConfig, Pass, SegmentationDecoder, SegmentationHead, Segmenter,
+    SegmenterConfig, Sliding, Statistics, UperNetConfig, initial_weights,
 };
 use mimbench::engine::candle::Candle;
 #[cfg(feature = "torch")]
 use mimbench::engine::{Device, torch::Torch};
-use mimbench::engine::{Engine, EngineError, HostTensor, IGNORED, Precision, Targets};
+use mimbench::engine::{Engine, HostTensor, IGNORED, Precision, Targets};
 use mimbench::nn::{Loader, TensorStore, Weights};
 use mimbench::train::{Objective, SceneBatch, SceneView, Segmentation, Share};
 use mimbench::vit::{FinalNorm, Vit, VitConfig, random_weights};
@@ -36,7 +36,7 @@ fn encoder(patch_size: usize, grid: [usize; 2], width: usize) -> VitConfig {
 }
 
 /// `[B, C, H, W]` with channels last.
-fn channels_last(images: &HostTensor) -> HostTensor {
+pub fn channels_last(images: &HostTensor) -> HostTensor {
     let &[batch, channels, height, width] = images.shape.as_slice() else {
         panic!("{:?}", images.shape);
     };
@@ -555,214 +555,6 @@ fn what_is_left_out_depends_on_no_neighbour() {
     };
     let parts: f64 = (0..3).map(|i| value(&part_of(&batch, i))).sum();
     assert!((parts - value(&batch)).abs() < 1e-12);
-}
-
-/// A convolution by 5 x 5 pixels over a border of zeros: the network of the golden.
-fn convolved(
-    (weight, bias): (&HostTensor, &HostTensor),
-    (image, [channels, height, width]): (&[f32], [usize; 3]),
-) -> Vec<f32> {
-    let outputs = bias.data.len();
-    let mut out = Vec::with_capacity(outputs * height * width);
-    for y in 0..height {
-        for x in 0..width {
-            for (output, bias) in bias.data.iter().enumerate() {
-                let mut sum = *bias;
-                for place in 0..channels * 25 {
-                    let (channel, dy, dx) = (place / 25, place / 5 % 5, place % 5);
-                    if (2..height + 2).contains(&(y + dy)) && (2..width + 2).contains(&(x + dx)) {
-                        let pixel = (channel * height + y + dy - 2) * width + x + dx - 2;
-                        sum += weight.data[output * channels * 25 + place] * image[pixel];
-                    }
-                }
-                out.push(sum);
-            }
-        }
-    }
-    out
-}
-
-fn cut(image: &HostTensor, window: &Window) -> Vec<f32> {
-    let (height, width) = (image.shape[2], image.shape[3]);
-    let mut out = Vec::new();
-    for plane in image.data.chunks(height * width) {
-        for row in plane.chunks(width).skip(window.top).take(window.height) {
-            out.extend_from_slice(&row[window.left..window.left + window.width]);
-        }
-    }
-    out
-}
-
-#[test]
-fn windows_are_averaged_as_by_mmsegmentation() {
-    let Some(path) = shared("goldens/seg/slide.safetensors") else {
-        return;
-    };
-    let source = TensorSource::open(&path).unwrap();
-    let network = (tensor(&source, "conv.weight"), tensor(&source, "conv.bias"));
-    let sliding = Sliding::new([32, 36], [20, 24]).unwrap();
-    for case in 0..3 {
-        let image = tensor(&source, &format!("{case}/in"));
-        let expected = channels_last(&tensor(&source, &format!("{case}/out")));
-        let [_, height, width, classes] = expected.shape[..] else {
-            panic!("{:?}", expected.shape);
-        };
-        for at_once in [1, 2, 5] {
-            let mut logits = |windows: &[Window]| {
-                let mut data = Vec::new();
-                for window in windows {
-                    let part = cut(&image, window);
-                    let size = [3, window.height, window.width];
-                    data.extend(convolved((&network.0, &network.1), (&part, size)));
-                }
-                let shape = vec![windows.len(), windows[0].height, windows[0].width, classes];
-                Ok::<_, EngineError>(HostTensor { shape, data })
-            };
-            let size = [height, width];
-            let mut lines = vec![0f32; expected.data.len()];
-            let keep = |logits: &[f32], _: usize, line: &mut [f32]| {
-                line.copy_from_slice(logits);
-                Ok(())
-            };
-            let kept = (&mut lines[..], &keep as &LineOf<'_, f32>);
-            sliding
-                .lines((size, size), at_once, &mut logits, kept)
-                .unwrap();
-            let found = HostTensor {
-                shape: expected.shape.clone(),
-                data: lines,
-            };
-            assert_close(&format!("case {case}"), &found, &expected);
-        }
-    }
-}
-
-/// Sums over whole maps, the resize to the original by the engine's own operation.
-fn by_maps(
-    (windows, size, original): (&[Window], [usize; 2], [usize; 2]),
-    logits: &HostTensor,
-) -> Vec<u32> {
-    let e = Candle::new(Precision::F64);
-    let classes = logits.shape[3];
-    let each = logits.data.len() / windows.len();
-    let mut sums = vec![0.0; size[0] * size[1] * classes];
-    let mut counts = vec![0.0; size[0] * size[1]];
-    for (window, data) in windows.iter().zip(logits.data.chunks(each)) {
-        let shape = [1, logits.shape[1], logits.shape[2], classes];
-        let own = e.tensor(data, &shape).unwrap();
-        let own = e.resize_bilinear(&own, [window.height, window.width]);
-        let own = e.to_f64(&own.unwrap()).unwrap();
-        for (at, own) in own.chunks(classes).enumerate() {
-            let (y, x) = (at / window.width, at % window.width);
-            let pixel = (window.top + y) * size[1] + window.left + x;
-            counts[pixel] += 1.0;
-            for (sum, own) in sums[pixel * classes..][..classes].iter_mut().zip(own) {
-                *sum += own;
-            }
-        }
-    }
-    for (sums, count) in sums.chunks_mut(classes).zip(&counts) {
-        assert!(*count > 0.0);
-        sums.iter_mut().for_each(|sum| *sum /= count);
-    }
-    let map = e
-        .tensor(&sums[..], &[1, size[0], size[1], classes])
-        .unwrap();
-    let map = e
-        .to_f64(&e.resize_bilinear(&map, original).unwrap())
-        .unwrap();
-    let best = |row: &[f64]| {
-        let best = (0..classes).fold(0, |best, c| if row[c] > row[best] { c } else { best });
-        best as u32
-    };
-    map.chunks(classes).map(best).collect()
-}
-
-#[test]
-fn lines_at_a_time_are_the_whole_map() {
-    for (crop, stride, size, original) in [
-        ([8, 8], [8, 8], [8, 8], [8, 8]),
-        ([8, 8], [5, 5], [20, 31], [40, 50]),
-        ([8, 12], [3, 7], [25, 29], [11, 7]),
-        ([16, 16], [11, 11], [9, 40], [9, 37]),
-        ([16, 16], [16, 16], [64, 5], [200, 1]),
-    ] {
-        let sliding = Sliding::new(crop, stride).unwrap();
-        let windows = sliding.windows(size);
-        let (h, w, classes) = (3, 2, 5);
-        let count = windows.len() * h * w * classes;
-        let all = HostTensor {
-            shape: vec![windows.len(), h, w, classes],
-            data: (0..count)
-                .map(|i| ((i * i % 1009) as f32 * 0.71).sin())
-                .collect(),
-        };
-        let expected = by_maps((&windows, size, original), &all);
-        let each = h * w * classes;
-        for at_once in [1, 3, 100] {
-            let mut seen = 0;
-            let mut logits = |asked: &[Window]| {
-                assert_eq!(asked, &windows[seen..seen + asked.len()]);
-                let data = all.data[seen * each..(seen + asked.len()) * each].to_vec();
-                seen += asked.len();
-                let shape = vec![asked.len(), h, w, classes];
-                Ok::<_, EngineError>(HostTensor { shape, data })
-            };
-            let found = sliding
-                .classes((size, original), at_once, &mut logits)
-                .unwrap();
-            assert_eq!(found, expected, "{crop:?} over {size:?} for {original:?}");
-            assert_eq!(seen, windows.len());
-        }
-    }
-}
-
-#[test]
-fn windows_end_with_the_image() {
-    let sliding = Sliding::new([512, 512], [341, 341]).unwrap();
-    let starts = |size| -> Vec<_> {
-        let windows = sliding.windows(size);
-        windows
-            .iter()
-            .map(|window| (window.top, window.left))
-            .collect()
-    };
-    assert_eq!(starts([512, 512]), [(0, 0)]);
-    assert_eq!(starts([512, 683]), [(0, 0), (0, 171)]);
-    assert_eq!(starts([512, 853]), [(0, 0), (0, 341)]);
-    assert_eq!(starts([300, 854]), [(0, 0), (0, 341), (0, 342)]);
-    let windows = sliding.windows([300, 854]);
-    assert!(
-        windows
-            .iter()
-            .all(|window| (window.height, window.width) == (300, 512))
-    );
-    for (crop, stride) in [([8, 8], [0, 8]), ([8, 8], [8, 9]), ([0, 8], [0, 8])] {
-        let error = Sliding::new(crop, stride).unwrap_err();
-        assert!(error.to_string().contains("distance of windows"), "{error}");
-    }
-}
-
-#[test]
-fn a_logit_that_is_no_number_is_refused() {
-    let sliding = Sliding::new([4, 4], [4, 4]).unwrap();
-    let whole = ([4, 4], [4, 4]);
-    let predict = |data: Vec<f32>| {
-        let mut logits = |_: &[Window]| {
-            let shape = vec![1, 1, data.len() / 2, 2];
-            let data = data.clone();
-            Ok::<_, EngineError>(HostTensor { shape, data })
-        };
-        sliding.classes(whole, 1, &mut logits)
-    };
-    // Of equal ones the first.
-    assert_eq!(predict(vec![1.0, 1.0]).unwrap(), [0; 16]);
-    let error = predict(vec![1.0, f32::NAN]).unwrap_err();
-    assert!(
-        error.to_string().contains("class 1 is no number"),
-        "{error}"
-    );
-    assert!(predict(Vec::new()).is_err());
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod statistics;
 mod uper_head;
 mod uper_net;
 mod upscale;
+mod view_logits;
 
 pub use config::{
     AuxiliaryConfig, BlocksRead, LinearHeadConfig, SegmentationHead, SegmenterConfig,
@@ -29,7 +30,8 @@ pub use linear_head::LinearHead;
 pub use neck::Neck;
 pub use pass::Pass;
 pub use segmenter::Segmenter;
-pub use sliding::{LineOf, Sliding, Window};
+pub use sliding::{LineOf, LogitsOf, Sliding, View, Window};
 pub use statistics::Statistics;
 pub use uper_head::UperHead;
 pub use uper_net::UperNet;
+pub use view_logits::LineLogits;

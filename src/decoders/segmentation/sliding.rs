@@ -1,11 +1,10 @@
 //! Classes of an image that is larger than the network's input.
 
-use std::collections::VecDeque;
-
 use rayon::prelude::*;
 
 use super::SegmentationError;
-use crate::engine::{EngineError, HostTensor, linear_taps};
+use super::view_logits::{LineLogits, Lines, Place, ViewLogits};
+use crate::engine::{EngineError, HostTensor};
 
 /// Windows of one size that overlap, and whose logits are averaged: mmsegmentation's `slide`
 /// (`mmseg/models/segmentors/encoder_decoder.py`, `slide_inference`).
@@ -15,7 +14,16 @@ pub struct Sliding {
     stride: [usize; 2],
 }
 
-/// A part of an image, pixels.
+/// An image as the network sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct View {
+    /// Rows and columns, pixels.
+    pub size: [usize; 2],
+    /// Whether its columns run from right to left.
+    pub mirrored: bool,
+}
+
+/// A part of a view, pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
     /// First row.
@@ -49,18 +57,45 @@ impl Sliding {
     /// The windows over an image of so many rows and columns, line by line. The last of a line or
     /// column ends with the image, and none is larger than it.
     pub fn windows(&self, size: [usize; 2]) -> Vec<Window> {
-        let [tops, lefts] = [0, 1].map(|axis| self.starts(axis, size[axis]));
-        let [height, width] = [0, 1].map(|axis| self.crop[axis].min(size[axis]));
-        let line = |&top: &usize| {
-            let window = move |&left: &usize| Window {
+        let view = View {
+            size,
+            mirrored: false,
+        };
+        let places = self.places(&view, Lines::Rows).into_iter();
+        places.map(|place| place.window).collect()
+    }
+
+    /// The windows over a view, in the order in which lines need them.
+    fn places(&self, view: &View, lines: Lines) -> Vec<Place> {
+        let [height, width] = self.seen(view);
+        let starts = [0, 1].map(|axis| self.starts(axis, view.size[axis]));
+        let columns = view.size[1] - width;
+        let place = |[top, left]: [usize; 2]| Place {
+            window: Window {
                 top,
-                left,
+                left: if view.mirrored { columns - left } else { left },
                 height,
                 width,
-            };
-            lefts.iter().map(window).collect::<Vec<_>>()
+            },
+            start: lines.across([top, left]),
         };
-        tops.iter().flat_map(line).collect()
+        // Where the image is mirrored, so are the places of its windows.
+        let lefts: Vec<_> = match view.mirrored {
+            true => starts[1].iter().rev().map(|left| columns - left).collect(),
+            false => starts[1].clone(),
+        };
+        let [outer, inner] = lines.across([starts[0].clone(), lefts]);
+        let line = |&first: &usize| {
+            let places = inner.iter();
+            let places = places.map(move |&second| place(lines.across([first, second])));
+            places.collect::<Vec<_>>()
+        };
+        outer.iter().flat_map(line).collect()
+    }
+
+    /// Rows and columns of a view's windows.
+    fn seen(&self, view: &View) -> [usize; 2] {
+        [0, 1].map(|axis| self.crop[axis].min(view.size[axis]))
     }
 
     fn starts(&self, axis: usize, length: usize) -> Vec<usize> {
@@ -70,247 +105,138 @@ impl Sliding {
         (0..count).map(|i| (i * stride).min(last)).collect()
     }
 
-    /// How many windows see each row or column.
-    fn counts(&self, axis: usize, length: usize) -> Vec<f32> {
-        let mut counts = vec![0.0; length];
-        for start in self.starts(axis, length) {
-            let end = length.min(start + self.crop[axis]);
-            counts[start..end]
-                .iter_mut()
-                .for_each(|count| *count += 1.0);
-        }
-        counts
-    }
-
-    /// The class of every pixel of `original` rows and columns, row-major: the largest logit of
-    /// [`Sliding::lines`], of equal ones the first.
+    /// The class of every pixel of `original` rows and columns, row-major: of one view the largest
+    /// logit of [`Sliding::lines`], of several the largest sum of probabilities (mmsegmentation 0.x,
+    /// `aug_test`), of equal ones the first.
     ///
     /// # Errors
     /// Logits of another shape, a logit that is no number, or what `logits` fails with.
     pub fn classes<F: From<EngineError>>(
         &self,
-        (size, original): ([usize; 2], [usize; 2]),
+        (views, original): (&[View], [usize; 2]),
         at_once: usize,
-        logits: &mut dyn FnMut(&[Window]) -> Result<HostTensor, F>,
+        logits: &mut LogitsOf<'_, F>,
     ) -> Result<Vec<u32>, F> {
-        let mut classes = vec![0; original[0] * original[1]];
-        let sizes = (size, original);
-        self.lines(sizes, at_once, logits, (&mut classes, &largest))?;
-        Ok(classes)
+        self.lines((views, original), at_once, logits, (1, &largest))
     }
 
-    /// What `line` makes of the logits of every line of an image of `original` rows and columns,
-    /// `[W, K]`, in the equal parts of `out`: logits of windows over the image of `size` that the
-    /// network sees, each resized to its window, averaged, and resized to the original.
+    /// What `line` makes of the logits of every line of an image of `original` rows and columns, so
+    /// many numbers for each pixel, row-major: in every view logits of windows, each resized to its
+    /// window, averaged, and resized to the original.
     ///
-    /// `logits` is asked for at most `at_once` windows, in order, and gives `[B, h, w, K]` of any
-    /// height and width. No more lines are held than a window has, and those that the last resize
-    /// still reads. Lines are made by the threads of the current pool, each by one.
+    /// `logits` is asked for at most `at_once` windows of the view at a place, and gives
+    /// `[B, h, w, K]` of any height and width. Lines run along the shorter side, and only windows
+    /// that lines to come still read are held, at their own height and width: memory does not grow
+    /// with an image's longer side. Lines are made by the threads of the current pool, each by one.
     ///
     /// # Errors
     /// Logits of another shape, or what `logits` or `line` fails with.
-    pub fn lines<T: Send, F: From<EngineError>>(
+    pub fn lines<T: Copy + Default + Send, F: From<EngineError>>(
         &self,
-        (size, original): ([usize; 2], [usize; 2]),
+        (views, original): (&[View], [usize; 2]),
         at_once: usize,
-        logits: &mut dyn FnMut(&[Window]) -> Result<HostTensor, F>,
-        (out, line): (&mut [T], &LineOf<'_, T>),
-    ) -> Result<(), F> {
-        let windows = self.windows(size);
-        let at_once = at_once.max(1);
-        let [rows, columns] = [0, 1].map(|axis| linear_taps(size[axis], original[axis]));
-        let (rows, columns): (Vec<_>, Vec<_>) = (rows.collect(), columns.collect());
-        let mut band = Band {
-            counts: [0, 1].map(|axis| self.counts(axis, size[axis])),
-            first: 0,
-            averaged: 0,
-            lines: VecDeque::new(),
+        logits: &mut LogitsOf<'_, F>,
+        (each, line): (usize, &LineOf<'_, T>),
+    ) -> Result<Vec<T>, F> {
+        let lines = match original[1] > original[0] {
+            true => Lines::Columns,
+            false => Lines::Rows,
         };
-        let each = out.len() / original[0].max(1);
-        let mut parts = out.chunks_exact_mut(each.max(1)).zip(&rows).peekable();
-        for (chunk, windows_here) in windows.chunks(at_once).enumerate() {
-            let found = Logits::check(logits(windows_here)?, windows_here.len())?;
-            band.add(windows_here, &found);
-            let next = windows.get((chunk + 1) * at_once);
-            band.average(next.map_or(size[0], |window| window.top), found.classes);
-            let mut here = Vec::new();
-            while let Some(part) = parts.next_if(|(_, taps)| taps[1].0 < band.averaged) {
-                here.push(part);
-            }
-            here.into_par_iter()
-                .map_init(
-                    || [Vec::new(), Vec::new()],
-                    |[blended, resized], (part, taps)| {
-                        band.resize(*taps, &columns, found.classes, [blended, resized]);
-                        line(resized, found.classes, part)
-                    },
-                )
-                .collect::<Result<(), _>>()?;
-            band.forget(parts.peek().map_or(size[0], |(_, taps)| taps[0].0));
+        let [count, length] = lines.across(original);
+        let view_logits = |view: &View| {
+            let places = self.places(view, lines);
+            ViewLogits::new((lines, view.mirrored), places, (view.size, original))
+        };
+        let mut seen: Vec<_> = views.iter().map(view_logits).collect();
+        let mut out = vec![T::default(); count * length * each];
+        let mut parts = out.chunks_exact_mut((length * each).max(1));
+        let mut done = 0;
+        while let Some((_, view)) = furthest_behind(&seen).filter(|&(lines, _)| lines < count) {
+            let windows = seen[view].next(at_once.max(1));
+            seen[view].add(logits(view, &windows)?, &windows)?;
+            let complete = furthest_behind(&seen).map_or(count, |(lines, _)| lines);
+            let mut here: Vec<_> = (done..complete).zip(&mut parts).collect();
+            here.par_chunks_mut(LINES)
+                .map(|parts| {
+                    let mut found: Vec<_> = seen.iter().map(|_| LineLogits::default()).collect();
+                    for (place, part) in parts {
+                        for (found, seen) in found.iter_mut().zip(&seen) {
+                            found.update(seen, *place);
+                        }
+                        line(&found, part)?;
+                    }
+                    Ok(())
+                })
+                .collect::<Result<(), EngineError>>()?;
+            done = complete;
+            seen.iter_mut().for_each(|seen| seen.forget(done));
         }
-        Ok(())
+        Ok(lines.row_major(out, original, each))
     }
 }
 
-/// What a line's logits `[W, K]` of so many classes are made into.
-pub type LineOf<'a, T> = dyn Fn(&[f32], usize, &mut [T]) -> Result<(), EngineError> + Sync + 'a;
+/// The view of which the fewest lines are complete, behind their number.
+fn furthest_behind(views: &[ViewLogits]) -> Option<(usize, usize)> {
+    let complete = views.iter().map(ViewLogits::complete).enumerate();
+    complete.map(|(view, lines)| (lines, view)).min()
+}
 
-/// The class of the largest of each pixel's logits.
-fn largest(logits: &[f32], classes: usize, out: &mut [u32]) -> Result<(), EngineError> {
-    for (found, logits) in out.iter_mut().zip(logits.chunks_exact(classes)) {
-        let mut largest = f32::NEG_INFINITY;
-        for (class, &logit) in logits.iter().enumerate() {
-            if logit.is_nan() {
+/// Lines of the original image that one thread makes one after the other: neighbours read the same
+/// averages.
+const LINES: usize = 32;
+
+/// What a network says of windows of the view at a place: `[B, h, w, K]`.
+pub type LogitsOf<'a, F> = dyn FnMut(usize, &[Window]) -> Result<HostTensor, F> + 'a;
+
+/// What a line's logits in every view are made into.
+pub type LineOf<'a, T> = dyn Fn(&[LineLogits], &mut [T]) -> Result<(), EngineError> + Sync + 'a;
+
+/// The class of each pixel of a line.
+fn largest(views: &[LineLogits], out: &mut [u32]) -> Result<(), EngineError> {
+    if let [view] = views {
+        for (found, logits) in out.iter_mut().zip(view.pixels()) {
+            if let Some(class) = logits.iter().position(|logit| logit.is_nan()) {
                 return Err(refused(format!("the logit of class {class} is no number")));
             }
-            if logit > largest {
-                (largest, *found) = (logit, class as u32);
-            }
+            *found = place_of_largest(logits);
         }
+        return Ok(());
+    }
+    let mut pixels: Vec<_> = views.iter().map(LineLogits::pixels).collect();
+    let mut sums = Vec::new();
+    for found in out {
+        sums.clear();
+        for logits in pixels.iter_mut().flat_map(Iterator::next) {
+            add_probabilities(logits, &mut sums)?;
+        }
+        *found = place_of_largest(&sums);
     }
     Ok(())
 }
 
-/// What a network says of some windows.
-struct Logits {
-    data: Vec<f32>,
-    /// Of one window.
-    height: usize,
-    width: usize,
-    classes: usize,
+/// Adds a pixel's probabilities to sums, both `[K]`; of no sums yet they are the first.
+fn add_probabilities(logits: &[f32], sums: &mut Vec<f32>) -> Result<(), EngineError> {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let total: f32 = logits.iter().map(|logit| (logit - largest).exp()).sum();
+    if !total.is_finite() {
+        return Err(refused("the logits of a pixel are no numbers".to_owned()));
+    }
+    sums.resize(logits.len(), 0.0);
+    for (sum, logit) in sums.iter_mut().zip(logits) {
+        *sum += (logit - largest).exp() / total;
+    }
+    Ok(())
 }
 
-impl Logits {
-    fn check(tensor: HostTensor, windows: usize) -> Result<Self, EngineError> {
-        match tensor.shape[..] {
-            [batch, height, width, classes] if batch == windows && height * width * classes > 0 => {
-                Ok(Self {
-                    data: tensor.data,
-                    height,
-                    width,
-                    classes,
-                })
-            }
-            ref shape => Err(refused(format!(
-                "logits of shape {shape:?} for {windows} windows"
-            ))),
+/// Of equal ones the first.
+fn place_of_largest(values: &[f32]) -> u32 {
+    let mut largest = 0;
+    for (place, value) in values.iter().enumerate() {
+        if *value > values[largest] {
+            largest = place;
         }
     }
-
-    /// A row of a window's: `[w, K]`.
-    fn row(&self, window: usize, row: usize) -> &[f32] {
-        let length = self.width * self.classes;
-        &self.data[(window * self.height + row) * length..][..length]
-    }
-}
-
-/// Lines of an image's logits that windows still touch or the last resize still reads.
-struct Band {
-    /// Windows that see each row, and each column.
-    counts: [Vec<f32>; 2],
-    /// Place of the first line held.
-    first: usize,
-    /// Lines before this one are averages, the others sums.
-    averaged: usize,
-    /// Each `[W, K]`.
-    lines: VecDeque<Vec<f32>>,
-}
-
-impl Band {
-    /// Adds windows in their order; each is resized to its size.
-    fn add(&mut self, windows: &[Window], logits: &Logits) {
-        let classes = logits.classes;
-        let taps = |from, to| linear_taps(from, to).collect::<Vec<_>>();
-        let resizes: Vec<_> = (windows.iter())
-            .map(|window| {
-                let rows = taps(logits.height, window.height);
-                (rows, taps(logits.width, window.width))
-            })
-            .collect();
-        let bottom = windows.iter().map(|window| window.top + window.height);
-        let length = self.counts[1].len() * classes;
-        let held = bottom.max().unwrap_or(0).saturating_sub(self.first);
-        while self.lines.len() < held {
-            self.lines.push_back(vec![0.0; length]);
-        }
-        let first = self.first;
-        let lines = self.lines.make_contiguous().par_iter_mut().enumerate();
-        lines.for_each_init(Vec::new, |blended, (place, line)| {
-            for (i, (window, (rows, columns))) in windows.iter().zip(&resizes).enumerate() {
-                let Some(row) = (first + place).checked_sub(window.top) else {
-                    continue;
-                };
-                let Some(&[(above, a), (below, b)]) = rows.get(row) else {
-                    continue;
-                };
-                blend(
-                    blended,
-                    (logits.row(i, above), a),
-                    (logits.row(i, below), b),
-                );
-                let pixels = line[window.left * classes..].chunks_exact_mut(classes);
-                for (sums, &[(left, c), (right, d)]) in pixels.zip(columns) {
-                    let left = &blended[left * classes..][..classes];
-                    let right = &blended[right * classes..][..classes];
-                    for ((sum, left), right) in sums.iter_mut().zip(left).zip(right) {
-                        *sum += c * left + d * right;
-                    }
-                }
-            }
-        });
-    }
-
-    /// Divides the sums of all lines before `end`, which no window touches any more.
-    fn average(&mut self, end: usize, classes: usize) {
-        let [rows, columns] = &self.counts;
-        let (first, done) = (self.first, self.averaged);
-        let lines = self.lines.make_contiguous().par_iter_mut().enumerate();
-        lines.for_each(|(place, line)| {
-            let place = first + place;
-            if (done..end).contains(&place) {
-                for (sums, count) in line.chunks_exact_mut(classes).zip(columns) {
-                    let count = rows[place] * count;
-                    sums.iter_mut().for_each(|sum| *sum /= count);
-                }
-            }
-        });
-        self.averaged = end;
-    }
-
-    /// One line of the original image, `[W, K]`, behind the blend of two lines that it is of.
-    fn resize(
-        &self,
-        [(above, a), (below, b)]: [(usize, f32); 2],
-        columns: &[[(usize, f32); 2]],
-        classes: usize,
-        [blended, resized]: [&mut Vec<f32>; 2],
-    ) {
-        let line = |place: usize| &self.lines[place - self.first];
-        blend(blended, (line(above), a), (line(below), b));
-        resized.clear();
-        for &[(left, c), (right, d)] in columns {
-            let left = &blended[left * classes..][..classes];
-            let right = &blended[right * classes..][..classes];
-            resized.extend(
-                left.iter()
-                    .zip(right)
-                    .map(|(left, right)| c * left + d * right),
-            );
-        }
-    }
-
-    /// Lets go of lines before `first`.
-    fn forget(&mut self, first: usize) {
-        let gone = first.min(self.averaged).saturating_sub(self.first);
-        self.lines.drain(..gone.min(self.lines.len()));
-        self.first += gone;
-    }
-}
-
-/// `a x + b y` of lines of one length.
-fn blend(out: &mut Vec<f32>, (x, a): (&[f32], f32), (y, b): (&[f32], f32)) {
-    out.clear();
-    out.extend(x.iter().zip(y).map(|(x, y)| a * x + b * y));
+    largest as u32
 }
 
 fn refused(message: String) -> EngineError {

@@ -244,6 +244,13 @@ fn a_head_that_was_written_says_the_same_when_it_is_read_again() {
         let said = "small: the head is run/head.safetensors";
         assert!(run.stderr.contains(said), "{}", run.stderr);
         let record = run.records().remove(0);
+        if trained {
+            let curves = std::fs::read_to_string(bench.path("run/metrics.jsonl")).unwrap();
+            let first: Value = serde_json::from_str(curves.lines().next().unwrap()).unwrap();
+            let loss = |name: &str| first["values"][name].as_f64().unwrap();
+            let parts = loss("loss/segmentation") + loss("loss/auxiliary");
+            assert_eq!(loss("loss"), parts);
+        }
         assert_eq!(bench.path("run/model.safetensors").exists(), trained);
         let ckpt = if trained {
             "run/model.safetensors"

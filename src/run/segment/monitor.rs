@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::super::Terminal;
-use super::super::training::{Chronicle, Chronicled, KeptChronicle, Ledger};
+use super::super::training::{Chronicle, Chronicled, KeptChronicle, Ledger, LossKind};
 use super::SceneTraining;
 use crate::engine::IGNORED;
 use crate::error::Error;
@@ -55,7 +55,13 @@ impl<'a> SceneMonitor<'a> {
         });
         let name = cell.subject.name();
         Self {
-            chronicle: Chronicle::new(name, recipe, (ledgers, stamps), folder, terminal),
+            chronicle: Chronicle::new(
+                name,
+                (recipe, LossKind::Parts),
+                (ledgers, stamps),
+                folder,
+                terminal,
+            ),
             classes: cell.set.classes.len(),
             validations: Vec::new(),
             confusions: Vec::new(),

@@ -20,10 +20,20 @@ use crate::train::{CurveLengths, Curves, Recipe, Saved, TrainError, Update};
 /// Points of the training curves of a whole run, at most.
 const POINTS: usize = 10_000;
 
+/// What the terms of a loss are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in crate::run) enum LossKind {
+    /// Losses of heads that learn beside each other.
+    Heads,
+    /// What one loss is the sum of.
+    Parts,
+}
+
 /// The notes of a run.
 pub(in crate::run) struct Chronicle<'a> {
     pub terminal: &'a mut Terminal,
     pub recipe: &'a Recipe,
+    losses: LossKind,
     pub train: Ledger,
     pub val: Ledger,
     /// Hash of the stamps of the images' files.
@@ -64,7 +74,7 @@ impl<'a> Chronicle<'a> {
     /// Of a run that begins, its curves in `folder`.
     pub(in crate::run) fn new(
         name: &str,
-        recipe: &'a Recipe,
+        (recipe, losses): (&'a Recipe, LossKind),
         ([train, val], stamps): ([Ledger; 2], &'a str),
         folder: &Path,
         terminal: &'a mut Terminal,
@@ -77,6 +87,7 @@ impl<'a> Chronicle<'a> {
             every: updates.div_ceil(POINTS).max(1),
             terminal,
             recipe,
+            losses,
             train,
             val,
             stamps,
@@ -166,13 +177,13 @@ impl<'a> Chronicle<'a> {
             (LEARNING_RATE, update.learning_rate),
             ("gradient_norm", update.gradient_norm),
         ];
-        let terms = update.terms.iter();
+        let terms = update.terms.iter().map(|(name, loss)| (&name[..], *loss));
         let point = CurvePoint {
             kind: CurveKind::Train,
             step: means.updates as u64,
             epoch: update.epoch,
             images: means.seen as u64,
-            values: values(&own, "loss", terms.map(|(name, loss)| (&name[..], *loss))),
+            values: values(&own, ("loss", self.losses), terms),
         };
         match update.update.is_multiple_of(self.every) {
             true => Ok(self.curves()?.write(&point)?),
@@ -185,8 +196,15 @@ impl<'a> Chronicle<'a> {
         let means = self.epoch.take();
         let mut line = format!("epoch {} of {}", epoch + 1, self.recipe.epochs);
         let losses = means.terms().map(|(_, mean)| mean);
-        if let Some(loss) = losses.reduce(f64::min) {
-            let least = if means.terms.len() > 1 { "least " } else { "" };
+        let loss = losses.reduce(match self.losses {
+            LossKind::Heads => f64::min,
+            LossKind::Parts => |sum, loss| sum + loss,
+        });
+        if let Some(loss) = loss {
+            let least = match self.losses {
+                LossKind::Heads if means.terms.len() > 1 => "least ",
+                _ => "",
+            };
             line.push_str(&format!(
                 ": {least}loss {loss:.4}, learning rate {:.3e}",
                 means.learning_rate
@@ -261,19 +279,23 @@ impl<'a> Chronicle<'a> {
     }
 }
 
-/// Values of a point: those that have a name of their own, the mean over all heads, and where
-/// there are several one a head.
+/// Values of a point: those that have a name of their own, the mean over all heads or the sum of the
+/// parts, and where there are several each of them.
 pub(in crate::run) fn values<'a>(
     own: &[(&str, f64)],
-    name: &str,
-    heads: impl Iterator<Item = (&'a str, f64)>,
+    (name, losses): (&str, LossKind),
+    each: impl Iterator<Item = (&'a str, f64)>,
 ) -> BTreeMap<String, f64> {
-    let heads: Vec<_> = heads.collect();
-    let mean = heads.iter().map(|(_, x)| x).sum::<f64>() / heads.len() as f64;
+    let each: Vec<_> = each.collect();
+    let sum: f64 = each.iter().map(|(_, x)| x).sum();
+    let whole = match losses {
+        LossKind::Heads => sum / each.len() as f64,
+        LossKind::Parts => sum,
+    };
     let mut values: BTreeMap<_, _> = own.iter().map(|&(name, x)| (name.to_owned(), x)).collect();
-    values.insert(name.to_owned(), mean);
-    if heads.len() > 1 {
-        let named = heads.iter().map(|(head, x)| (format!("{name}/{head}"), *x));
+    values.insert(name.to_owned(), whole);
+    if each.len() > 1 {
+        let named = each.iter().map(|(term, x)| (format!("{name}/{term}"), *x));
         values.extend(named);
     }
     values

@@ -30,7 +30,7 @@ use crate::train::{
     TrainError, Trainable, fit,
 };
 pub(super) use beginning::{in_memory, share_out_tables};
-pub(super) use chronicle::{Chronicle, Chronicled, KeptChronicle};
+pub(super) use chronicle::{Chronicle, Chronicled, KeptChronicle, LossKind};
 pub(super) use epoch_means::EpochMeans;
 pub(super) use images::{TrainingImages, image_batch};
 pub(super) use key_bias::without_key_bias;

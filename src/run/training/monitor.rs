@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::super::Terminal;
 use super::super::record::Looked;
 use super::Training;
-use super::chronicle::{Chronicle, KeptChronicle, values};
+use super::chronicle::{Chronicle, KeptChronicle, LossKind, values};
 use super::ledger::{Ledger, bytes};
 use crate::data::Split;
 use crate::error::Error;
@@ -59,7 +59,13 @@ impl<'a> TrainingMonitor<'a> {
         let ledgers = [Ledger::new(Part::Train, train), Ledger::new(Part::Val, val)];
         let name = cell.subject.name();
         Self {
-            chronicle: Chronicle::new(name, recipe, (ledgers, stamps), folder, terminal),
+            chronicle: Chronicle::new(
+                name,
+                (recipe, LossKind::Heads),
+                (ledgers, stamps),
+                folder,
+                terminal,
+            ),
             heads,
             validations: Vec::new(),
             outcomes: vec![HeadOutcomes::default(); heads.len()],
@@ -173,7 +179,7 @@ impl Monitor<Training> for TrainingMonitor<'_> {
             let named = self.heads.iter().zip(&heads);
             let losses = named.map(|(head, result)| (head.name.as_str(), result.loss));
             let best = heads.iter().map(percent).fold(0.0, f64::max);
-            let mut all = values(&[("top1", best)], "loss", losses);
+            let mut all = values(&[("top1", best)], ("loss", LossKind::Heads), losses);
             if self.heads.len() > 1 {
                 let accuracies = self.heads.iter().zip(&heads);
                 let top1 =

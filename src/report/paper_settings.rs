@@ -44,10 +44,10 @@ pub(super) fn differences(
             _ => false,
         };
         if !same {
-            let whose = match (column.paper_settings.contains_key(&path), column.preset) {
+            let whose = match (column.paper_settings.contains_key(&path), &column.preset) {
                 (true, _) => "the paper's is".to_owned(),
                 (false, None) => "the usual is".to_owned(),
-                (false, Some(preset)) => format!("that of finetune/{} is", preset.name()),
+                (false, Some(preset)) => format!("that of {preset} is"),
             };
             let words = |value: Option<&Value>| value.map_or_else(|| "not set".to_owned(), shown);
             found.push(format!(

@@ -1,10 +1,7 @@
 //! Fine-tuning by the name of whose it is.
 
-use serde::Deserialize;
-
 /// A fine-tuning recipe that is built in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FinetunePreset {
     /// facebookresearch/mae `FINETUNE.md`, ViT-B.
     Mae,
@@ -17,13 +14,10 @@ pub enum FinetunePreset {
     /// microsoft/unilm `beit2`, ViT-B of 300 epochs; MaskDistill's too.
     Beit2,
     /// MaskAlign, section 4.1.
-    #[serde(rename = "maskalign-paper")]
     MaskAlignPaper,
     /// OpenDriveLab/maskalign README.
-    #[serde(rename = "maskalign-code")]
     MaskAlignCode,
     /// OliverRensu/TinyMIM README.
-    #[serde(rename = "tinymim")]
     TinyMim,
     /// liuxingbin/dbot `DOWNSTREAM.md`, ViT-B.
     Dbot,

@@ -186,6 +186,12 @@ impl Protocol {
         Self::resolve(path, text, expected, settings)
     }
 
+    /// The built-in protocol of a name.
+    pub fn named(name: &str) -> Option<Self> {
+        let mut known = Self::built_in().flatten();
+        known.find(|protocol| protocol.name == name)
+    }
+
     /// Every protocol that is built in.
     fn built_in() -> impl Iterator<Item = Result<Self, SpecError>> {
         let kinds = [Kind::Knn, Kind::Classify, Kind::Attention].into_iter();

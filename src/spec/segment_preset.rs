@@ -1,10 +1,7 @@
 //! Segmentation by the name of whose it is.
 
-use serde::Deserialize;
-
 /// A segmentation recipe that is built in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SegmentPreset {
     /// microsoft/unilm `beit/semantic_segmentation`, ViT-B.
     Beit,

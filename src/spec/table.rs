@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::{
-    CardKey, FinetunePreset, Kind, PaperError, PretrainPreset, PretrainSweep, Protocol,
-    ResolvedRecipe, Sweep, line_of,
+    CardKey, Kind, PaperError, PretrainPreset, PretrainSweep, Protocol, ResolvedRecipe, Sweep,
+    line_of,
 };
 
 /// One table of one paper (TOML).
@@ -104,8 +104,9 @@ pub struct ColumnDefinition {
     pub decimals: Option<u8>,
     /// What measures this very number.
     pub measured: Option<Measurement>,
-    /// The recipe whose settings count where the paper says none; the usual one, where absent.
-    pub preset: Option<FinetunePreset>,
+    /// Name of the built-in protocol whose settings count where the paper says none; the usual one,
+    /// where absent.
+    pub preset: Option<String>,
     /// The paper's own settings of that protocol, by key path.
     #[serde(default)]
     pub paper_settings: BTreeMap<String, toml::Value>,
@@ -461,11 +462,11 @@ impl ColumnDefinition {
     /// The settings that count where the paper says none; none where nothing measures the column.
     pub fn usual(&self) -> Option<toml::Table> {
         let measured = self.measured.as_ref()?;
-        let protocol = match self.preset {
-            Some(preset) => Protocol::finetune(preset, &[]),
-            None => Protocol::builtin(measured.protocol.kind(), &[]),
+        let protocol = match &self.preset {
+            Some(preset) => Protocol::named(preset)?,
+            None => Protocol::builtin(measured.protocol.kind(), &[]).ok()?,
         };
-        protocol.ok()?.text.parse().ok()
+        protocol.text.parse().ok()
     }
 
     fn check(&self, file: &Path) -> Result<(), PaperError> {
@@ -498,8 +499,12 @@ impl ColumnDefinition {
                 Some((name, _)) => wrong(name, "is for columns with measured".to_owned()),
             };
         };
-        if self.preset.is_some() && measured.protocol != MeasuredBy::Finetune {
-            return wrong("preset", "is for finetune".to_owned());
+        if let Some(preset) = &self.preset {
+            let kind = measured.protocol.kind();
+            if Protocol::named(preset).is_none_or(|protocol| protocol.kind() != kind) {
+                let reason = format!("\"{preset}\" is no built-in protocol of kind {kind}");
+                return wrong("preset", reason);
+            }
         }
         let measures = measured.protocol.measures();
         if !measures.contains(&measured.measure.as_str()) {

@@ -13,9 +13,9 @@ use mimbench::report::{
 };
 use mimbench::spec::{
     CardKey, ColumnDefinition, Content, FinetunePreset, Kind, LinearPreset, PaperFolders,
-    PaperTable, Papers, Place, Protocol, PublishedRow, Setting,
+    PaperTable, Papers, Place, Protocol, PublishedRow, SegmentPreset, Setting,
 };
-use mimbench::stats::Measure;
+use mimbench::stats::{CONFIDENCE, Measure, Unit};
 use serde_json::Value;
 
 use crate::support::{Bench, tiny};
@@ -1490,5 +1490,63 @@ fn definitions_say_whose_epoch_a_column_shows() {
     ] {
         let error = read(more, rows).unwrap_err();
         assert!(error.contains(said), "{said}: {error}");
+    }
+}
+
+/// A segmented checkpoint on all of ADE20K.
+fn segmented(preset: SegmentPreset, card: &str) -> Record {
+    let protocol = Protocol::segment(preset, &[]).unwrap();
+    let mut record = under(protocol, card);
+    record.data.dataset = Some("ade20k".to_owned());
+    let measured = |name: &str, value| Measured {
+        feature: "UperNet".to_owned(),
+        headline: true,
+        ..Measured::of(Measure {
+            name: name.to_owned(),
+            value,
+            unit: Unit::Percent,
+            n: 2_000,
+            interval: Some([value - 0.8, value + 0.8]),
+            confidence: CONFIDENCE,
+        })
+    };
+    record.measures = vec![measured("miou", 48.1), measured("aacc", 83.0)];
+    record.sealed()
+}
+
+#[test]
+fn segmentation_stands_in_its_column_and_differs_from_medic_by_another_recipe() {
+    for (table, preset, card, heading) in [
+        (
+            "medic-3",
+            SegmentPreset::MedicPaper,
+            "medic-vit-base-16",
+            "mIoU",
+        ),
+        (
+            "hybrid-distillation-1",
+            SegmentPreset::Beit,
+            "mae-vit-base-16",
+            "ADE20K mIoU",
+        ),
+        (
+            "mim-hd-1",
+            SegmentPreset::Beit,
+            "mae-vit-base-16",
+            "Segmentation mIoU",
+        ),
+    ] {
+        let heading = format!("{heading} measured");
+        let own = joined(table, &[segmented(preset, card)]);
+        let cells = column(&own, &heading);
+        let filled = |cell: &&Cell| matches!(cell, Cell::Value { .. });
+        let place = cells.iter().position(filled);
+        let place = place.unwrap_or_else(|| panic!("{table}: no cell of {card}"));
+        assert_eq!(number(cells[place]), 48.1, "{table}");
+        assert_eq!(marks(cells[place]), [], "{table}: {:?}", own.footnotes);
+        let other = joined(table, &[segmented(SegmentPreset::Dinov3, card)]);
+        let cell = column(&other, &heading)[place];
+        assert_eq!(marks(cell), [Mark::Differs], "{table}");
+        assert!(note(&other, "§").contains("task.frozen is true"), "{table}");
     }
 }

@@ -36,4 +36,4 @@ pub use mapped::MappedWeights;
 pub use saving::{
     CanonicalModel, ConvertError, Pretrained, TimmModel, Trained, save, save_original,
 };
-pub use scene_head::SceneHead;
+pub use scene_head::{HeadOrigin, SceneHead};

@@ -11,7 +11,13 @@ use crate::store::{Elements, NamedTensor, StoreError, TensorFile, read_tensors_a
 const FORMAT: &str = "1";
 
 /// What the file says of itself beside its tensors.
-const KEYS: [&str; 4] = ["mimbench.segmentation", "encoder", "protocol", "classes"];
+const KEYS: [&str; 5] = [
+    "mimbench.segmentation",
+    "encoder",
+    "protocol",
+    "settings",
+    "classes",
+];
 
 /// A head that tells what pixels show, under mmsegmentation's names, and what it belongs to.
 #[derive(Clone, Debug)]
@@ -20,14 +26,23 @@ pub struct SceneHead {
     pub path: PathBuf,
     /// blake3 of all that it holds, hexadecimal.
     pub blake3: String,
-    /// blake3 of the weights of the encoder that it was trained over, hexadecimal.
-    pub encoder: String,
-    /// The protocol that it was trained by, TOML.
-    pub protocol: String,
-    /// Names of the classes.
-    pub classes: Vec<String>,
+    /// What it belongs to.
+    pub origin: HeadOrigin,
     /// Its tensors.
     pub weights: Weights,
+}
+
+/// What a head was trained by and over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeadOrigin {
+    /// blake3 of the encoder's weights, hexadecimal.
+    pub encoder: String,
+    /// The protocol, TOML.
+    pub protocol: String,
+    /// What was changed of the protocol of that name.
+    pub settings: Vec<String>,
+    /// Names of the classes.
+    pub classes: Vec<String>,
 }
 
 impl SceneHead {
@@ -41,9 +56,9 @@ impl SceneHead {
             path: path.to_owned(),
             reason: reason.to_owned(),
         };
-        let [format, encoder, protocol, classes] = KEYS.map(|key| said.get(key).cloned());
-        let (Some(FORMAT), Some(encoder), Some(protocol), Some(classes)) =
-            (format.as_deref(), encoder, protocol, classes)
+        let [format, encoder, protocol, settings, classes] = KEYS.map(|key| said.get(key).cloned());
+        let (Some(FORMAT), Some(encoder), Some(protocol), Some(settings), Some(classes)) =
+            (format.as_deref(), encoder, protocol, settings, classes)
         else {
             return Err(damaged("it is no head that a segmentation wrote"));
         };
@@ -64,9 +79,12 @@ impl SceneHead {
         Ok(Self {
             path: path.to_owned(),
             blake3: hasher.finalize().to_hex().to_string(),
-            encoder,
-            protocol,
-            classes: classes.lines().map(str::to_owned).collect(),
+            origin: HeadOrigin {
+                encoder,
+                protocol,
+                settings: settings.lines().map(str::to_owned).collect(),
+                classes: classes.lines().map(str::to_owned).collect(),
+            },
             weights,
         })
     }
@@ -74,7 +92,7 @@ impl SceneHead {
     /// Writes tensors and what they belong to, whole or not at all.
     pub fn write(
         path: &Path,
-        (encoder, protocol, classes): (&str, &str, &[String]),
+        origin: &HeadOrigin,
         tensors: &BTreeMap<String, HostTensor>,
     ) -> Result<(), StoreError> {
         let named: Vec<_> = (tensors.iter())
@@ -86,9 +104,10 @@ impl SceneHead {
             .collect();
         let said = [
             FORMAT.to_owned(),
-            encoder.to_owned(),
-            protocol.to_owned(),
-            classes.join("\n"),
+            origin.encoder.clone(),
+            origin.protocol.clone(),
+            origin.settings.join("\n"),
+            origin.classes.join("\n"),
         ];
         let metadata = KEYS.into_iter().map(str::to_owned).zip(said).collect();
         TensorFile::create(path)?.write(&named, &metadata)

@@ -6,7 +6,7 @@ use std::time::Duration;
 use mimbench::checkpoint::SceneHead;
 use mimbench::cli::{Batch, ComputeArgs, Seeds, SegmentArgs, SegmentRecipe};
 use mimbench::plan::{AtOnce, EvaluationSet, Plan, RunOptions, StateOptions, Subject};
-use mimbench::spec::{Kind, Protocol, SegmentPreset, Setting};
+use mimbench::spec::{Kind, Protocol, SegmentPreset, Setting, SpecError};
 
 use super::{Outcome, data_request, evaluate, in_pool, load_options, run_options, subjects};
 
@@ -22,7 +22,7 @@ pub fn segment(args: SegmentArgs) -> Outcome {
     let head = args.head.as_deref().map(SceneHead::open).transpose()?;
     let protocol = match (&args.protocol, &head) {
         (Some(path), _) => Protocol::read(path, Some(Kind::Segment), &settings)?,
-        (None, Some(head)) => Protocol::text(&head.path, &head.protocol, Kind::Segment, &settings)?,
+        (None, Some(head)) => protocol_of(head, &settings)?,
         (None, None) => Protocol::segment(preset(args.preset), &settings)?,
     };
     let load = load_options(args.load);
@@ -64,6 +64,14 @@ pub fn segment(args: SegmentArgs) -> Outcome {
             evaluate(&plan, &args.store, terminal)
         },
     )
+}
+
+/// The protocol that a head was trained by, under settings; what was changed then stays said.
+fn protocol_of(head: &SceneHead, settings: &[Setting]) -> Result<Protocol, SpecError> {
+    let text = &head.origin.protocol;
+    let mut protocol = Protocol::text(&head.path, text, Kind::Segment, settings)?;
+    protocol.modified = [head.origin.settings.clone(), protocol.modified].concat();
+    Ok(protocol)
 }
 
 fn preset(recipe: SegmentRecipe) -> SegmentPreset {

@@ -133,18 +133,18 @@ pub(super) fn check_head(
         })
     };
     let path = head.path.display();
-    if head.encoder != checkpoint.blake3 {
+    if head.origin.encoder != checkpoint.blake3 {
         return refused(
             format!(
                 "{path} is the head of an encoder with the hash {}, and {} has {}",
-                head.encoder, checkpoint.name, checkpoint.blake3
+                head.origin.encoder, checkpoint.name, checkpoint.blake3
             ),
             "a head that was trained with its encoder belongs to the model.safetensors beside it, one of a frozen encoder to the checkpoint that it was trained over",
         );
     }
     let other = |(own, other): &(&String, &String)| own != other;
-    let mut pairs = head.classes.iter().zip(&set.classes);
-    let (own, found) = (head.classes.len(), set.classes.len());
+    let mut pairs = head.origin.classes.iter().zip(&set.classes);
+    let (own, found) = (head.origin.classes.len(), set.classes.len());
     if own != found {
         return refused(
             format!(

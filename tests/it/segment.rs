@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use mimbench::checkpoint::{Checkpoint, LoadOptions, SceneHead};
+use mimbench::checkpoint::{Checkpoint, HeadOrigin, LoadOptions, SceneHead};
 use mimbench::data::segmentation::{IGNORED_LABEL, MaskSpec, SegmentationSet};
 use mimbench::data::{Colour, Limits};
 use mimbench::decoders::segmentation::{SegmenterConfig, initial_weights};
@@ -160,8 +160,13 @@ impl Bench {
             .map(|(name, tensor)| (name.to_owned(), tensor.clone()));
         let small = self.path("small.safetensors");
         let own = Checkpoint::open(&small, &LoadOptions::default()).unwrap();
-        let belongs = (&own.blake3[..], &protocol.text[..], classes);
-        SceneHead::write(&self.path(path), belongs, &tensors.collect()).unwrap();
+        let origin = HeadOrigin {
+            encoder: own.blake3,
+            protocol: protocol.text,
+            settings: Vec::new(),
+            classes: classes.to_vec(),
+        };
+        SceneHead::write(&self.path(path), &origin, &tensors.collect()).unwrap();
     }
 
     /// The record of `head.safetensors` on the scenes of a folder.
@@ -274,6 +279,9 @@ fn a_head_that_was_written_says_the_same_when_it_is_read_again() {
         let again = eval(&["--json"]).records().remove(0);
         assert_eq!(measures(&again), measures(&record));
         assert_eq!(again["data"]["train"], Value::Null);
+        let set = ["task.updates=12", "task.validate_every=12"];
+        assert_eq!(again["protocol"]["modified"], serde_json::json!(set));
+        assert_eq!(again["protocol"]["hash"], record["protocol"]["hash"]);
         // Of every image too, whatever number of windows goes through the network together.
         let found = |record: &Value| {
             let key = record["cell"]["key"].as_str().unwrap();
@@ -288,8 +296,8 @@ fn a_head_that_was_written_says_the_same_when_it_is_read_again() {
         assert!(third.stderr.contains("no forward pass"), "{}", third.stderr);
         let head = SceneHead::open(&bench.path("run/head.safetensors")).unwrap();
         let of = Checkpoint::open(&bench.path(ckpt), &LoadOptions::default()).unwrap();
-        assert_eq!(head.encoder, of.blake3);
-        assert_eq!(head.classes, ["ground", "square", "disc"]);
+        assert_eq!(head.origin.encoder, of.blake3);
+        assert_eq!(head.origin.classes, ["ground", "square", "disc"]);
         if trained {
             // Another encoder has not this head.
             let args = [

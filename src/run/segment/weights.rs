@@ -6,7 +6,7 @@ use std::path::Path;
 use super::super::training::{CARD, HEAD, WEIGHTS, take_parameters, write_encoder};
 use super::SceneTraining;
 use super::start::{Start, architecture, start};
-use crate::checkpoint::{Checkpoint, LoadOptions, Pretrained, SceneHead};
+use crate::checkpoint::{Checkpoint, HeadOrigin, LoadOptions, Pretrained, SceneHead};
 use crate::engine::HostTensor;
 use crate::error::Error;
 use crate::nn::Weights;
@@ -81,12 +81,13 @@ pub(super) fn keep(
             (again.blake3, said)
         }
     };
-    let belongs = (
-        &encoder_hash[..],
-        &cell.protocol.text[..],
-        &cell.set.classes[..],
-    );
-    SceneHead::write(&folder.join(HEAD), belongs, &head)?;
+    let origin = HeadOrigin {
+        encoder: encoder_hash,
+        protocol: cell.protocol.text.clone(),
+        settings: cell.protocol.modified.clone(),
+        classes: cell.set.classes.clone(),
+    };
+    SceneHead::write(&folder.join(HEAD), &origin, &head)?;
     Ok(said)
 }
 

@@ -266,21 +266,25 @@ impl Checkpoint {
         })
     }
 
-    /// The same for another input size, height and width in pixels: position tables are brought to it.
+    /// The same for another input size, height and width in pixels, on the word of `from`: position tables
+    /// are brought to it.
     ///
     /// # Errors
     /// The size is no multiple of the patches', or the file is no longer what it was.
-    pub fn at_size(&self, size: [usize; 2]) -> Result<Self, CheckpointError> {
+    pub fn at_size(&self, size: [usize; 2], from: &str) -> Result<Self, CheckpointError> {
         self.check_unchanged()?;
         let (path, options) = &self.given;
         let options = LoadOptions {
             input_size: Some(size),
             ..options.clone()
         };
-        Ok(Self {
-            name: self.name.clone(),
-            ..Self::open(path, &options)?
-        })
+        let mut opened = Self::open(path, &options)?;
+        let choices = opened.choices.iter_mut();
+        for choice in choices.filter(|choice| choice.field == "input") {
+            from.clone_into(&mut choice.from);
+        }
+        opened.name.clone_from(&self.name);
+        Ok(opened)
     }
 
     /// Its tensors, position tables brought to the input's grid; they are read as they are taken.

@@ -62,7 +62,7 @@ pub struct ComputeArgs {
     /// What to compute with.
     #[command(flatten)]
     pub engine: EngineArgs,
-    /// Images in a forward pass; in fine-tuning and pre-training, auto finds the largest number that fits [default: 32]
+    /// Images in a forward pass; in fine-tuning and pre-training, auto finds the largest number that fits; in segmentation those over which BatchNorm takes its statistics [default: 32, in segmentation the protocol's batch]
     #[arg(long, value_name = "N|auto", value_parser = batch)]
     pub batch: Option<Batch>,
     /// Threads that decode images [default: as many as --threads]

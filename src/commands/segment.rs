@@ -1,12 +1,15 @@
 //! `mimbench segment`.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mimbench::checkpoint::SceneHead;
 use mimbench::cli::{Batch, ComputeArgs, Seeds, SegmentArgs, SegmentRecipe};
+use mimbench::error::Error;
 use mimbench::plan::{AtOnce, EvaluationSet, Plan, RunOptions, StateOptions, Subject};
 use mimbench::spec::{Kind, Protocol, SegmentPreset, Setting, SpecError};
+use mimbench::store::StoreError;
 
 use super::{Outcome, data_request, evaluate, in_pool, load_options, run_options, subjects};
 
@@ -19,7 +22,7 @@ pub fn segment(args: SegmentArgs) -> Outcome {
     });
     let set = args.set.into_iter().chain(updates.into_iter().flatten());
     let settings: Vec<_> = set.map(Setting).collect();
-    let head = args.head.as_deref().map(SceneHead::open).transpose()?;
+    let head = args.head.as_deref().map(open_head).transpose()?;
     let protocol = match (&args.protocol, &head) {
         (Some(path), _) => Protocol::read(path, Some(Kind::Segment), &settings)?,
         (None, Some(head)) => protocol_of(head, &settings)?,
@@ -64,6 +67,16 @@ pub fn segment(args: SegmentArgs) -> Outcome {
             evaluate(&plan, &args.store, terminal)
         },
     )
+}
+
+fn open_head(path: &Path) -> Result<SceneHead, Error> {
+    SceneHead::open(path).map_err(|error| Error::Usage {
+        message: match error {
+            StoreError::Damaged { path, reason } => format!("{}: {reason}", path.display()),
+            error => error.to_string(),
+        },
+        hint: "--head takes head.safetensors of a segmentation's run (results/runs/KEY)".to_owned(),
+    })
 }
 
 /// The protocol that a head was trained by, under settings; what was changed then stays said.

@@ -115,6 +115,8 @@ impl Cell {
         let mut subject_key = subject_key(&subject, &input);
         let mut heads = Vec::new();
         let mut head = HeadStart::New;
+        // What decides the numbers of a segmentation beside its protocol.
+        let mut basis = None;
         let (parts, taps, evaluation) = match &protocol.task {
             Task::Knn(task) => {
                 let taps = pooled_taps(&subject, (task.feature, task.norm), &task.layers);
@@ -172,6 +174,9 @@ impl Cell {
                 let train = parts.iter().find(|(part, _)| *part == Part::Train);
                 let images = train.map(|(_, list)| list.split.samples.len());
                 segment::check(&protocol, task, checkpoint, images, run)?;
+                if images.is_some() {
+                    basis = Some((segment::normalised_over(task, run)?, set.classes.clone()));
+                }
                 (parts, Vec::new(), TRAINING_VERSION)
             }
             Task::Classify(_) => {
@@ -222,7 +227,7 @@ impl Cell {
         }
         let manifests: Vec<_> = parts.iter().map(|(_, images)| &images.manifest).collect();
         let data_key = digest(&manifests);
-        let key = digest(&(
+        let mut key = digest(&(
             &subject_key,
             // What is read may be the card's word, which the protocol only refers to.
             (&protocol.hash, &taps, &heads),
@@ -236,6 +241,9 @@ impl Cell {
                 evaluation,
             ),
         ));
+        if let Some(basis) = basis {
+            key = digest(&(key, basis));
+        }
         let request = |(part, images): (Part, ImageList)| Request {
             part,
             stored: taps
@@ -298,7 +306,11 @@ fn train_and_val(
 ) -> Result<Vec<(Part, ImageList)>, Error> {
     let train = set.train.clone().ok_or_else(|| Error::Usage {
         message: format!("{} has no train images", set.root.display()),
-        hint: "it needs train/<class>/* and val/<class>/*".to_owned(),
+        hint: match set.val.masks {
+            Some(_) => "it needs images/train/* and annotations/train/*",
+            None => "it needs train/<class>/* and val/<class>/*",
+        }
+        .to_owned(),
     })?;
     let train = match shots {
         Some((shots, seed)) => train.shots(shots, seed),

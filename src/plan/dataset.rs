@@ -39,7 +39,7 @@ impl DataRequest {
                 hint: "it holds a folder for each dataset, or train and val of one".to_owned(),
             });
         }
-        if Dataset::lies_in(folder) {
+        if Dataset::lies_in(folder) || SegmentationSet::lies_in(folder) {
             return Ok(self);
         }
         Ok(Self {
@@ -69,7 +69,7 @@ impl DataRequest {
             ),
             None => format!("no --data was given and {} is no folder", root.display()),
         };
-        let hint = "a dataset is a folder with train/<class>/* and val/<class>/*; ImageNet-1K is at https://image-net.org (registration needed), CIFAR-10 and CIFAR-100 (the binary version) at https://www.cs.toronto.edu/~kriz/cifar.html, and `mimbench demo` needs no download".to_owned();
+        let hint = "a dataset is a folder with train/<class>/* and val/<class>/*, for a segmentation with images/{train,val}/* and annotations/{train,val}/*; ADE20K is at http://sceneparsing.csail.mit.edu, ImageNet-1K is at https://image-net.org (registration needed), CIFAR-10 and CIFAR-100 (the binary version) at https://www.cs.toronto.edu/~kriz/cifar.html, and `mimbench demo` needs no download".to_owned();
         match &self.collection {
             Some(collection) => {
                 let root = collection.join(dataset);

@@ -9,6 +9,9 @@ use crate::error::Error;
 use crate::spec::{Protocol, ScenePositions, SegmentTask};
 use crate::vit::{RelativeBias, VitConfig};
 
+/// What an encoder's input size comes from.
+const CROP: &str = "the protocol's crop";
+
 /// Refuses a crop that patches do not cover.
 fn check_crop(task: &SegmentTask, checkpoint: &Checkpoint) -> Result<(), Error> {
     let (crop, patch) = (task.crop(), checkpoint.config.patch_size);
@@ -38,13 +41,13 @@ pub(super) fn at_crop(subject: Arc<Subject>, task: &SegmentTask) -> Result<Arc<S
     let size = [task.crop(); 2];
     let other = |checkpoint: &Checkpoint| checkpoint.config.input_size() != size;
     Ok(match &*subject {
-        Subject::Checkpoint(checkpoint) if other(checkpoint) => {
-            Arc::new(Subject::Checkpoint(Box::new(checkpoint.at_size(size)?)))
-        }
+        Subject::Checkpoint(checkpoint) if other(checkpoint) => Arc::new(Subject::Checkpoint(
+            Box::new(checkpoint.at_size(size, CROP)?),
+        )),
         Subject::Untrained { name, checkpoint } if other(checkpoint) => {
             Arc::new(Subject::Untrained {
                 name: name.clone(),
-                checkpoint: Box::new(checkpoint.at_size(size)?),
+                checkpoint: Box::new(checkpoint.at_size(size, CROP)?),
             })
         }
         _ => subject,
@@ -164,6 +167,16 @@ pub(super) fn check_head(
             "a head is evaluated on the classes that it was trained for, in their order",
         ),
     }
+}
+
+/// Crops over which a network takes its statistics in training; none where it has none.
+///
+/// # Errors
+/// As [`crops_at_once`].
+pub(super) fn normalised_over(task: &SegmentTask, run: &RunOptions) -> Result<usize, Error> {
+    let at_once = crops_at_once(task, run.at_once)?;
+    let statistics = task.recipe(run.seed, at_once).batch_norm;
+    Ok(if statistics { at_once } else { 0 })
 }
 
 /// Crops that go through the network together.

@@ -65,6 +65,8 @@ pub fn evaluate(
     };
     let n = confusions.len() as u64;
     let mut measures = Vec::new();
+    // One image tells nothing of others.
+    let several = |ends: [f64; 2]| Some(ends).filter(|_| n > 1);
     let of_means = intervals(SegmentationMeasure::MeanIou)?;
     for (measure, value, interval) in [
         (SegmentationMeasure::MeanIou, score.mean_iou, of_means.mean),
@@ -82,7 +84,7 @@ pub fn evaluate(
         measures.push(Measured {
             feature: head.to_owned(),
             headline: true,
-            ..percent(measure, value, n, Some(interval))
+            ..percent(measure, value, n, several(interval))
         });
     }
     let mut images = vec![0; classes.len()];
@@ -104,7 +106,7 @@ pub fn evaluate(
                     SegmentationMeasure::Iou(class),
                     iou,
                     images[at],
-                    of_means.each[at],
+                    of_means.each[at].filter(|_| n > 1),
                 )
             }),
         }

@@ -110,13 +110,13 @@ fn meant<'a>(
         let candidates: Vec<String> = found.iter().map(|record| candidate(record)).collect();
         return Err(Error::Usage {
             message: format!(
-                "{} records of {protocol} are of {subject}:\n  {}",
+                "{} records of {protocol} are of {subject}: {}",
                 found.len(),
-                candidates.join("\n  ")
+                candidates.join("; ")
             ),
             hint: match own_images {
-                true => "seeds that draw images of their own (--limit, the attention protocols) are not taken together: name the one that is meant by the first word of its line",
-                false => "name the one that is meant by the first word of its line",
+                true => "seeds that draw images of their own (--limit, the attention protocols) are not taken together: name the one that is meant by the first word of its entry",
+                false => "name the one that is meant by the first word of its entry",
             }
             .to_owned(),
         });

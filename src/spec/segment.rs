@@ -83,7 +83,7 @@ pub struct SceneTest {
     pub scale: [usize; 2],
     /// Pixels between two windows of the crop's size.
     pub stride: usize,
-    /// Other sizes that are looked at, of the scale; their logits are averaged.
+    /// Sizes that are looked at, of the scale; of several the probabilities are added.
     pub ratios: Vec<f64>,
     /// Whether the mirrored image is looked at too.
     pub flip: bool,

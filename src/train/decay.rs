@@ -23,6 +23,8 @@ pub enum LayerDecayRule {
     /// them has their names without the `backbone.` that they bear there (microsoft/unilm
     /// `beit/semantic_segmentation/mmcv_custom/layer_decay_optimizer_constructor.py`).
     Mmseg,
+    /// All is with the head and decayed: PyTorch's optimizers on all parameters.
+    Uniform,
 }
 
 /// What is not decayed where all layers learn at one rate.
@@ -48,6 +50,7 @@ impl LayerDecayRule {
         let first = match self {
             Self::Mae => matches!(name, "cls_token" | "pos_embed"),
             Self::Beit | Self::Mmseg => matches!(name, "cls_token" | "pos_embed" | "mask_token"),
+            Self::Uniform => return depth + 1,
         };
         if first || name.starts_with("patch_embed") {
             return 0;
@@ -64,6 +67,7 @@ impl LayerDecayRule {
             Self::Mae => matches!(name, "cls_token" | "pos_embed" | "dist_token"),
             Self::Beit => matches!(name, "cls_token" | "pos_embed") || name.ends_with(".bias"),
             Self::Mmseg => name.ends_with(".bias"),
+            Self::Uniform => return true,
         };
         !spared && shape.len() > 1
     }
@@ -171,6 +175,9 @@ mod tests {
         let mmseg = found(LayerDecayRule::Mmseg);
         assert_eq!(mmseg[0].3, [1, 2, 3]);
         assert_eq!(mmseg[1..], expected[2..]);
+        let all = (0..PARAMETERS.len()).collect();
+        let uniform = ("layer 3, decay".to_owned(), 1.0, 1.0, all);
+        assert_eq!(found(LayerDecayRule::Uniform), [uniform]);
     }
 
     #[test]

@@ -62,6 +62,7 @@ mod saving;
 mod scenes;
 mod schedules;
 mod segment;
+mod segment_presets;
 mod segmentation_data;
 mod segmentation_network;
 mod segmentation_report;

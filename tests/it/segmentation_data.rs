@@ -435,7 +435,10 @@ fn classes_are_called_what_the_file_says() {
         ["sky", "road"]
     );
     for (text, problem) in [
-        ("Sky\n", "class 1 of 2 has no name"),
+        (
+            "Sky\n",
+            "class 1 has no name: it names 1, and the protocol has 2 classes",
+        ),
         (
             "Sky\nRoad\nTree\n",
             "value 2, `Tree`, is beyond the 2 classes",
@@ -464,6 +467,7 @@ fn whole(masks: MaskSpec) -> WholePreparation {
         scale: [2048, 512],
         ratios: vec![1.0],
         flip: false,
+        window: 1,
     }
 }
 

@@ -336,6 +336,48 @@ fn a_scene_moved_by_a_stride_is_answered_moved() {
 }
 
 #[test]
+fn a_mirrored_view_is_what_its_mirror_image_says() {
+    let weight = HostTensor {
+        shape: vec![2, 1, 5, 5],
+        data: (0..50).map(|i| ((i * i) as f32 * 0.3).sin()).collect(),
+    };
+    let bias = HostTensor {
+        shape: vec![2],
+        data: vec![0.1, -0.2],
+    };
+    let sliding = Sliding::new([16, 12], [11, 7]).unwrap();
+    for size in SIZES {
+        let [height, width] = size;
+        let image = HostTensor {
+            shape: vec![1, 1, height, width],
+            data: (0..height * width)
+                .map(|i| ((i * i % 977) as f32 * 0.37).sin())
+                .collect(),
+        };
+        let mut look = |_: usize, windows: &[Window]| {
+            let mut data = Vec::new();
+            for window in windows {
+                let part = (&cut(&image, window)[..], [1, window.height, window.width]);
+                data.extend(convolved((&weight, &bias), part));
+            }
+            let shape = vec![windows.len(), windows[0].height, windows[0].width, 2];
+            Ok::<_, EngineError>(HostTensor { shape, data })
+        };
+        let mut lines = |mirrored: bool| {
+            let views = [View { size, mirrored }];
+            let found = sliding.lines((&views, size), 2, &mut look, (2, &kept));
+            found.unwrap()
+        };
+        let (plain, mirrored) = (lines(false), lines(true));
+        for (plain, mirrored) in plain.chunks(2 * width).zip(mirrored.chunks(2 * width)) {
+            let back = mirrored.chunks(2).rev().flatten();
+            let mut error = plain.iter().zip(back).map(|(a, b)| (a - b).abs());
+            assert!(error.all(|error| error < 1e-5), "{size:?}");
+        }
+    }
+}
+
+#[test]
 fn probabilities_of_views_are_added() {
     let sliding = Sliding::new([16, 12], [11, 7]).unwrap();
     let logit = |view: usize, row: usize, column: usize| {

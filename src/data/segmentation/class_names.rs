@@ -166,7 +166,10 @@ fn ordered(lines: Vec<Line>, masks: &MaskSpec) -> Result<ClassNames, String> {
         }
     }
     if let Some(class) = named.iter().position(Option::is_none) {
-        return Err(format!("class {class} of {classes} has no name"));
+        let given = named.iter().flatten().count();
+        return Err(format!(
+            "class {class} has no name: it names {given}, and the protocol has {classes} classes"
+        ));
     }
     let named: Vec<Line> = named.into_iter().flatten().collect();
     Ok(ClassNames {

@@ -44,7 +44,7 @@ pub fn rgb_to_hsv(rgb: [u8; 3]) -> [u8; 3] {
 ///
 /// It cuts to whole numbers where OpenCV's code for single pixels rounds, which does what a row's
 /// length leaves over a multiple of the vector's; those columns would differ between processors, and
-/// a crop of 512 pixels has none.
+/// a crop of 512 pixels out of a larger image has none.
 #[inline]
 pub fn hsv_to_rgb([hue, saturation, value]: [u8; 3]) -> [u8; 3] {
     const SIXTHS: f32 = 6.0 / 180.0;

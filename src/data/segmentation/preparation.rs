@@ -82,6 +82,8 @@ pub struct WholePreparation {
     pub ratios: Vec<f64>,
     /// Whether every view has its mirror image behind it.
     pub flip: bool,
+    /// Side of the windows, pixels: of several scales none is smaller.
+    pub window: usize,
 }
 
 impl ScenePreparation for WholePreparation {

@@ -120,6 +120,12 @@ impl SegmentationSet {
 }
 
 impl SegmentationSet {
+    /// Whether a folder holds validation images as such a dataset has them.
+    pub fn lies_in(root: &Path) -> bool {
+        let images = root.join(IMAGES);
+        VAL_NAMES.iter().any(|name| images.join(name).is_dir())
+    }
+
     /// The public dataset that this is a complete copy of, as protocols name it: ADE20K's challenge, by
     /// its numbers of classes and images.
     pub fn complete_copy(&self) -> Option<String> {
@@ -131,14 +137,10 @@ impl SegmentationSet {
 }
 
 fn no_split(root: &Path) -> SegmentationDataError {
-    let holds = |folder: &Path| {
-        let images = folder.join(IMAGES);
-        VAL_NAMES.iter().any(|name| images.join(name).is_dir())
-    };
     let entries = std::fs::read_dir(root).into_iter().flatten().flatten();
     let mut inside: Vec<PathBuf> = entries
         .map(|entry| entry.path())
-        .filter(|path| holds(path))
+        .filter(|path| SegmentationSet::lies_in(path))
         .collect();
     inside.sort_unstable();
     SegmentationDataError::NoSplit {

@@ -1,6 +1,6 @@
 //! Whole scenes as an evaluation sees them.
 
-use super::rescale::{rescaled, scaled};
+use super::rescale::{rescaled, rescaled_over, scaled};
 use super::spec::{MAX_RATIO, MAX_SIDE};
 use super::{BilinearResizer, EncodedScene, LabelMap, SegmentationDataError, WholePreparation};
 use crate::data::normalise::Normaliser;
@@ -79,7 +79,11 @@ impl WholeMaker {
         let mut views = Vec::new();
         for &ratio in &self.preparation.ratios {
             let scale = scaled(self.preparation.scale, ratio);
-            let [height, width] = rescaled(scale, [pixels.height, pixels.width]);
+            let size = [pixels.height, pixels.width];
+            let [height, width] = match self.preparation.ratios.len() {
+                1 => rescaled(scale, size),
+                _ => rescaled_over(scale, self.preparation.window, size),
+            };
             if (height as u64) * (width as u64) > self.limits.max_pixels {
                 return Err(SegmentationDataError::Image {
                     path: scene.image_path.clone(),

@@ -208,12 +208,12 @@ impl SegmenterConfig {
 
 impl UperNetConfig {
     fn check(&self) -> Result<(), SegmentationError> {
-        at_least_one("channels", self.channels)?;
+        within("channels", self.channels, MOST_CHANNELS)?;
         for &bins in &self.pool_scales {
-            at_least_one("a scale of the pooling", bins)?;
+            within("a scale of the pooling", bins, MOST_BINS)?;
         }
         if let Some(AuxiliaryConfig { channels, weight }) = self.auxiliary {
-            at_least_one("channels of the auxiliary head", channels)?;
+            within("channels of the auxiliary head", channels, MOST_CHANNELS)?;
             if !(weight.is_finite() && weight > 0.0) {
                 return Err(SegmentationError::Setting {
                     name: "the auxiliary head's weight",
@@ -227,13 +227,28 @@ impl UperNetConfig {
 }
 
 fn at_least_one(name: &'static str, value: usize) -> Result<(), SegmentationError> {
-    match value {
-        0 => Err(SegmentationError::Setting {
+    within(name, value, (usize::MAX, "at least 1"))
+}
+
+/// Channels of a head at most, ten times those of any paper: more is a slip, and asks for memory that
+/// no machine has.
+const MOST_CHANNELS: (usize, &str) = (8192, "from 1 to 8192");
+
+/// Parts of a side that a pooling has, at most.
+const MOST_BINS: (usize, &str) = (64, "from 1 to 64");
+
+fn within(
+    name: &'static str,
+    value: usize,
+    (most, range): (usize, &'static str),
+) -> Result<(), SegmentationError> {
+    match (1..=most).contains(&value) {
+        true => Ok(()),
+        false => Err(SegmentationError::Setting {
             name,
             value: value.to_string(),
-            range: "at least 1",
+            range,
         }),
-        _ => Ok(()),
     }
 }
 

@@ -23,30 +23,32 @@ impl Standing {
 }
 
 /// `each` of the best images, those about the (lower) median and the worst, by their values, the best
-/// first; images without a value have no place, and none is there twice. Of equal ones the first is
-/// the better.
+/// first, fewer of few; images without a value have no place, and none is there twice. Of equal ones
+/// the first is the better.
 pub fn standing(values: &[Option<f64>], each: usize) -> Vec<(Standing, usize)> {
     let mut order: Vec<(f64, usize)> = (values.iter().enumerate())
         .filter_map(|(image, value)| Some(((*value)?, image)))
         .collect();
     order.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
     let count = order.len();
-    let each = each.min(count);
+    let each = each.min((count / 3).max(1));
     let middle = (count / 2).saturating_sub(each.saturating_sub(1) / 2);
     let ranges = [
         (Standing::Best, 0..each),
-        (Standing::Median, middle..(middle + each).min(count)),
         (Standing::Worst, count - each..count),
+        (Standing::Median, middle..(middle + each).min(count)),
     ];
-    let mut picked: Vec<(Standing, usize)> = Vec::new();
+    let mut picked: Vec<(usize, Standing)> = Vec::new();
     for (standing, range) in ranges {
-        for &(_, image) in &order[range] {
-            if picked.iter().all(|(_, other)| *other != image) {
-                picked.push((standing, image));
+        for place in range {
+            if picked.iter().all(|(other, _)| *other != place) {
+                picked.push((place, standing));
             }
         }
     }
-    picked
+    picked.sort_by_key(|(place, _)| *place);
+    let image = |(place, standing): (usize, Standing)| (standing, order[place].1);
+    picked.into_iter().map(image).collect()
 }
 
 #[cfg(test)]
@@ -77,7 +79,10 @@ mod tests {
         assert_eq!(pick(3), [0, 1, 2, 3, 4, 5, 6, 7, 8]);
         assert_eq!(pick(2), [0, 1, 4, 5, 7, 8]);
         assert_eq!(pick(20).len(), 9);
-        assert_eq!(standing(&[Some(1.0); 2], 1), [(Best, 0), (Median, 1)]);
+        assert_eq!(standing(&[Some(1.0); 2], 1), [(Best, 0), (Worst, 1)]);
+        let places = standing(&values[..4], 2);
+        let of: Vec<_> = places.iter().map(|(standing, _)| *standing).collect();
+        assert_eq!(of, [Best, Median, Worst]);
         assert!(standing(&[None, None], 3).is_empty() && standing(&[], 1).is_empty());
         assert!(pick(0).is_empty());
     }

@@ -14,14 +14,13 @@ use super::training::{self, Ledger, Trained, identity, with_states};
 use crate::decoders::segmentation::SegmentationHead;
 use crate::error::Error;
 use crate::features::{ExtractError, Observer};
-use crate::metric::Confusion;
 use crate::plan::{Cell, Part, RunOptions, crops_at_once};
 use crate::protocol::segmentation;
 use crate::report::Selection;
 use crate::spec::SegmentTask;
 use crate::stats::Bootstrap;
 use crate::train::{AT_ONCE, SceneBatch, Solo, Source, StateFolder, TrainError, Trainable, fit};
-use monitor::{SceneMonitor, SceneValidation, confusion};
+use monitor::{Found, SceneMonitor, SceneValidation};
 use scenes::Scenes;
 use start::start;
 
@@ -55,8 +54,9 @@ pub(super) fn evaluate(
             terminal.notice(&line);
         }
         let mut scenes = Scenes::new(cell, task, run.pass)?;
+        scenes.check(terminal)?;
         let path = states.folder().to_owned();
-        let mut monitor = SceneMonitor::new(cell, &recipe, stamps, &path, terminal);
+        let mut monitor = SceneMonitor::new((cell, task), &recipe, stamps, &path, terminal);
         let fitted = fit(
             &mut *network,
             &mut scenes,
@@ -70,14 +70,14 @@ pub(super) fn evaluate(
         let found = monitor.finish()?;
         let line = weights::keep(cell, task, &*network, &path, &run.run_folder(cell))?;
         terminal.notice(&line);
-        let said = (&found.2[..], &*run.results);
+        let said = (&found.2.confusions[..], &*run.results);
         let sheet = pictures::draw(cell, task, &mut *network, &scenes, said)?;
         Ok((found, sheet))
     };
-    let ((ended, validations, confusions), sheet) =
+    let ((ended, validations, found), sheet) =
         with_states(&folder, identity, run, terminal, &mut { attempt })?;
     folder.publish(run, cell)?;
-    let mut outcome = outcome(cell, task, (confusions, sheet))?;
+    let mut outcome = outcome(cell, task, (found, sheet))?;
     outcome.notes.extend(notes(task, &validations));
     Ok(Trained {
         outcome,
@@ -115,7 +115,7 @@ pub(super) fn evaluate_head(
     let mut ledger = Ledger::new(Part::Val, list.split.clone()).with_masks(list.masks.clone());
     let images = list.split.samples.len();
     let bar = terminal.bar("looking at validation images", images, "images");
-    let mut confusions = Vec::new();
+    let mut found = Found::default();
     let seen = scenes.validate(0, &mut |batch| {
         if terminal.cancelled() {
             // What ends the loading; the user hears of the interruption.
@@ -125,25 +125,25 @@ pub(super) fn evaluate_head(
             });
         }
         ledger.meets(&batch.picks, &batch.contents)?;
-        let found = network.validate(&batch)?;
-        confusions.push(confusion(&batch.labels, &found, cell.set.classes.len())?);
+        let classes = network.validate(&batch)?;
+        found.add(&batch, &classes, (cell.set.classes.len(), task.crop()))?;
         bar.inc(1);
         Ok(())
     });
     bar.finish_and_clear();
     if terminal.cancelled() {
         return Err(ExtractError::Interrupted {
-            done: confusions.len(),
+            done: found.confusions.len(),
             total: images,
             stored: false,
         }
         .into());
     }
     seen?;
-    let said = (&confusions[..], &*run.results);
+    let said = (&found.confusions[..], &*run.results);
     let sheet = pictures::draw(cell, task, &mut *network, &scenes, said)?;
     Ok(Seen {
-        outcome: outcome(cell, task, (confusions, sheet))?,
+        outcome: outcome(cell, task, (found, sheet))?,
         looked: ledger.looked(&|| ())?,
         encoded: images,
     })
@@ -152,6 +152,13 @@ pub(super) fn evaluate_head(
 /// What a reader must know of the training.
 fn notes(task: &SegmentTask, validations: &[SceneValidation]) -> Vec<String> {
     let mut notes = Vec::new();
+    let warm_up = task.schedule.warmup_epochs(1);
+    if warm_up >= task.updates as f64 {
+        notes.push(format!(
+            "the learning rate never reached its peak: a warm-up of {warm_up} updates, and {} updates",
+            task.updates
+        ));
+    }
     let best = validations.iter().max_by(|a, b| a.miou.total_cmp(&b.miou));
     if let (Some(best), Some(last)) = (best, validations.last())
         && best.miou > last.miou
@@ -165,7 +172,7 @@ fn notes(task: &SegmentTask, validations: &[SceneValidation]) -> Vec<String> {
     }
     if !task.not_in_paper.is_empty() {
         notes.push(format!(
-            "not in the paper, and as its code has it: {}",
+            "not in the paper, and as its code's configuration has it: {}",
             task.not_in_paper.join(", ")
         ));
     }
@@ -184,16 +191,23 @@ fn name_of_head(task: &SegmentTask) -> &'static str {
 fn outcome(
     cell: &Cell,
     task: &SegmentTask,
-    (confusions, sheet): (Vec<Confusion>, Vec<u8>),
+    (found, sheet): (Found, Vec<u8>),
 ) -> Result<Outcome, Error> {
     let head = name_of_head(task);
     let bootstrap = Bootstrap::new(cell.seed);
-    let found = segmentation::evaluate(head, &cell.set.classes, confusions, &bootstrap)?;
+    let (classes, filled) = (&cell.set.classes, found.filled);
+    let mut evaluated = segmentation::evaluate(head, classes, found.confusions, &bootstrap)?;
+    if filled > 0 {
+        evaluated.notes.push(format!(
+            "{filled} images are smaller than a window of {0} x {0} pixels, and were filled up with the mean",
+            task.crop()
+        ));
+    }
     Ok(Outcome {
-        measures: found.measures,
-        notes: found.notes,
+        measures: evaluated.measures,
+        notes: evaluated.notes,
         selection: Selection::None,
-        confusions: vec![found.confusions],
+        confusions: vec![evaluated.confusions],
         sheet: Some(sheet),
         ..Outcome::default()
     })

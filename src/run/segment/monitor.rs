@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::features::Observer;
 use crate::metric::{Confusion, PixelPair, SegmentationScore};
 use crate::plan::{Cell, Part};
+use crate::spec::SegmentTask;
 use crate::store::{Elements, NamedTensor};
 use crate::train::{Monitor, Recipe, Saved, SceneBatch, TrainError, Update};
 
@@ -19,9 +20,35 @@ use crate::train::{Monitor, Recipe, Saved, SceneBatch, TrainError, Update};
 pub(super) struct SceneMonitor<'a> {
     chronicle: Chronicle<'a>,
     classes: usize,
+    crop: usize,
     validations: Vec<SceneValidation>,
-    /// What was said of every image in the validation under way, or in the last.
-    confusions: Vec<Confusion>,
+    /// Of the validation under way, or of the last.
+    found: Found,
+}
+
+/// What was said of validation images.
+#[derive(Default)]
+pub(super) struct Found {
+    /// Of every image, in order.
+    pub confusions: Vec<Confusion>,
+    /// Images that are smaller than a window.
+    pub filled: usize,
+}
+
+impl Found {
+    /// Takes the classes that an image's pixels were taken for; crop: side of a window.
+    pub(super) fn add(
+        &mut self,
+        batch: &SceneBatch,
+        found: &[u32],
+        (classes, crop): (usize, usize),
+    ) -> Result<(), TrainError> {
+        let own = confusion(&batch.labels, found, classes)?;
+        self.confusions.push(own);
+        let mut sides = batch.views.iter().flat_map(|view| view.size);
+        self.filled += usize::from(sides.any(|side| side < crop));
+        Ok(())
+    }
 }
 
 /// What a validation found.
@@ -39,11 +66,12 @@ struct Kept {
     #[serde(flatten)]
     chronicle: KeptChronicle,
     validations: Vec<SceneValidation>,
+    filled: usize,
 }
 
 impl<'a> SceneMonitor<'a> {
     pub(super) fn new(
-        cell: &Cell,
+        (cell, task): (&Cell, &SegmentTask),
         recipe: &'a Recipe,
         stamps: &'a str,
         folder: &Path,
@@ -63,8 +91,9 @@ impl<'a> SceneMonitor<'a> {
                 terminal,
             ),
             classes: cell.set.classes.len(),
+            crop: task.crop(),
             validations: Vec::new(),
-            confusions: Vec::new(),
+            found: Found::default(),
         }
     }
 
@@ -74,21 +103,15 @@ impl<'a> SceneMonitor<'a> {
     }
 
     /// What the run has gone through, its validations, and what the last said of every image.
-    pub(super) fn finish(
-        self,
-    ) -> Result<(Chronicled, Vec<SceneValidation>, Vec<Confusion>), Error> {
-        Ok((self.chronicle.finish()?, self.validations, self.confusions))
+    pub(super) fn finish(self) -> Result<(Chronicled, Vec<SceneValidation>, Found), Error> {
+        Ok((self.chronicle.finish()?, self.validations, self.found))
     }
 }
 
 /// What the classes of an image are taken for.
 ///
 /// truth, found: of one length
-pub(super) fn confusion(
-    truth: &[u32],
-    found: &[u32],
-    classes: usize,
-) -> Result<Confusion, TrainError> {
+fn confusion(truth: &[u32], found: &[u32], classes: usize) -> Result<Confusion, TrainError> {
     // Classes beyond 16 bits are no classes, and refused as such.
     let short = |class: &u32| match *class {
         IGNORED => u16::MAX,
@@ -127,10 +150,9 @@ impl Monitor<SceneTraining> for SceneMonitor<'_> {
     ) -> Result<usize, TrainError> {
         self.chronicle.validates(&batch.picks, &batch.contents)?;
         if batch.picks.first().is_some_and(|pick| pick.index == 0) {
-            self.confusions.clear();
+            self.found = Found::default();
         }
-        let own = confusion(&batch.labels, &found, self.classes)?;
-        self.confusions.push(own);
+        self.found.add(batch, &found, (self.classes, self.crop))?;
         Ok(batch.picks.len())
     }
 
@@ -142,7 +164,7 @@ impl Monitor<SceneTraining> for SceneMonitor<'_> {
     ) -> Result<(), TrainError> {
         let (means, mut line) = self.chronicle.epoch_ended(epoch);
         if validated {
-            let score = SegmentationScore::of(&self.confusions, self.classes);
+            let score = SegmentationScore::of(&self.found.confusions, self.classes);
             let score = score.map_err(|error| TrainError::Unfit {
                 name: "the validation".to_owned(),
                 reason: error.to_string(),
@@ -169,8 +191,9 @@ impl Monitor<SceneTraining> for SceneMonitor<'_> {
         let kept = Kept {
             chronicle,
             validations: self.validations.clone(),
+            filled: self.found.filled,
         };
-        for (image, confusion) in self.confusions.iter().enumerate() {
+        for (image, confusion) in self.found.confusions.iter().enumerate() {
             let pairs = confusion.pairs().iter();
             let numbers = pairs.flat_map(|pair| [pair.label, pair.prediction, pair.pixels]);
             let numbers: Vec<_> = numbers.collect();
@@ -194,7 +217,10 @@ impl Monitor<SceneTraining> for SceneMonitor<'_> {
         };
         let kept: Kept = serde_json::from_value(saved.monitor.clone())
             .map_err(|error| unfit("the validations", error.to_string()))?;
-        self.confusions.clear();
+        self.found = Found {
+            confusions: Vec::new(),
+            filled: kept.filled,
+        };
         for image in 0.. {
             let name = format!("confusions.{image}");
             let Some(tensor) = saved.tensors.get(&name) else {
@@ -213,7 +239,7 @@ impl Monitor<SceneTraining> for SceneMonitor<'_> {
                 _ => None,
             };
             let confusion = read.ok_or_else(|| unfit(&name, "is no confusion".to_owned()))?;
-            self.confusions.push(confusion);
+            self.found.confusions.push(confusion);
         }
         self.validations = kept.validations;
         self.chronicle.resume(kept.chronicle, saved)

@@ -1,5 +1,8 @@
 //! The images and masks of a segmentation, on their way into batches.
 
+use rayon::prelude::*;
+
+use super::super::Terminal;
 use crate::data::segmentation::{
     self, CropPreparation, IGNORED_LABEL, LoadedScene, SegmentationDataError, WholePreparation,
     WholeScene, load_scenes,
@@ -7,10 +10,13 @@ use crate::data::segmentation::{
 use crate::data::{Colour, InputSpec, Limits, Pick, Pixels, ranged_batches};
 use crate::engine::IGNORED;
 use crate::error::Error;
-use crate::features::PassOptions;
+use crate::features::{ExtractError, Observer, PassOptions};
 use crate::plan::{Cell, Part};
 use crate::spec::SegmentTask;
 use crate::train::{SceneBatch, SceneView, Source, Take, TrainError};
+
+/// Masks that are looked at between two chances of an interruption.
+const CHECKED: usize = 32;
 
 /// Train crops, augmented, and whole validation images, one after the other.
 pub(super) struct Scenes<'a> {
@@ -48,6 +54,49 @@ impl<'a> Scenes<'a> {
         })
     }
 
+    /// Looks at all validation images and masks, so that what cannot be measured is refused before the
+    /// first update.
+    ///
+    /// # Errors
+    /// An image or a mask that cannot be read, masks without a pixel that counts, an interruption.
+    pub(super) fn check(&self, terminal: &Terminal) -> Result<(), Error> {
+        let Self { val, task, .. } = self;
+        let total = val.len();
+        let bar = terminal.bar("looking at validation masks", total, "masks");
+        let counts = |index: usize| -> Result<bool, SegmentationDataError> {
+            let scene = val.read(index)?;
+            let (_, truth) = scene.decode(Colour::Rgb, &task.masks, &Limits::default())?;
+            Ok(truth.labels.iter().any(|&label| label != IGNORED_LABEL))
+        };
+        let mut any = false;
+        for done in (0..total).step_by(CHECKED) {
+            if terminal.cancelled() {
+                let stored = false;
+                return Err(ExtractError::Interrupted {
+                    done,
+                    total,
+                    stored,
+                }
+                .into());
+            }
+            let part = done..total.min(done + CHECKED);
+            bar.inc(part.len() as u64);
+            let found: Vec<_> = part.into_par_iter().map(counts).collect::<Result<_, _>>()?;
+            any |= found.contains(&true);
+        }
+        bar.finish_and_clear();
+        match any {
+            true => Ok(()),
+            false => Err(Error::Usage {
+                message: format!(
+                    "no mask below {} has a pixel that counts",
+                    val.masks.root.display()
+                ),
+                hint: "task.masks says how many classes there are, which value is to be ignored, and whether 0 is (reduce_zero_label)".to_owned(),
+            }),
+        }
+    }
+
     /// A validation image as its file has it.
     pub(super) fn image(&self, index: usize, colour: Colour) -> Result<Pixels, TrainError> {
         let Self { val, task, .. } = self;
@@ -71,6 +120,7 @@ impl<'a> Scenes<'a> {
             scale: test.scale,
             ratios: test.ratios.clone(),
             flip: test.flip,
+            window: self.task.crop(),
         };
         let workers = self.pass.workers;
         load_scenes(&self.val, &preparation, places, workers, &mut |scenes| {

@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 use mimbench::checkpoint::card::Card;
 use mimbench::checkpoint::source::TensorSource;
 use mimbench::checkpoint::{Checkpoint, CheckpointError, LoadOptions, audit_file, save};
+use mimbench::data::segmentation::{IGNORED_LABEL, LabelMap, MaskSpec};
 use mimbench::data::{
     Colour, Dataset, ImageError, InputSpec, Interpolation, Limits, OpenOptions, Preprocessor,
     Resize, decode,
@@ -24,11 +25,12 @@ use tempfile::TempDir;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     ("card", card),
     ("config", config),
     ("image", image),
     ("index", index),
+    ("mask", mask),
     ("pickle", pickle),
     ("protocol", protocol),
     ("safetensors", safetensors),
@@ -169,6 +171,35 @@ pub fn image(bytes: &[u8]) {
             }
         }
         Err(error) => sound(error),
+    }
+}
+
+/// The mask of a scene, whatever its values mean.
+pub fn mask(bytes: &[u8]) {
+    let limits = Limits {
+        max_pixels: 1 << 16,
+    };
+    for (classes, ignore, reduce_zero_label) in [
+        (5, None, true),
+        (5, Some(255), false),
+        (256, None, false),
+        (2, Some(1), false),
+    ] {
+        let spec = MaskSpec {
+            classes,
+            ignore,
+            reduce_zero_label,
+        };
+        match LabelMap::read(bytes, &spec, &limits, || "m.png".to_owned()) {
+            Ok(map) => {
+                assert_eq!(map.labels.len(), map.width * map.height);
+                let known = |&label: &u16| label == IGNORED_LABEL || u32::from(label) < classes;
+                assert!(map.labels.iter().all(known), "a label without a class");
+            }
+            Err(error) => {
+                std::hint::black_box(error.hint());
+            }
+        }
     }
 }
 

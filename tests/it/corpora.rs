@@ -61,7 +61,7 @@ fn mutate(target: Target) {
         "safetensors" => Grammar::Safetensors,
         "pickle" => Grammar::Pickle,
         "torch" => Grammar::Binary,
-        "image" => Grammar::Image,
+        "image" | "mask" => Grammar::Image,
         "shard" => Grammar::Tar,
         _ => Grammar::Text,
     };
@@ -104,7 +104,7 @@ macro_rules! corpora {
     };
 }
 
-corpora!(card config image index pickle protocol safetensors shard torch);
+corpora!(card config image index mask pickle protocol safetensors shard torch);
 
 /// Runs the replay in a process whose address space is limited: an allocation beyond ends it.
 #[test]

@@ -604,6 +604,49 @@ fn what_decides_the_numbers_is_in_the_key() {
 }
 
 #[test]
+fn an_image_that_is_smaller_than_a_window_is_counted() {
+    let bench = bench();
+    let notes = || {
+        let record = bench
+            .segment(&["--updates", "2", "--json"])
+            .records()
+            .remove(0);
+        record["notes"].to_string()
+    };
+    let said = "smaller than a window of 32 x 32 pixels, filled up with the mean: 1";
+    let warm_up = "the learning rate never reached its peak: a warm-up of 5 updates, and 2 updates";
+    let found = notes();
+    assert!(
+        !found.contains("smaller") && found.contains(warm_up),
+        "{found}"
+    );
+    let size = (56, 4);
+    let image = png(size, png::ColorType::Rgb, &[100; 3 * 56 * 4]);
+    bench.write("data/images/val/low.png", image);
+    let mask = png(size, png::ColorType::Grayscale, &[1; 56 * 4]);
+    bench.write("data/annotations/val/low.png", mask);
+    let found = notes();
+    assert!(found.contains(said), "{found}");
+}
+
+#[test]
+fn all_takes_one_folder_of_scenes() {
+    let bench = bench();
+    let args = [
+        "all",
+        "--protocols",
+        "handful.toml",
+        "--ckpt",
+        "small.safetensors",
+        "--data",
+        "data",
+        "--plan",
+    ];
+    let run = bench.run(&args).ok();
+    assert!(run.stdout.contains("segment/handful"), "{}", run.stdout);
+}
+
+#[test]
 fn validation_masks_are_looked_at_before_the_first_update() {
     let bench = bench();
     let refused = |said: &str| {

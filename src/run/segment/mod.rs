@@ -199,7 +199,7 @@ fn outcome(
     let mut evaluated = segmentation::evaluate(head, classes, found.confusions, &bootstrap)?;
     if filled > 0 {
         evaluated.notes.push(format!(
-            "{filled} images are smaller than a window of {0} x {0} pixels, and were filled up with the mean",
+            "images smaller than a window of {0} x {0} pixels, filled up with the mean: {filled}",
             task.crop()
         ));
     }

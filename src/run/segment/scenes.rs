@@ -1,5 +1,6 @@
 //! The images and masks of a segmentation, on their way into batches.
 
+use indicatif::ProgressBar;
 use rayon::prelude::*;
 
 use super::super::Terminal;
@@ -60,9 +61,22 @@ impl<'a> Scenes<'a> {
     /// # Errors
     /// An image or a mask that cannot be read, masks without a pixel that counts, an interruption.
     pub(super) fn check(&self, terminal: &Terminal) -> Result<(), Error> {
+        let masks = &self.val.masks.root;
+        let bar = terminal.bar("looking at validation masks", self.val.len(), "masks");
+        let any = self.any_counts(terminal, &bar);
+        bar.finish_and_clear();
+        match any? {
+            true => Ok(()),
+            false => Err(Error::Usage {
+                message: format!("no mask below {} has a pixel that counts", masks.display()),
+                hint: "task.masks says how many classes there are, which value is to be ignored, and whether 0 is (reduce_zero_label)".to_owned(),
+            }),
+        }
+    }
+
+    fn any_counts(&self, terminal: &Terminal, bar: &ProgressBar) -> Result<bool, Error> {
         let Self { val, task, .. } = self;
         let total = val.len();
-        let bar = terminal.bar("looking at validation masks", total, "masks");
         let counts = |index: usize| -> Result<bool, SegmentationDataError> {
             let scene = val.read(index)?;
             let (_, truth) = scene.decode(Colour::Rgb, &task.masks, &Limits::default())?;
@@ -84,17 +98,7 @@ impl<'a> Scenes<'a> {
             let found: Vec<_> = part.into_par_iter().map(counts).collect::<Result<_, _>>()?;
             any |= found.contains(&true);
         }
-        bar.finish_and_clear();
-        match any {
-            true => Ok(()),
-            false => Err(Error::Usage {
-                message: format!(
-                    "no mask below {} has a pixel that counts",
-                    val.masks.root.display()
-                ),
-                hint: "task.masks says how many classes there are, which value is to be ignored, and whether 0 is (reduce_zero_label)".to_owned(),
-            }),
-        }
+        Ok(any)
     }
 
     /// A validation image as its file has it.

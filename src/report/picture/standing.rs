@@ -31,7 +31,7 @@ pub fn standing(values: &[Option<f64>], each: usize) -> Vec<(Standing, usize)> {
         .collect();
     order.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
     let count = order.len();
-    let each = each.min((count / 3).max(1));
+    let each = each.min((count / 3).max(1)).min(count);
     let middle = (count / 2).saturating_sub(each.saturating_sub(1) / 2);
     let ranges = [
         (Standing::Best, 0..each),

@@ -16,6 +16,7 @@ use mimbench::spec::{Kind, Protocol, Task};
 use mimbench::vit::{RelativeBias, VitConfig, random_weights};
 use serde_json::Value;
 
+use crate::segmentation_data::CAMVID;
 use crate::support::{Bench, Run, headline, shared, tensor};
 
 /// UperNet of a few channels over crops of 32 pixels.
@@ -242,19 +243,14 @@ fn eight_images_of_camvid_are_learned_by_heart() {
     ) else {
         return;
     };
-    let masks = MaskSpec {
-        classes: 11,
-        ignore: Some(11),
-        reduce_zero_label: false,
-    };
-    let set = SegmentationSet::open(&root, &masks).unwrap();
+    let set = SegmentationSet::open(&root, &CAMVID).unwrap();
     let train = set.train.unwrap();
     let bench = Bench::empty();
     // Two fifths of their size: what is thinner than the head's grid of 4 pixels stays unseen.
     let (width, height) = (192, 144);
     for i in 0..8 {
         let scene = train.read(i * train.len() / 8).unwrap();
-        let decoded = scene.decode(Colour::Rgb, &masks, &Limits::default());
+        let decoded = scene.decode(Colour::Rgb, &CAMVID, &Limits::default());
         let (image, truth) = decoded.unwrap();
         let places = || {
             (0..width * height).map(|at| {

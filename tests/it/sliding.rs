@@ -60,6 +60,38 @@ fn kept(views: &[LineLogits], line: &mut [f32]) -> Result<(), EngineError> {
     Ok(())
 }
 
+/// A network of two classes that knows where in its window a pixel is: by its border of zeros.
+fn bordered() -> (HostTensor, HostTensor) {
+    let weight = HostTensor {
+        shape: vec![2, 1, 5, 5],
+        data: (0..50).map(|i| ((i * i) as f32 * 0.3).sin()).collect(),
+    };
+    let bias = HostTensor {
+        shape: vec![2],
+        data: vec![0.1, -0.2],
+    };
+    (weight, bias)
+}
+
+/// What a network of one convolution says of windows over an image.
+fn answers(
+    (weight, bias): &(HostTensor, HostTensor),
+    image: &HostTensor,
+    windows: &[Window],
+) -> Result<HostTensor, EngineError> {
+    let mut data = Vec::new();
+    for window in windows {
+        let part = cut(image, window);
+        let size = [image.shape[1], window.height, window.width];
+        data.extend(convolved((weight, bias), (&part, size)));
+    }
+    let [height, width] = [windows[0].height, windows[0].width];
+    Ok(HostTensor {
+        shape: vec![windows.len(), height, width, bias.data.len()],
+        data,
+    })
+}
+
 #[test]
 fn windows_are_averaged_as_by_mmsegmentation() {
     let Some(path) = shared("goldens/seg/slide.safetensors") else {
@@ -75,16 +107,7 @@ fn windows_are_averaged_as_by_mmsegmentation() {
             panic!("{:?}", expected.shape);
         };
         for at_once in [1, 2, 5] {
-            let mut logits = |_: usize, windows: &[Window]| {
-                let mut data = Vec::new();
-                for window in windows {
-                    let part = cut(&image, window);
-                    let size = [3, window.height, window.width];
-                    data.extend(convolved((&network.0, &network.1), (&part, size)));
-                }
-                let shape = vec![windows.len(), windows[0].height, windows[0].width, classes];
-                Ok::<_, EngineError>(HostTensor { shape, data })
-            };
+            let mut logits = |_: usize, windows: &[Window]| answers(&network, &image, windows);
             let views = [plain([height, width])];
             let image = (&views[..], [height, width]);
             let lines = sliding.lines(image, at_once, &mut logits, (classes, &kept));
@@ -276,15 +299,7 @@ fn what_windows_agree_on_has_no_seams() {
 
 #[test]
 fn a_scene_moved_by_a_stride_is_answered_moved() {
-    // A network that knows where in its window a pixel is: its border of zeros.
-    let weight = HostTensor {
-        shape: vec![2, 1, 5, 5],
-        data: (0..50).map(|i| ((i * i) as f32 * 0.3).sin()).collect(),
-    };
-    let bias = HostTensor {
-        shape: vec![2],
-        data: vec![0.1, -0.2],
-    };
+    let network = bordered();
     let (crop, stride) = (20, 13);
     let sliding = Sliding::new([crop; 2], [stride; 2]).unwrap();
     let scene = |row: usize, column: usize| ((row * row + 3 * column * column) as f32 * 0.01).sin();
@@ -296,15 +311,7 @@ fn a_scene_moved_by_a_stride_is_answered_moved() {
             shape: vec![1, 1, size[0], size[1]],
             data,
         };
-        let mut look = |_: usize, windows: &[Window]| {
-            let mut data = Vec::new();
-            for window in windows {
-                let part = (&cut(&image, window)[..], [1, window.height, window.width]);
-                data.extend(convolved((&weight, &bias), part));
-            }
-            let shape = vec![windows.len(), crop, crop, 2];
-            Ok::<_, EngineError>(HostTensor { shape, data })
-        };
+        let mut look = |_: usize, windows: &[Window]| answers(&network, &image, windows);
         let views = [plain(size)];
         sliding
             .lines((&views, size), 3, &mut look, (2, &kept))
@@ -337,14 +344,7 @@ fn a_scene_moved_by_a_stride_is_answered_moved() {
 
 #[test]
 fn a_mirrored_view_is_what_its_mirror_image_says() {
-    let weight = HostTensor {
-        shape: vec![2, 1, 5, 5],
-        data: (0..50).map(|i| ((i * i) as f32 * 0.3).sin()).collect(),
-    };
-    let bias = HostTensor {
-        shape: vec![2],
-        data: vec![0.1, -0.2],
-    };
+    let network = bordered();
     let sliding = Sliding::new([16, 12], [11, 7]).unwrap();
     for size in SIZES {
         let [height, width] = size;
@@ -354,15 +354,7 @@ fn a_mirrored_view_is_what_its_mirror_image_says() {
                 .map(|i| ((i * i % 977) as f32 * 0.37).sin())
                 .collect(),
         };
-        let mut look = |_: usize, windows: &[Window]| {
-            let mut data = Vec::new();
-            for window in windows {
-                let part = (&cut(&image, window)[..], [1, window.height, window.width]);
-                data.extend(convolved((&weight, &bias), part));
-            }
-            let shape = vec![windows.len(), windows[0].height, windows[0].width, 2];
-            Ok::<_, EngineError>(HostTensor { shape, data })
-        };
+        let mut look = |_: usize, windows: &[Window]| answers(&network, &image, windows);
         let mut lines = |mirrored: bool| {
             let views = [View { size, mirrored }];
             let found = sliding.lines((&views, size), 2, &mut look, (2, &kept));

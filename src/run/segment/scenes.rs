@@ -5,8 +5,8 @@ use rayon::prelude::*;
 
 use super::super::Terminal;
 use crate::data::segmentation::{
-    self, CropPreparation, IGNORED_LABEL, LoadedScene, SegmentationDataError, WholePreparation,
-    WholeScene, load_scenes,
+    self, CropPreparation, IGNORED_LABEL, LabelMap, LoadedScene, SegmentationDataError,
+    WholePreparation, WholeScene, load_scenes,
 };
 use crate::data::{Colour, InputSpec, Limits, Pick, Pixels, ranged_batches};
 use crate::engine::IGNORED;
@@ -75,11 +75,9 @@ impl<'a> Scenes<'a> {
     }
 
     fn any_counts(&self, terminal: &Terminal, bar: &ProgressBar) -> Result<bool, Error> {
-        let Self { val, task, .. } = self;
-        let total = val.len();
+        let total = self.val.len();
         let counts = |index: usize| -> Result<bool, SegmentationDataError> {
-            let scene = val.read(index)?;
-            let (_, truth) = scene.decode(Colour::Rgb, &task.masks, &Limits::default())?;
+            let (_, truth) = self.decoded(index, Colour::Rgb)?;
             Ok(truth.labels.iter().any(|&label| label != IGNORED_LABEL))
         };
         let mut any = false;
@@ -103,12 +101,17 @@ impl<'a> Scenes<'a> {
 
     /// A validation image as its file has it.
     pub(super) fn image(&self, index: usize, colour: Colour) -> Result<Pixels, TrainError> {
-        let Self { val, task, .. } = self;
-        let read = || -> Result<Pixels, SegmentationDataError> {
-            let scene = val.read(index)?;
-            Ok(scene.decode(colour, &task.masks, &Limits::default())?.0)
-        };
-        Ok(read()?)
+        Ok(self.decoded(index, colour)?.0)
+    }
+
+    /// A validation image and its mask, as their files have them.
+    fn decoded(
+        &self,
+        index: usize,
+        colour: Colour,
+    ) -> Result<(Pixels, LabelMap), SegmentationDataError> {
+        let scene = self.val.read(index)?;
+        scene.decode(colour, &self.task.masks, &Limits::default())
     }
 
     /// Whole validation images, in this order.
